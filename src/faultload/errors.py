@@ -1,0 +1,109 @@
+"""Every error the harness raises, and the exit codes it ends with.
+
+FaultloadError                      something went wrong; carries the exit code
+├── UsageError              64      a bad file, key, argument or name: the user can mend it
+│   └── SpecError           64      … in a YAML file: names the file, the key and the remedy
+├── MissingError            69      something needed is not here: a binary, a port, a capability
+├── RefusedError            75      we will not start: locked, unreverted fault, freeze, not allowed
+├── InvalidRunError          3      the run cannot tell what happened (no load, steady state broken, …)
+│   └── FaultError           3      … because the fault could not be planned, injected or proven
+└── DefectError             70      a state that should be impossible: our bug
+
+`Interrupted` is not an error of ours: it says that a signal ended the run after everything was reverted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import signal
+from collections.abc import Iterable
+from enum import IntEnum
+from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """What `faultload` exits with; docs/architecture.md lists them for scripts."""
+
+    PASS = 0
+    FAIL = 1
+    INCONCLUSIVE = 2
+    INVALID = 3
+    USAGE = 64
+    MISSING = 69
+    DEFECT = 70
+    REFUSED = 75
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class FaultloadError(Exception):
+    """Root of the tree; `exit_code` is what the command ends with when nobody handles it."""
+
+    exit_code: ExitCode = ExitCode.DEFECT
+
+
+class UsageError(FaultloadError):
+    """The user can mend this: a bad argument, name or file."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SpecError(UsageError):
+    """A YAML file says something we do not understand.
+
+    Args:
+        file: the file at fault.
+        key: dotted path of the key inside it, empty when the whole file is at fault.
+        problem: what was expected and what was found, and what to do.
+    """
+
+    def __init__(self, file: Path | str, key: str, problem: str) -> None:
+        """Build the one line a person reads: file, key, problem."""
+        self.file, self.key, self.problem = Path(file), key, problem
+        super().__init__(": ".join(part for part in (str(file), key, problem) if part))
+
+
+class MissingError(FaultloadError):
+    """Something needed is not here: a program, a port, a capability of the target."""
+
+    exit_code = ExitCode.MISSING
+
+
+class RefusedError(FaultloadError):
+    """We will not start: the target is locked, harmed, frozen or not allow-listed."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class InvalidRunError(FaultloadError):
+    """The run cannot say what happened, so it must not say pass or fail."""
+
+    exit_code = ExitCode.INVALID
+
+
+class FaultError(InvalidRunError):
+    """A fault could not be planned, injected, proven, reverted or proven gone."""
+
+
+class DefectError(FaultloadError):
+    """A state that should be impossible. This is a bug in faultload; please report it."""
+
+
+class Interrupted(BaseException):  # noqa: N818  # like KeyboardInterrupt: it is not an error
+    """A signal asked the run to end. Raised outside `Exception` so that no handler swallows it."""
+
+    def __init__(self, signum: int) -> None:
+        """Remember which signal, for the exit code."""
+        self.signum = signum
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells report it."""
+        return 128 + self.signum
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the closest known name, or "" when none is close."""
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
