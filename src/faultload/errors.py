@@ -4,12 +4,12 @@ FaultloadError                      something went wrong; carries the exit code
 ├── UsageError              64      a bad file, key, argument or name: the user can mend it
 │   └── SpecError           64      … in a YAML file: names the file, the key and the remedy
 ├── MissingError            69      something needed is not here: a binary, a port, a capability
-├── RefusedError            75      we will not start: locked, unreverted fault, freeze, not allowed
-├── InvalidRunError          3      the run cannot tell what happened (no load, steady state broken, …)
+├── RefusedError            75      we will not start: locked, unreverted fault, freeze
+├── InvalidRunError          3      the run cannot tell what happened (no load, …)
 │   └── FaultError           3      … because the fault could not be planned, injected or proven
 └── DefectError             70      a state that should be impossible: our bug
 
-`Interrupted` is not an error of ours: it says that a signal ended the run after everything was reverted.
+`Interrupted` is not an error of ours: it says that a signal ended the run.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class DefectError(FaultloadError):
     """A state that should be impossible. This is a bug in faultload; please report it."""
 
 
-class Interrupted(BaseException):  # noqa: N818  # like KeyboardInterrupt: it is not an error
+class Interrupted(BaseException):  # like KeyboardInterrupt: it is not an error
     """A signal asked the run to end. Raised outside `Exception` so that no handler swallows it."""
 
     def __init__(self, signum: int) -> None:

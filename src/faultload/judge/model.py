@@ -1,0 +1,244 @@
+"""What the judge is given and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import pandas as pd
+
+from faultload.record import InjectionEntry, LoadSummary, Outcome, Phase, PhaseName
+from faultload.spec.experiment import Expects
+from faultload.spec.slo import SLO
+
+
+class Verdict(StrEnum):
+    """What one run says, for a person and for an exit code."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    """The evidence is sound and does not decide."""
+    INVALID = "invalid"
+    """We cannot tell what happened: nothing the run says about the platform may be believed."""
+
+
+# Worst first: docs/architecture.md, "Precedence".
+_SEVERITY = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the worst verdict; of none at all, `inconclusive`: no evidence is never a pass."""
+    found = set(verdicts)
+    return next((v for v in _SEVERITY if v in found), Verdict.INCONCLUSIVE)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One run, as arrays.
+
+    Attributes:
+        requests: rows in the record's request schema, ordered by `due_s`.
+        phases: in order; a run that stopped early lacks the later ones.
+        injections: the injection journal.
+        t0_unix_s: turns the journal's wall times into seconds since the start.
+        slos: what to judge against.
+        expects: what the experiment claims.
+        gaps: telemetry the experiment is expected to take away, by series name.
+        outcome: how the run ended.
+        reason: why it ended early, "" if it did not.
+        aborted_by_person: True when `outcome` is interrupted or a person asked for the abort.
+        steady_state_met: what the probes said before the fault; None: never asked.
+        load: what the load client says of itself; None: no load was measured.
+        clock_drift_s: wall minus monotonic clock over the run.
+        coverage: by series name, the share of expected samples that came, 0-1, outside
+            the series' declared gaps. A series that never came is 0, not absent.
+        counted: good and total events by SLO name and phase, for SLOs whose source is Prometheus.
+            None: no data there.
+    """
+
+    requests: pd.DataFrame
+    phases: Sequence[Phase]
+    injections: Sequence[InjectionEntry]
+    t0_unix_s: float
+    slos: Sequence[SLO]
+    expects: Expects
+    gaps: Sequence[str]
+    outcome: Outcome
+    reason: str
+    aborted_by_person: bool
+    steady_state_met: bool | None
+    load: LoadSummary | None
+    clock_drift_s: float
+    coverage: Mapping[str, float]
+    counted: Mapping[tuple[str, PhaseName], tuple[float, float] | None] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason, in words a person can act on.
+
+    Attributes:
+        verdict: what this reason alone would say.
+        subject: what it is about: an SLO, a phase, `load`, `fault`, …
+        text: what was expected, what was found.
+        evidence: where the numbers come from, e.g. `requests.parquet`.
+    """
+
+    verdict: Verdict
+    subject: str
+    text: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """One SLO over one phase.
+
+    Attributes:
+        slo: its name.
+        statement: the SLO in words.
+        phase: which part of the run.
+        events: valid events; 0 means no data.
+        bad: of those, not good.
+        bad_ratio: bad / events; None: no events.
+        budget: share that may be bad, 0-1.
+        interval: 90 % interval of the bad ratio, widened for autocorrelation; None: no events.
+        value_s_p50, value_s_p95, value_s_p99: quantiles of the SLI's latency over all its
+            valid requests, a request that was not served counting as infinite. None: infinite,
+            or the SLI is not a latency, or no events.
+        verdict: None where the phase is shown but not judged (warm-up, fault).
+    """
+
+    slo: str
+    statement: str
+    phase: PhaseName
+    events: int
+    bad: int
+    bad_ratio: float | None
+    budget: float
+    interval: tuple[float, float] | None
+    value_s_p50: float | None
+    value_s_p95: float | None
+    value_s_p99: float | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """When one SLO was met again, counted from the first act of harm.
+
+    Attributes:
+        slo: its name.
+        impact_s: harm → first effect on users; None: no effect was seen.
+        detect_s: harm → our change detector's alarm; None: no alarm.
+        recovery_s: harm → the SLO is met and stays met; 0 where users saw no effect;
+            None: not within the window.
+        censored_at_s: how long we looked in vain; None when `recovery_s` is known.
+        error_s: half-width that covers the estimator's error in 95 % of cases.
+    """
+
+    slo: str
+    impact_s: float | None
+    detect_s: float | None
+    recovery_s: float | None
+    censored_at_s: float | None
+    error_s: float
+
+
+@dataclass(frozen=True)
+class BudgetSpent:
+    """What the fault cost one SLO's error budget.
+
+    Attributes:
+        slo: its name.
+        bad_minutes: full-outage-equivalent minutes from the first harm to the run's end.
+        budget_minutes: the whole period's budget.
+        budget_percent: their ratio in percent.
+        burn_rate_max: largest burn rate over any 10 s.
+    """
+
+    slo: str
+    bad_minutes: float
+    budget_minutes: float
+    budget_percent: float
+    burn_rate_max: float | None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One claim of the experiment, held against what was measured.
+
+    Attributes:
+        name: key in `expects`.
+        limit: the number claimed.
+        found: the number measured; None: could not be measured.
+        verdict: pass, fail or inconclusive.
+        text: in words.
+    """
+
+    name: str
+    limit: float
+    found: float | None
+    verdict: Verdict
+    text: str
+
+
+@dataclass(frozen=True)
+class TokenLedger:
+    """Tokens of every request due in the run.
+
+    Attributes:
+        asked: what the workload asked for.
+        delivered: in streams that finished.
+        lost: asked and never delivered, in streams that began and broke.
+        wasted: delivered in streams that then broke: paid for and of no use.
+        duplicated: delivered twice, where the engine numbers its tokens.
+        refused: asked by requests that got no token at all.
+    """
+
+    asked: int
+    delivered: int
+    lost: int
+    wasted: int
+    duplicated: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict and everything it rests on.
+
+    Attributes:
+        verdict: the worst of the findings.
+        reason: the first thing a person should read, one sentence.
+        findings: worst first.
+        phases: every SLO over every phase.
+        recoveries: one for each SLO, empty when no fault was injected.
+        budgets: one for each SLO, empty when no fault was injected.
+        expectations: the experiment's claims.
+        streams_lost: streams that began and did not finish, from the first harm on.
+        requests: rows judged.
+        tokens: the ledger.
+        fault_window_s: first harm and proven end, seconds since the start; None: no harm done.
+    """
+
+    verdict: Verdict
+    reason: str
+    findings: Sequence[Finding]
+    phases: Sequence[PhaseResult]
+    recoveries: Sequence[Recovery]
+    budgets: Sequence[BudgetSpent]
+    expectations: Sequence[Expectation]
+    streams_lost: int
+    requests: int
+    tokens: TokenLedger
+    fault_window_s: tuple[float, float] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON data; key names are the contract of `verdict.json`."""
+        return asdict(self)

@@ -1,0 +1,37 @@
+"""Everything observed in one run, saved before anyone judges it.
+
+The runner writes a record; judge and report only read it, so any stored run can be judged again
+against other SLOs with no cluster in sight. Times are seconds since the run's start (`t0`).
+"""
+
+from faultload.record.directory import RunDirectory
+from faultload.record.injections import InjectionEntry, InjectionJournal, InjectionStep
+from faultload.record.manifest import LoadSummary, Manifest, Outcome, Phase, PhaseName
+from faultload.record.tables import (
+    ALERT_SCHEMA,
+    REQUEST_SCHEMA,
+    SERIES_SCHEMA,
+    RequestStatus,
+    read_requests,
+    read_series,
+    write_table,
+)
+
+__all__ = [
+    "ALERT_SCHEMA",
+    "REQUEST_SCHEMA",
+    "SERIES_SCHEMA",
+    "InjectionEntry",
+    "InjectionJournal",
+    "InjectionStep",
+    "LoadSummary",
+    "Manifest",
+    "Outcome",
+    "Phase",
+    "PhaseName",
+    "RequestStatus",
+    "RunDirectory",
+    "read_requests",
+    "read_series",
+    "write_table",
+]

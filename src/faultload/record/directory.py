@@ -1,0 +1,175 @@
+"""A run's directory: `reports/<run_id>/`, with the record inside and the reports beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from faultload.errors import SpecError, UsageError
+from faultload.record.injections import InjectionJournal
+from faultload.record.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run. Nothing is created except by `create`.
+
+    Attributes:
+        path: `reports/<run_id>`.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, reports: Path, run_id: str) -> RunDirectory:
+        """Make the directory of a new run, readable by its owner only.
+
+        Raises:
+            UsageError: it cannot be made, or exists already.
+        """
+        run = cls(reports / run_id)
+        try:
+            reports.mkdir(parents=True, exist_ok=True)
+            run.path.mkdir(mode=0o700)
+            run.record.mkdir(mode=0o700)
+            run.logs.mkdir(mode=0o700)
+        except OSError as error:
+            raise UsageError(f"{run.path}: cannot make the run's directory: {error}") from None
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Return the run at `path` (`reports/<run_id>` or its record folder).
+
+        Raises:
+            UsageError: there is no record.
+        """
+        path = path.parent if path.name == "record" else path
+        run = cls(path)
+        if not run.record.is_dir():
+            raise UsageError(f"{path}: expected a run's directory with record/ inside, found none")
+        return run
+
+    @property
+    def run_id(self) -> str:
+        """Name of the directory."""
+        return self.path.name
+
+    @property
+    def record(self) -> Path:
+        """What was observed; sealed by the manifest."""
+        return self.path / "record"
+
+    @property
+    def logs(self) -> Path:
+        """Output of every process of the run."""
+        return self.record / "logs"
+
+    @property
+    def experiment(self) -> Path:
+        """The experiment as it ran."""
+        return self.record / "experiment.yaml"
+
+    @property
+    def scenario(self) -> Path:
+        """The scenario as it ran."""
+        return self.record / "scenario.yaml"
+
+    @property
+    def slos(self) -> Path:
+        """The SLOs of the run, one document each."""
+        return self.record / "slos.yaml"
+
+    @property
+    def target(self) -> Path:
+        """The target file, without secrets."""
+        return self.record / "target.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Chaos Toolkit's journal."""
+        return self.record / "journal.json"
+
+    @property
+    def injections(self) -> InjectionJournal:
+        """Our own journal of every act of harm."""
+        return InjectionJournal(self.record / "injections.jsonl")
+
+    @property
+    def requests(self) -> Path:
+        """One row a request."""
+        return self.record / "requests.parquet"
+
+    @property
+    def series(self) -> Path:
+        """Raw Prometheus samples."""
+        return self.record / "series.parquet"
+
+    @property
+    def alerts(self) -> Path:
+        """Alerts that fired, or would have."""
+        return self.record / "alerts.parquet"
+
+    @property
+    def events(self) -> Path:
+        """What the harness did and what the platform said, one JSON object a line."""
+        return self.record / "events.jsonl"
+
+    @property
+    def manifest_path(self) -> Path:
+        """`manifest.json`."""
+        return self.record / "manifest.json"
+
+    def manifest(self) -> Manifest:
+        """Return the manifest.
+
+        Raises:
+            SpecError: missing (the run was never sealed) or not a manifest.
+        """
+        try:
+            return Manifest.model_validate_json(self.manifest_path.read_bytes())
+        except FileNotFoundError:
+            raise SpecError(
+                self.manifest_path, "", "no manifest: the run was not sealed; try faultload recover"
+            ) from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            raise SpecError(self.manifest_path, key, str(first["msg"])) from None
+
+    def seal(self, manifest: Manifest) -> Manifest:
+        """Write the manifest with the SHA-256 of every other file; the record is final after it."""
+        sealed = manifest.model_copy(update={"sha256": self._hashes()})
+        write_json(self.manifest_path, sealed.model_dump(mode="json"))
+        return sealed
+
+    def tampered(self) -> list[str]:
+        """Return the files that are missing, added or changed since the record was sealed."""
+        sealed, now = self.manifest().sha256, self._hashes()
+        return sorted(name for name in sealed.keys() | now if sealed.get(name) != now.get(name))
+
+    def _hashes(self) -> dict[str, str]:
+        files = sorted(p for p in self.record.rglob("*") if p.is_file() and p != self.manifest_path)
+        hashes: dict[str, str] = {}
+        for path in files:
+            with path.open("rb") as file:
+                name = path.relative_to(self.record).as_posix()
+                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return hashes
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON so that a reader sees the old file or the whole new one, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(data, file, indent=2, sort_keys=True, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,125 @@
+"""The injection journal: written and fsynced before each act, so that any crash can be undone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from faultload.errors import SpecError
+
+
+class InjectionStep(StrEnum):
+    """Steps of the fault protocol, as journalled: before a step (`*ING`) and after it."""
+
+    PLANNED = "planned"
+    INJECTING = "injecting"
+    INJECTED = "injected"
+    VERIFIED = "verified"
+    REVERTING = "reverting"
+    REVERTED = "reverted"
+    VERIFIED_REVERTED = "verified_reverted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class InjectionEntry:
+    """One line of the journal.
+
+    Attributes:
+        injection_id: one application of one fault.
+        step: what is about to happen or has happened.
+        fault: the fault's name.
+        time_unix_s: wall clock; the record's clock anchor turns it into seconds since the start.
+        plan: victims, undo and token, as JSON; on the `planned` line, else empty.
+        evidence: what was seen, as JSON; on `verified` and `verified_reverted` lines, else empty.
+        problem: on `failed` lines: which step and why.
+    """
+
+    injection_id: str
+    step: InjectionStep
+    fault: str
+    time_unix_s: float
+    plan: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+class InjectionJournal:
+    """Append-only JSON lines; every append is on disk when it returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the file at `path`; it need not exist yet."""
+        self.path = path
+
+    def append(self, entry: InjectionEntry) -> None:
+        """Write one entry and fsync it, and the folder when the file is new."""
+        is_new = not self.path.exists()
+        line = json.dumps(asdict(entry), sort_keys=True, default=str) + "\n"
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            # A line cut short by a crash is ended first, so that it spoils only itself.
+            os.write(descriptor, (self._missing_newline() + line).encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if is_new:
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _missing_newline(self) -> str:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return "" if file.read(1) == b"\n" else "\n"
+        except OSError:
+            return ""
+
+    def entries(self) -> list[InjectionEntry]:
+        """Return every whole line, in order; a line cut short by a crash is left out.
+
+        Raises:
+            SpecError: a whole line is not an entry.
+        """
+        return list(self._read())
+
+    def _read(self) -> Iterator[InjectionEntry]:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return
+        for number, line in enumerate(text.split("\n"), start=1):
+            if not line:
+                continue
+            try:
+                data = json.loads(line)
+                data["step"] = InjectionStep(data["step"])
+                yield InjectionEntry(**data)
+            except json.JSONDecodeError:
+                continue
+            except (TypeError, KeyError, ValueError) as error:
+                problem = f"not a journal entry: {error}"
+                raise SpecError(self.path, f"line {number}", problem) from None
+
+    def unreverted(self) -> list[InjectionEntry]:
+        """Return the `planned` entries of faults that may still be in force, newest first.
+
+        A plan that was never followed by `injecting` did no harm and is left out.
+        """
+        planned: dict[str, InjectionEntry] = {}
+        began: set[str] = set()
+        for entry in self._read():
+            if entry.step is InjectionStep.PLANNED:
+                planned[entry.injection_id] = entry
+            elif entry.step is InjectionStep.INJECTING:
+                began.add(entry.injection_id)
+            elif entry.step is InjectionStep.VERIFIED_REVERTED:
+                planned.pop(entry.injection_id, None)
+        return [entry for key, entry in reversed(planned.items()) if key in began]

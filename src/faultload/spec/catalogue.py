@@ -1,0 +1,119 @@
+"""Finding files by the short names that experiments and people use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from faultload.errors import SpecError, UsageError, nearest
+from faultload.spec.experiment import Experiment, load_experiment
+from faultload.spec.scenario import Scenario, load_scenario
+from faultload.spec.slo import SLO, load_slos
+from faultload.spec.target import TargetSpec, load_target
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The files under one project root: experiments/, scenarios/, slos/, targets/.
+
+    Attributes:
+        root: the folder that holds them.
+    """
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path) -> Catalogue:
+        """Return the catalogue of `start` or of the nearest folder above that has experiments/.
+
+        Raises:
+            UsageError: no such folder.
+        """
+        for folder in (start, *start.parents):
+            if (folder / "experiments").is_dir() and (folder / "targets").is_dir():
+                return cls(folder)
+        raise UsageError(
+            f"{start}: expected a folder with experiments/ and targets/ here or above, found none;"
+            " run faultload from the root of your project or pass --root"
+        )
+
+    def experiment_paths(self) -> list[Path]:
+        """Every experiment file, in path order."""
+        return sorted((self.root / "experiments").rglob("*.yaml"))
+
+    def experiment(self, name: str) -> Experiment:
+        """Return an experiment by path or by `folder/name`."""
+        given = Path(name)
+        if given.suffix in (".yaml", ".yml"):
+            return load_experiment(given if given.exists() else self.root / given)
+        path = self.root / "experiments" / f"{name}.yaml"
+        if not path.exists():
+            known = [
+                str(p.relative_to(self.root / "experiments").with_suffix(""))
+                for p in self.experiment_paths()
+            ]
+            raise UsageError(
+                f"no experiment {name!r} in {self.root / 'experiments'}{nearest(name, known)}"
+            )
+        return load_experiment(path)
+
+    def scenario(self, name: str, asked_by: Path | None = None) -> tuple[Path, Scenario]:
+        """Return a scenario and its path; `asked_by` is the file named in the error."""
+        path = self._path("scenarios", name, asked_by, "extensions[faultload].scenario")
+        return path, load_scenario(path)
+
+    def target(self, name: str) -> tuple[Path, TargetSpec]:
+        """Return a target and its path, by path or by the stem of a file in targets/."""
+        path = self._path("targets", name, None, "")
+        return path, load_target(path)
+
+    def slos(self, names: Sequence[str], asked_by: Path) -> list[SLO]:
+        """Return the SLOs with these names, in that order; a file's stem stands for all in it.
+
+        Raises:
+            SpecError: an unknown name, or one that two files define.
+        """
+        by_name: dict[str, SLO] = {}
+        by_file: dict[str, list[SLO]] = {}
+        for path in sorted((self.root / "slos").glob("*.yaml")):
+            by_file[path.stem] = load_slos(path)
+            for slo in by_file[path.stem]:
+                if slo.name in by_name:
+                    raise SpecError(path, "metadata.name", f"{slo.name!r} is in another file too")
+                by_name[slo.name] = slo
+        chosen: dict[str, SLO] = {}
+        for index, name in enumerate(names):
+            if name in by_name:
+                chosen[name] = by_name[name]
+            elif name in by_file:
+                chosen.update({slo.name: slo for slo in by_file[name]})
+            else:
+                known = [*by_name, *by_file]
+                raise SpecError(
+                    asked_by,
+                    f"extensions[faultload].slos[{index}]",
+                    f"no SLO named {name!r} in slos/{nearest(name, known)}",
+                )
+        return list(chosen.values())
+
+    def names(self, folder: str) -> list[str]:
+        """Stems of the YAML files in one folder."""
+        return self._stems((self.root / folder).glob("*.yaml"))
+
+    @staticmethod
+    def _stems(paths: Iterable[Path]) -> list[str]:
+        return sorted(p.stem for p in paths)
+
+    def _path(self, folder: str, name: str, asked_by: Path | None, key: str) -> Path:
+        given = Path(name)
+        if given.suffix in (".yaml", ".yml"):
+            return given if given.exists() else self.root / given
+        path = self.root / folder / f"{name}.yaml"
+        if path.exists():
+            return path
+        known = self.names(folder)
+        problem = f"no {folder.removesuffix('s')} named {name!r} in {folder}/{nearest(name, known)}"
+        if asked_by is None:
+            raise UsageError(problem)
+        raise SpecError(asked_by, key, problem)

@@ -1,0 +1,229 @@
+"""Experiments: plain Chaos Toolkit files with one extension block named `faultload`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from faultload.errors import SpecError, nearest
+from faultload.spec.reading import Spec, parse, read_document
+
+# chaoslib reads these and ignores every other key without a word, so a misspelt one would
+# silently do nothing (docs/writing-experiments.md).
+_EXPERIMENT_KEYS = frozenset(
+    "version title description tags contributions configuration secrets extensions controls "
+    "steady-state-hypothesis method rollbacks runtime".split()
+)
+_ACTIVITY_KEYS = frozenset(
+    "type name provider ref pauses tolerance background controls secrets configuration".split()
+)
+_HYPOTHESIS_KEYS = frozenset({"title", "probes", "controls"})
+_PROVIDER_KEYS: Mapping[str, frozenset[str]] = {
+    "python": frozenset("type module func arguments secrets configuration".split()),
+    "process": frozenset("type path arguments timeout secrets".split()),
+    "http": frozenset(
+        "type url method headers arguments timeout secrets expected_status max_retries "
+        "verify_tls".split()
+    ),
+}
+
+
+class Phases(Spec):
+    """How long each part of a run lasts; the hold is Chaos Toolkit's own `configuration.hold_s`."""
+
+    warmup_s: float = Field(ge=0, le=3600)
+    """Load runs, nothing is judged. 0 for a platform that needs no warming."""
+    baseline_s: float = Field(gt=0, le=86400)
+    """Load runs, the steady state is measured."""
+    recovery_s: float = Field(gt=0, le=86400)
+    """Observed after the fault is gone. At least 3x the expected recovery, else it is censored."""
+
+
+class BlastRadius(Spec):
+    """The most that may be hurt; checked on resolved victims, never on the file alone."""
+
+    component: str
+    """What is hit: `engine`, `router`, `node`, …"""
+    replicas: int = Field(ge=1)
+    """How many at most."""
+    share_max: float = Field(default=0.5, gt=0, le=1)
+    """Largest share of the component's ready replicas, 0-1."""
+
+
+class Expects(Spec):
+    """What the title claims, as numbers. None: not claimed, hence not judged."""
+
+    recovery_s_max: float | None = Field(default=None, gt=0)
+    """From the injection until every SLO is met again and stays met."""
+    budget_percent_max: float | None = Field(default=None, ge=0)
+    """Largest share of a month's error budget that one such fault may spend, per SLO, percent."""
+    streams_lost_max: int | None = Field(default=None, ge=0)
+    """Streams that began and did not finish."""
+
+
+class FaultloadBlock(Spec):
+    """The extension that links an experiment to its workload, objectives and limits."""
+
+    name: Literal["faultload"]
+    scenario: str
+    """A file of scenarios/, without its suffix."""
+    slos: list[str] = Field(min_length=1)
+    """Names of SLOs in slos/; a file's stem stands for all SLOs in it."""
+    phases: Phases
+    blast_radius: BlastRadius
+    requires: list[str] = Field(default_factory=list)
+    """Capabilities the target must have, else the experiment is skipped with that reason."""
+    gaps: list[str] = Field(default_factory=list)
+    """Telemetry this fault takes away by nature: its absence is then not held against the run."""
+    expects: Expects = Expects()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One validated experiment file.
+
+    Attributes:
+        path: where it was read.
+        title: the claim.
+        description: why it is believed.
+        tags: free words.
+        block: the extension block.
+        raw: the whole document, as Chaos Toolkit runs it.
+    """
+
+    path: Path
+    title: str
+    description: str
+    tags: tuple[str, ...]
+    block: FaultloadBlock
+    raw: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The file's folder and stem, `engine/replica-loss`: what lists and `-k` show."""
+        return f"{self.path.parent.name}/{self.path.stem}"
+
+    @property
+    def hold_s(self) -> float:
+        """How long the fault is held: the sum of the method's pauses, after substitution."""
+        configuration = self.raw.get("configuration", {})
+        return sum(
+            _seconds(pause, configuration)
+            for activity in self.raw["method"]
+            for pause in activity.get("pauses", {}).values()
+        )
+
+    @property
+    def fault_actions(self) -> list[dict[str, Any]]:
+        """The method's actions, in order."""
+        return [a for a in self.raw["method"] if a.get("type") == "action"]
+
+
+def _seconds(pause: Any, configuration: Mapping[str, Any]) -> float:
+    if isinstance(pause, str) and pause.startswith("${") and pause.endswith("}"):
+        pause = configuration.get(pause[2:-1], 0)
+    return float(pause)
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read and validate one experiment file.
+
+    Raises:
+        SpecError: the file, the key and the remedy.
+    """
+    raw = read_document(path)
+    _check_keys(path, "", raw, _EXPERIMENT_KEYS)
+    for key in ("title", "description", "method"):
+        if not raw.get(key):
+            raise SpecError(path, key, "this key is required and missing")
+    blocks = [
+        (index, block)
+        for index, block in enumerate(raw.get("extensions") or [])
+        if isinstance(block, dict) and block.get("name") == "faultload"
+    ]
+    if len(blocks) != 1:
+        raise SpecError(
+            path,
+            "extensions",
+            f"expected one extension with name: faultload, found {len(blocks)}"
+            " (docs/writing-experiments.md shows one)",
+        )
+    index, block = blocks[0]
+    _check_activities(path, raw)
+    experiment = Experiment(
+        path=path,
+        title=str(raw["title"]),
+        description=str(raw["description"]).strip(),
+        tags=tuple(raw.get("tags") or ()),
+        block=parse(FaultloadBlock, block, path, f"extensions[{index}]"),
+        raw=raw,
+    )
+    _check_hold(experiment)
+    return experiment
+
+
+def _check_hold(experiment: Experiment) -> None:
+    try:
+        hold_s = experiment.hold_s
+    except (TypeError, ValueError):
+        raise SpecError(
+            experiment.path, "method", "pauses must be numbers of seconds or ${configuration} names"
+        ) from None
+    if not 0 <= hold_s <= 86400:
+        raise SpecError(experiment.path, "method", f"pauses of 0 to 86400 s, found {hold_s} s")
+
+
+def _check_activities(path: Path, raw: dict[str, Any]) -> None:
+    hypothesis = raw.get("steady-state-hypothesis")
+    if hypothesis is not None:
+        if not isinstance(hypothesis, dict):
+            raise SpecError(path, "steady-state-hypothesis", "expected a mapping")
+        _check_keys(path, "steady-state-hypothesis", hypothesis, _HYPOTHESIS_KEYS)
+    for key, activity in _activities(path, raw):
+        if not isinstance(activity, dict):
+            raise SpecError(path, key, f"expected a mapping, found a {type(activity).__name__}")
+        _check_keys(path, key, activity, _ACTIVITY_KEYS)
+        provider = activity.get("provider")
+        if isinstance(provider, dict):
+            known = _PROVIDER_KEYS.get(str(provider.get("type")))
+            if known is None:
+                raise SpecError(
+                    path,
+                    f"{key}.provider.type",
+                    f"expected one of {', '.join(sorted(_PROVIDER_KEYS))},"
+                    f" found {provider.get('type')!r}",
+                )
+            _check_keys(path, f"{key}.provider", provider, known)
+        if key.startswith("steady-state-hypothesis") and activity.get("tolerance") is not True:
+            # A NaN in a numeric tolerance ends chaoslib with the rollbacks not played.
+            raise SpecError(
+                path,
+                f"{key}.tolerance",
+                f"expected true (steady-state probes answer yes or no),"
+                f" found {activity.get('tolerance')!r}",
+            )
+
+
+def _activities(path: Path, raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    hypothesis = raw.get("steady-state-hypothesis") or {}
+    sections = {
+        "steady-state-hypothesis.probes": hypothesis.get("probes") or [],
+        "method": raw["method"],
+        "rollbacks": raw.get("rollbacks") or [],
+    }
+    for section, activities in sections.items():
+        if not isinstance(activities, list):
+            raise SpecError(path, section, "expected a list of activities")
+        for index, activity in enumerate(activities):
+            yield f"{section}[{index}]", activity
+
+
+def _check_keys(path: Path, at: str, found: Mapping[Any, Any], known: frozenset[str]) -> None:
+    for key in found:
+        if key not in known:
+            where = f"{at}.{key}" if at else str(key)
+            raise SpecError(path, where, f"unknown key{nearest(str(key), known)}")

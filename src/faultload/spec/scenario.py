@@ -1,0 +1,153 @@
+"""Scenarios: who is asking. Arrivals, lengths, tiers, tenants, sessions, timeouts and a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from faultload.spec.reading import Spec, parse, read_document
+
+
+class ConstantArrivals(Spec):
+    """One request every 1 / rate seconds."""
+
+    kind: Literal["constant"]
+    rate_rps: float = Field(gt=0, le=100_000)
+
+
+class PoissonArrivals(Spec):
+    """Independent arrivals: exponential gaps with mean 1 / rate."""
+
+    kind: Literal["poisson"]
+    rate_rps: float = Field(gt=0, le=100_000)
+
+
+class Step(Spec):
+    """One piece of a stepped rate."""
+
+    for_s: float = Field(gt=0)
+    rate_rps: float = Field(ge=0, le=100_000)
+
+
+class StepArrivals(Spec):
+    """Poisson arrivals whose rate changes in steps; the last step lasts until the run ends."""
+
+    kind: Literal["steps"]
+    steps: list[Step] = Field(min_length=1)
+
+
+class RampArrivals(Spec):
+    """Poisson arrivals whose rate moves linearly from `from_rps` to `to_rps` over `over_s`."""
+
+    kind: Literal["ramp"]
+    from_rps: float = Field(ge=0)
+    to_rps: float = Field(gt=0, le=100_000)
+    over_s: float = Field(gt=0)
+
+
+class BurstArrivals(Spec):
+    """Poisson arrivals at `rate_rps`, and `burst_rps` for `burst_s` out of every `every_s`."""
+
+    kind: Literal["burst"]
+    rate_rps: float = Field(gt=0, le=100_000)
+    burst_rps: float = Field(gt=0, le=100_000)
+    every_s: float = Field(gt=0)
+    burst_s: float = Field(gt=0)
+
+
+class TraceArrivals(Spec):
+    """Requests as recorded in a trace file (`faultload trace make`), due times and all."""
+
+    kind: Literal["trace"]
+    path: str
+    """Relative to the scenario file."""
+
+
+Arrivals = Annotated[
+    ConstantArrivals
+    | PoissonArrivals
+    | StepArrivals
+    | RampArrivals
+    | BurstArrivals
+    | TraceArrivals,
+    Field(discriminator="kind"),
+]
+
+
+class Lengths(Spec):
+    """A length in tokens: lognormal around `median` with log-sd `sigma`, cut to [min, max]."""
+
+    median: int = Field(ge=1)
+    sigma: float = Field(default=0.0, ge=0, le=3)
+    """0: every length is the median."""
+    min: int = Field(default=1, ge=1)
+    max: int = Field(default=4096, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.min <= self.median <= self.max:
+            raise ValueError(
+                f"expected min <= median <= max, found {self.min}, {self.median}, {self.max}"
+            )
+        return self
+
+
+class TierMix(Spec):
+    """One kind of request and how often it comes."""
+
+    tier: str
+    """Name the SLOs use: `fast`, `reasoning`."""
+    model: str
+    """The model asked for at the endpoint."""
+    weight: float = Field(gt=0)
+    """Share of requests, relative to the other tiers."""
+    prompt_tokens: Lengths
+    output_tokens: Lengths
+
+
+class Timeouts(Spec):
+    """When the client gives up; each ends a request as its own kind of failure."""
+
+    connect_s: float = Field(default=2.0, gt=0)
+    first_token_s: float = Field(default=20.0, gt=0)
+    """From the due moment."""
+    gap_s: float = Field(default=10.0, gt=0)
+    """Longest silence inside a stream."""
+    total_s: float = Field(default=60.0, gt=0)
+    """From the due moment."""
+
+
+class Sessions(Spec):
+    """Requests of one conversation carry the same session id."""
+
+    share: float = Field(default=0.0, ge=0, le=1)
+    """Share of requests that belong to a session; 0 turns sessions off."""
+    turns: int = Field(default=4, ge=1)
+    """Requests in one session."""
+
+
+class Scenario(Spec):
+    """One workload. The same file and seed give the same trace, byte for byte."""
+
+    name: str
+    description: str
+    arrivals: Arrivals
+    tiers: list[TierMix] = Field(min_length=1)
+    tenants: list[str] = Field(default_factory=lambda: ["default"], min_length=1)
+    """Requests are dealt to tenants evenly."""
+    sessions: Sessions = Sessions()
+    timeouts: Timeouts = Timeouts()
+    ignore_eos: bool = True
+    """Ask for exactly the drawn number of output tokens (vLLM's `ignore_eos`)."""
+    seed: int = Field(default=1, ge=0)
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read one scenario file.
+
+    Raises:
+        SpecError: the file, the key and the remedy.
+    """
+    return parse(Scenario, read_document(path), path)

@@ -1,0 +1,51 @@
+"""Target files: where a run happens and what may be done to it there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from faultload.spec.reading import Spec, parse, read_document
+
+
+class PhaseLengths(Spec):
+    """Lengths that replace an experiment's own on this target. None: keep the experiment's."""
+
+    warmup_s: float | None = Field(default=None, ge=0)
+    baseline_s: float | None = Field(default=None, gt=0)
+    hold_s: float | None = Field(default=None, ge=0)
+    recovery_s: float | None = Field(default=None, gt=0)
+
+
+class LocalPlatform(Spec):
+    """How to start the embedded platform."""
+
+    config: str
+    """The platform's own file, relative to the target file."""
+    start_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest wait for it to be ready."""
+
+
+class TargetSpec(Spec):
+    """One target file. `local` starts a platform of its own; other kinds join later."""
+
+    name: str
+    kind: Literal["local"]
+    description: str = ""
+    local: LocalPlatform
+    phases: PhaseLengths = PhaseLengths()
+    blast_radius_share_max: float = Field(default=0.5, gt=0, le=1)
+    """Largest share of a component's ready replicas any experiment may hit here."""
+    scrape_interval_s: float = Field(default=1.0, gt=0)
+    """How often its Prometheus scrapes: what coverage is judged against."""
+
+
+def load_target(path: Path) -> TargetSpec:
+    """Read one target file.
+
+    Raises:
+        SpecError: the file, the key and the remedy.
+    """
+    return parse(TargetSpec, read_document(path), path)
