@@ -4,6 +4,7 @@ FaultloadError                      something went wrong; carries the exit code
 ├── UsageError              64      a bad file, key, argument or name: the user can mend it
 │   └── SpecError           64      … in a YAML file: names the file, the key and the remedy
 ├── MissingError            69      something needed is not here: a binary, a port, a capability
+│   └── SkippedError        69      … a capability of the target: the experiment does not apply
 ├── RefusedError            75      we will not start: locked, unreverted fault, freeze
 ├── InvalidRunError          3      the run cannot tell what happened (no load, …)
 │   └── FaultError           3      … because the fault could not be planned, injected or proven
@@ -67,6 +68,10 @@ class MissingError(FaultloadError):
     """Something needed is not here: a program, a port, a capability of the target."""
 
     exit_code = ExitCode.MISSING
+
+
+class SkippedError(MissingError):
+    """The target lacks a capability: the experiment does not apply to it."""
 
 
 class RefusedError(FaultloadError):

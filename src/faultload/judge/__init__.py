@@ -1,5 +1,7 @@
 """The judge: arrays in, verdict out. Pure: no clock, no network, no files."""
 
+from faultload.judge.gate import GateResult, GateRule, gate
+from faultload.judge.judge import judge
 from faultload.judge.model import (
     BudgetSpent,
     Evidence,
@@ -18,10 +20,14 @@ __all__ = [
     "Evidence",
     "Expectation",
     "Finding",
+    "GateResult",
+    "GateRule",
     "Judgement",
     "PhaseResult",
     "Recovery",
     "TokenLedger",
     "Verdict",
+    "gate",
+    "judge",
     "worst",
 ]

@@ -29,6 +29,11 @@ class Verdict(StrEnum):
 _SEVERITY = (Verdict.INVALID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
+def by_severity(verdict: Verdict) -> int:
+    """Return a verdict's place, worst first."""
+    return _SEVERITY.index(verdict)
+
+
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst verdict; of none at all, `inconclusive`: no evidence is never a pass."""
     found = set(verdicts)
@@ -102,7 +107,7 @@ class PhaseResult:
     Attributes:
         slo: its name.
         statement: the SLO in words.
-        phase: which part of the run.
+        phase: which part of the run; of `recovery`, what lies after the SLO was met again.
         events: valid events; 0 means no data.
         bad: of those, not good.
         bad_ratio: bad / events; None: no events.
@@ -218,8 +223,8 @@ class Judgement:
         reason: the first thing a person should read, one sentence.
         findings: worst first.
         phases: every SLO over every phase.
-        recoveries: one for each SLO, empty when no fault was injected.
-        budgets: one for each SLO, empty when no fault was injected.
+        recoveries: one for each SLO counted from request rows, empty when no fault was injected.
+        budgets: one for each SLO whose events are known, empty when no fault was injected.
         expectations: the experiment's claims.
         streams_lost: streams that began and did not finish, from the first harm on.
         requests: rows judged.

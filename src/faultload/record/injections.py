@@ -92,7 +92,8 @@ class InjectionJournal:
 
     def _read(self) -> Iterator[InjectionEntry]:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            # A crash of the machine may leave bytes that are no text; they spoil only their line.
+            text = self.path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return
         for number, line in enumerate(text.split("\n"), start=1):

@@ -23,7 +23,7 @@ class Outcome(StrEnum):
 
     COMPLETED = "completed"
     STOPPED = "stopped"
-    """The run found that it could not tell what would happen, and injected nothing."""
+    """The run found that it could not tell what happens, and ended early."""
     ABORTED = "aborted"
     """A stop condition ended it early."""
     INTERRUPTED = "interrupted"

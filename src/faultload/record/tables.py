@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -93,8 +94,12 @@ ALERT_SCHEMA = pa.schema(
 
 
 def write_table(frame: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
-    """Write a frame as Parquet; columns are put in the schema's order and types."""
-    table = pa.Table.from_pandas(frame.reindex(columns=schema.names), schema, preserve_index=False)
+    """Write a frame as Parquet; its columns are put in the schema's order and types.
+
+    Raises:
+        KeyError: a column is missing: filled in, it would read as data that never came.
+    """
+    table = pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
     pq.write_table(table, path, compression="zstd")
 
 
@@ -105,6 +110,22 @@ def read_requests(path: Path) -> pd.DataFrame:
         SpecError: the file is missing, damaged, or lacks a column.
     """
     return _read(path, REQUEST_SCHEMA).sort_values("due_s", kind="stable", ignore_index=True)
+
+
+def read_live_rows(folder: Path) -> pd.DataFrame:
+    """Return the rows that a running load has written so far, in the request schema.
+
+    Args:
+        folder: holds one `rows-<worker>.jsonl` a worker. A line still being written is left out.
+    """
+    rows: list[dict[str, object]] = []
+    for path in sorted(folder.glob("rows-*.jsonl")):
+        whole, _, _ = path.read_bytes().rpartition(b"\n")
+        rows += [orjson.loads(line) for line in whole.split(b"\n") if line]
+    table = pa.Table.from_pylist(rows, schema=REQUEST_SCHEMA)
+    # orjson writes NaN as null: Arrow's null and pandas' NaN are the same thing to a reader.
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def read_series(path: Path) -> pd.DataFrame:
@@ -119,13 +140,13 @@ def read_series(path: Path) -> pd.DataFrame:
 
 def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
     try:
+        missing = [name for name in schema.names if name not in pq.read_schema(path).names]
+        if missing:
+            raise SpecError(path, missing[0], "this column is missing")
         table = pq.read_table(path, columns=schema.names)
     except FileNotFoundError:
         raise SpecError(path, "", "no such file: the record is incomplete") from None
     except (pa.ArrowException, OSError) as error:
         raise SpecError(path, "", f"not a readable table: {str(error).splitlines()[0]}") from None
-    missing = [name for name in schema.names if name not in table.column_names]
-    if missing:
-        raise SpecError(path, missing[0], "this column is missing")
     frame: pd.DataFrame = table.to_pandas()
     return frame

@@ -22,6 +22,17 @@ _ACTIVITY_KEYS = frozenset(
     "type name provider ref pauses tolerance background controls secrets configuration".split()
 )
 _HYPOTHESIS_KEYS = frozenset({"title", "probes", "controls"})
+_PAUSE_KEYS = frozenset({"before", "after"})
+_SHAPES: Mapping[str, tuple[type, str]] = {
+    "title": (str, "a text"),
+    "description": (str, "a text"),
+    "tags": (list, "a list"),
+    "configuration": (dict, "a mapping"),
+    "extensions": (list, "a list"),
+    "steady-state-hypothesis": (dict, "a mapping"),
+    "method": (list, "a list of activities"),
+    "rollbacks": (list, "a list of activities"),
+}
 _PROVIDER_KEYS: Mapping[str, frozenset[str]] = {
     "python": frozenset("type module func arguments secrets configuration".split()),
     "process": frozenset("type path arguments timeout secrets".split()),
@@ -114,7 +125,7 @@ class Experiment:
         return sum(
             _seconds(pause, configuration)
             for activity in self.raw["method"]
-            for pause in activity.get("pauses", {}).values()
+            for pause in (activity.get("pauses") or {}).values()
         )
 
     @property
@@ -125,7 +136,7 @@ class Experiment:
 
 def _seconds(pause: Any, configuration: Mapping[str, Any]) -> float:
     if isinstance(pause, str) and pause.startswith("${") and pause.endswith("}"):
-        pause = configuration.get(pause[2:-1], 0)
+        pause = configuration.get(pause[2:-1])
     return float(pause)
 
 
@@ -135,14 +146,20 @@ def load_experiment(path: Path) -> Experiment:
     Raises:
         SpecError: the file, the key and the remedy.
     """
-    raw = read_document(path)
-    _check_keys(path, "", raw, _EXPERIMENT_KEYS)
+    document = read_document(path)
+    _check_keys(path, "", document, _EXPERIMENT_KEYS)
+    # A section left blank is null in YAML, which chaoslib takes for a value.
+    raw = {key: value for key, value in document.items() if value is not None}
+    for key, (shape, words) in _SHAPES.items():
+        if not isinstance(raw.get(key, shape()), shape):
+            found = type(raw[key]).__name__
+            raise SpecError(path, key, f"expected {words}, found a {found}")
     for key in ("title", "description", "method"):
         if not raw.get(key):
             raise SpecError(path, key, "this key is required and missing")
     blocks = [
         (index, block)
-        for index, block in enumerate(raw.get("extensions") or [])
+        for index, block in enumerate(raw.get("extensions", []))
         if isinstance(block, dict) and block.get("name") == "faultload"
     ]
     if len(blocks) != 1:
@@ -156,9 +173,9 @@ def load_experiment(path: Path) -> Experiment:
     _check_activities(path, raw)
     experiment = Experiment(
         path=path,
-        title=str(raw["title"]),
-        description=str(raw["description"]).strip(),
-        tags=tuple(raw.get("tags") or ()),
+        title=raw["title"],
+        description=raw["description"].strip(),
+        tags=tuple(map(str, raw.get("tags", []))),
         block=parse(FaultloadBlock, block, path, f"extensions[{index}]"),
         raw=raw,
     )
@@ -178,26 +195,18 @@ def _check_hold(experiment: Experiment) -> None:
 
 
 def _check_activities(path: Path, raw: dict[str, Any]) -> None:
-    hypothesis = raw.get("steady-state-hypothesis")
-    if hypothesis is not None:
-        if not isinstance(hypothesis, dict):
-            raise SpecError(path, "steady-state-hypothesis", "expected a mapping")
-        _check_keys(path, "steady-state-hypothesis", hypothesis, _HYPOTHESIS_KEYS)
+    hypothesis = raw.get("steady-state-hypothesis", {})
+    _check_keys(path, "steady-state-hypothesis", hypothesis, _HYPOTHESIS_KEYS)
     for key, activity in _activities(path, raw):
         if not isinstance(activity, dict):
             raise SpecError(path, key, f"expected a mapping, found a {type(activity).__name__}")
         _check_keys(path, key, activity, _ACTIVITY_KEYS)
-        provider = activity.get("provider")
-        if isinstance(provider, dict):
-            known = _PROVIDER_KEYS.get(str(provider.get("type")))
-            if known is None:
-                raise SpecError(
-                    path,
-                    f"{key}.provider.type",
-                    f"expected one of {', '.join(sorted(_PROVIDER_KEYS))},"
-                    f" found {provider.get('type')!r}",
-                )
-            _check_keys(path, f"{key}.provider", provider, known)
+        pauses = activity.get("pauses") or {}
+        if not isinstance(pauses, dict):
+            raise SpecError(path, f"{key}.pauses", f"expected before and after, found {pauses!r}")
+        _check_keys(path, f"{key}.pauses", pauses, _PAUSE_KEYS)
+        if "ref" not in activity:
+            _check_provider(path, f"{key}.provider", activity.get("provider"))
         if key.startswith("steady-state-hypothesis") and activity.get("tolerance") is not True:
             # A NaN in a numeric tolerance ends chaoslib with the rollbacks not played.
             raise SpecError(
@@ -208,12 +217,24 @@ def _check_activities(path: Path, raw: dict[str, Any]) -> None:
             )
 
 
+def _check_provider(path: Path, key: str, provider: Any) -> None:
+    if not isinstance(provider, dict):
+        raise SpecError(path, key, f"expected a mapping with a type, found {provider!r}")
+    known = _PROVIDER_KEYS.get(str(provider.get("type")))
+    if known is None:
+        raise SpecError(
+            path,
+            f"{key}.type",
+            f"expected one of {', '.join(sorted(_PROVIDER_KEYS))}, found {provider.get('type')!r}",
+        )
+    _check_keys(path, key, provider, known)
+
+
 def _activities(path: Path, raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    hypothesis = raw.get("steady-state-hypothesis") or {}
     sections = {
-        "steady-state-hypothesis.probes": hypothesis.get("probes") or [],
+        "steady-state-hypothesis.probes": raw.get("steady-state-hypothesis", {}).get("probes", []),
         "method": raw["method"],
-        "rollbacks": raw.get("rollbacks") or [],
+        "rollbacks": raw.get("rollbacks", []),
     }
     for section, activities in sections.items():
         if not isinstance(activities, list):

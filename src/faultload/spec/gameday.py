@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -28,7 +29,7 @@ class GameDay(Spec):
     go_no_go: list[str] = Field(default_factory=list)
     """What people confirm before the first step."""
     steps: list[GameDayStep] = Field(min_length=1)
-    stop_on: list[str] = Field(default_factory=lambda: ["fail", "invalid"])
+    stop_on: tuple[Literal["fail", "inconclusive", "invalid"], ...] = ("fail", "invalid")
     """Verdicts after which the remaining steps do not run."""
 
 

@@ -96,7 +96,8 @@ def parse(model: type[ModelT], data: Any, file: Path, key: str = "") -> ModelT:
         return model.model_validate(data)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        first = errors[0]
+        # A misspelt key is missing under its right name, too: its own error says more.
+        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
         path = ".".join(str(part) for part in first["loc"])
         at = f"{key}.{path}" if key and path else key or path
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

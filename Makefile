@@ -1,0 +1,50 @@
+# Everything is done through here; CI runs the same recipes. `make` alone lists them.
+
+TARGET ?= local
+BIN := .venv/bin
+TEST_BUDGET_S := 600
+# Outside a git checkout ruff does not read .gitignore.
+RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check chaos bench screenshot clean
+
+help:  ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+setup:  ## Fetch what the rest needs into .venv and .tools (done by the others when needed)
+	@scripts/setup.sh
+
+demo: setup  ## Kill an engine under load on the local platform, and judge what users saw
+	@$(BIN)/faultload run engine/replica-loss --target local
+
+test: setup  ## Run every test; PYTEST_ARGS passes arguments on
+	@start=$$(date +%s); status=0; \
+	$(BIN)/pytest tests --durations=15 --durations-min=0.5 $(PYTEST_ARGS) || status=$$?; \
+	took=$$(( $$(date +%s) - start )); \
+	echo "make test: $$took s of a budget of $(TEST_BUDGET_S) s"; \
+	if [ $$took -gt $(TEST_BUDGET_S) ]; then \
+	  echo "OVER BUDGET by $$(( took - $(TEST_BUDGET_S) )) s: see the slowest tests above" >&2; \
+	fi; \
+	exit $$status
+
+check: setup  ## Lint, format, types, layers and contracts, in under a minute
+	@$(BIN)/ruff check --quiet $(RUFF_SKIPS) .
+	@$(BIN)/ruff format --check --quiet $(RUFF_SKIPS) .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -q tests/contract
+
+chaos: setup  ## Run every experiment on TARGET (local) as a test
+	@$(BIN)/pytest -m chaos --target $(TARGET) $(PYTEST_ARGS)
+
+bench: setup  ## List the benchmarks
+	@found=$$(ls benchmarks/*.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \
+	for file in $$found; do echo "$(BIN)/python $$file"; done
+
+screenshot: setup  ## Draw docs/images/report.png from a published run
+	@$(BIN)/python scripts/screenshot.py
+
+clean:  ## Remove .venv, .tools and caches; reports/ stays
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src platform tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,18 @@
+"""Plays `vllm serve` 0.33 without a GPU: the same API, metrics, scheduling and ways to end.
+
+One process, one event loop. From the wire inwards:
+
+    __main__   command line → server
+    server     the life of the process: bind, start up, serve, signals, exit code
+    api        ASGI: routes, streaming, disconnects, API key
+    body       request bodies: JSON and types, and the error object
+    generation what a body means: prompt, limits, options
+    shapes     the JSON of answers and chunks
+    tokens     how many tokens a prompt has, and which words answer it
+    engine     drives a scheduler on the wall clock and hands its tokens to the streams
+    scheduler  pure continuous batching: token budget, chunked prefill, KV blocks. No clock
+    fixed_timing  the same interface with known latencies, for tests of what measures latency
+    metrics    the `/metrics` page, named as vLLM names it; http_metrics: the HTTP families
+
+Every flag named `--sim-*` is the simulator's own; every other flag is vLLM's.
+"""

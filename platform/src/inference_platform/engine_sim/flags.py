@@ -1,0 +1,146 @@
+"""The command line: vLLM's flags that we obey or accept, and our own `--sim-*` flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+# A step that took no time would let no time pass for those who wait.
+LEAST_STEP_S = 1e-4
+DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # what `vllm serve` starts when it is given no model
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Everything the command line can set. Times are in seconds.
+
+    `sim_fixed_ttft_s` is None unless known timing was asked for; then both fixed times are set.
+    """
+
+    model: str = DEFAULT_MODEL
+    served_model_name: str = DEFAULT_MODEL
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_model_len: int = 8192
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 2048
+    gpu_memory_utilization: float = 0.92
+    block_size: int = 16
+    seed: int = 0
+    api_key: tuple[str, ...] = ()
+    shutdown_timeout: float = 0.0
+    max_num_queued_reqs: int | None = None
+    dtype: str = "auto"
+    quantization: str | None = None
+    tensor_parallel_size: int = 1
+    sim_startup_s: float = 0.0
+    sim_step_base_s: float = 0.008
+    sim_step_per_seq_s: float = 0.00022
+    sim_prefill_per_token_s: float = 0.00005
+    sim_fixed_ttft_s: float | None = None
+    sim_fixed_tpot_s: float | None = None
+    sim_slow_factor: float = 1.0
+    sim_kv_blocks: int = 32768
+    sim_die_with_parent: bool = False
+
+
+def parse(argv: Sequence[str]) -> Flags:
+    """Read the arguments after the program's name; a bad one ends the process with exit code 2."""
+    parser = _parser()
+    given = vars(parser.parse_args(argv))
+    model = given.pop("model_tag") or given["model"]
+    served = given["served_model_name"]
+    given.update(
+        model=model,
+        served_model_name=model if served is None else served,
+        api_key=tuple(given["api_key"] or ()),
+    )
+    flags = Flags(**given)
+    if (flags.sim_fixed_ttft_s is None) != (flags.sim_fixed_tpot_s is None):
+        parser.error("--sim-fixed-ttft-s and --sim-fixed-tpot-s must be given together")
+    if flags.max_num_batched_tokens < flags.max_num_seqs:
+        parser.error(
+            f"--max-num-batched-tokens ({flags.max_num_batched_tokens}) must be at least "
+            f"--max-num-seqs ({flags.max_num_seqs})"
+        )
+    return flags
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Build the parser; defaults come from `Flags` so that they are written once."""
+    default = {name: field.default for name, field in Flags.__dataclass_fields__.items()}
+    parser = argparse.ArgumentParser(
+        prog="python -m inference_platform.engine_sim",
+        description="Plays `vllm serve` without a GPU.",
+        allow_abbrev=False,
+    )
+
+    def add(name: str, kind: Callable[[str], object], help_text: str) -> None:
+        parser.add_argument(
+            name, type=kind, default=default[name[2:].replace("-", "_")], help=help_text
+        )
+
+    parser.add_argument("model_tag", nargs="?", metavar="MODEL", help="name of the model")
+    parser.add_argument("--served-model-name", help="name that clients use (default: the model's)")
+    parser.add_argument("--api-key", nargs="+", help="keys accepted under /v1")
+    parser.add_argument(
+        "--sim-die-with-parent", action="store_true", help="end when the parent ends (Linux)"
+    )
+    add("--model", str, "same as MODEL")
+    add("--host", str, "address to listen on")
+    add("--port", _whole(0), "port to listen on; 0 lets the system choose and the log tells")
+    add("--max-model-len", _whole(1), "context length in tokens")
+    add("--max-num-seqs", _whole(1), "most requests in one batch")
+    add("--max-num-batched-tokens", _whole(1), "token budget of one step")
+    add("--gpu-memory-utilization", _number(0.0, 1.0), "reported in vllm:cache_config_info")
+    add("--block-size", _whole(1), "tokens in one KV block")
+    add("--seed", _whole(0), "seed of the words of requests that bring none")
+    add("--shutdown-timeout", _number(0.0), "seconds to drain after SIGTERM; 0 stops at once")
+    add("--max-num-queued-reqs", _whole(1), "most requests running and waiting (default: no limit)")
+    add("--dtype", str, "accepted, without effect")
+    add("--quantization", str, "accepted, without effect")
+    add("--tensor-parallel-size", _whole(1), "accepted, without effect")
+    add("--sim-startup-s", _number(0.0), "from process start until it serves")
+    add("--sim-step-base-s", _number(LEAST_STEP_S), "cost of a step")
+    add("--sim-step-per-seq-s", _number(0.0), "added for every decoding request")
+    add("--sim-prefill-per-token-s", _number(0.0), "added for every prompt token computed")
+    add("--sim-fixed-ttft-s", _number(0.0), "known timing: first token this long after arrival")
+    add("--sim-fixed-tpot-s", _number(0.0), "known timing: each next token this long after")
+    add("--sim-slow-factor", _number(0.1), "multiplies every step time")
+    add("--sim-kv-blocks", _whole(2), "KV blocks on the simulated GPU, one of them reserved")
+    return parser
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from `least` on."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least} on, got {text!r}"
+            )
+        return value
+
+    return read
+
+
+def _number(least: float, most: float = 1e9) -> Callable[[str], float]:
+    """Return a reader of numbers between `least` and `most`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"expected a number between {least:g} and {most:g}, got {text!r}"
+            )
+        return value
+
+    return read

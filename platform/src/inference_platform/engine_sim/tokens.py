@@ -1,0 +1,122 @@
+r"""The words of an answer, and how prompts are counted.
+
+**Prompts.** A token is a whitespace-separated word. A chat adds what a small chat template adds:
+three tokens a message (role, colon, end of turn) and two at the end (assistant, colon).
+
+**Answers.** Token *i* of an answer is the word `tok<i>-<tag> `, for instance `tok0017-3fa9 `: the
+index is the token's place in the answer and the tag is 16 bits of a hash of seed and prompt. So a
+reader proves from the text alone which tokens were lost (a gap), doubled (a repeat) or belong to
+somebody else (another tag). The same seed and prompt give the same answer on every replica. The
+regular expression of one word is `WORD`.
+
+**Length.** Without `ignore_eos` the model "wants" to stop after a number of tokens drawn from the
+same hash: geometric with median `NATURAL_MEDIAN_TOKENS`. As in vLLM the end-of-sequence token
+counts as a token and has no text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+WORD = r"tok(\d{4,})-([0-9a-f]{4}) "
+
+# Median output length of the workload in which the default step costs were measured.
+NATURAL_MEDIAN_TOKENS = 140
+
+
+# End of turn, assistant, colon: what a chat that continues its last message does not get.
+CHAT_ENDING_TOKENS = 3
+
+
+def count_words(text: str) -> int:
+    """Return the number of tokens of a text."""
+    return len(text.split())
+
+
+def count_chat(messages: Iterable[tuple[str, str]]) -> int:
+    """Return the number of prompt tokens of a chat given as (role, text) pairs."""
+    return 2 + sum(len(role.split()) + len(text.split()) + 2 for role, text in messages)
+
+
+def word(index: int, tag: str) -> str:
+    """Return the text of token `index` (from 0) of the answer that `tag` marks."""
+    return f"tok{index:04d}-{tag} "
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, known in full before its first token is computed.
+
+    `tokens` counts every token, the silent end of sequence included. `cut` is the number of
+    characters that are shown; None means all. `stop_reason` is the stop string that ended it, if
+    one did.
+    """
+
+    tag: str
+    tokens: int
+    finish_reason: str
+    stop_reason: str | None = None
+    cut: int | None = None
+
+    def text(self, index: int) -> str:
+        """Return what token `index` adds to the visible text; empty for the end of sequence."""
+        last = index == self.tokens - 1
+        if last and self.finish_reason == "stop" and self.stop_reason is None:
+            return ""
+        if self.cut is None:
+            return word(index, self.tag)
+        return word(index, self.tag)[: max(0, self.cut - _start_of(index))]
+
+    def full_text(self) -> str:
+        """Return the whole visible text."""
+        return "".join(self.text(index) for index in range(self.tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request says about where its answer ends."""
+
+    max_tokens: int
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop: Sequence[str] = ()
+    include_stop: bool = False
+
+
+def plan_answer(seed: int, prompt: str, limits: Limits) -> Answer:
+    """Return the answer to a prompt: a pure function of its arguments."""
+    digest = blake2b(f"{seed}\0{prompt}".encode(errors="surrogatepass"), digest_size=8).digest()
+    tag = digest[:2].hex()
+    uniform = (int.from_bytes(digest[2:], "big") + 1) / 2**48
+    natural = 1 + int(-NATURAL_MEDIAN_TOKENS * math.log2(uniform))
+    natural = max(natural, limits.min_tokens + 1)
+    if limits.ignore_eos or natural > limits.max_tokens:
+        answer = Answer(tag, limits.max_tokens, "length")
+    else:
+        answer = Answer(tag, natural, "stop")
+    return _stop_early(answer, limits) if limits.stop else answer
+
+
+def _start_of(index: int) -> int:
+    """Return where token `index` begins in an uncut text; words grow at 10^4 and 10^5."""
+    return len(word(0, "0000")) * index + max(0, index - 10**4) + max(0, index - 10**5)
+
+
+def _stop_early(answer: Answer, limits: Limits) -> Answer:
+    """Return the answer ended by the first stop string that it completes after `min_tokens`."""
+    longest = max(map(len, limits.stop))
+    text = ""
+    for index in range(answer.tokens):
+        new_from = max(0, len(text) - longest + 1)
+        text += answer.text(index)
+        if index < limits.min_tokens:
+            continue
+        hits = [(at, stop) for stop in limits.stop if (at := text.find(stop, new_from)) >= 0]
+        if hits:
+            start, stop = min(hits)
+            cut = start + len(stop) if limits.include_stop else start
+            return Answer(answer.tag, index + 1, "stop", stop, cut)
+    return answer

@@ -1,0 +1,33 @@
+"""What can stop the local platform from starting.
+
+PlatformError
+├── ConfigError        64   the file or a `--set` says something we do not understand
+├── MissingError       69   a program, an address or a part that does not become ready
+└── BusyError          75   the state directory belongs to a running platform
+"""
+
+from __future__ import annotations
+
+
+class PlatformError(Exception):
+    """Root of the tree; the text is the one line the user sees."""
+
+    exit_code = 70
+
+
+class ConfigError(PlatformError):
+    """The user can mend this: a bad key or value."""
+
+    exit_code = 64
+
+
+class MissingError(PlatformError):
+    """Something needed is not here."""
+
+    exit_code = 69
+
+
+class BusyError(PlatformError):
+    """Another platform already runs with this state directory."""
+
+    exit_code = 75

@@ -1,0 +1,74 @@
+"""The command line. Every error ends in one line on standard error and its own exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+from typer.main import get_command
+
+from faultload.errors import ExitCode, FaultloadError, Interrupted
+
+__all__ = ["invoke", "main"]
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; nothing is raised."""
+    # Imported late: `faultload --help` must not pay for pandas.
+    from faultload.cli.commands import app
+
+    try:
+        outcome = get_command(app).main(
+            list(arguments), prog_name="faultload", standalone_mode=False
+        )
+    except BaseException as error:  # noqa: BLE001  # the last line of defence
+        return _end(error)
+    return outcome if isinstance(outcome, int) else int(ExitCode.PASS)
+
+
+def main() -> NoReturn:
+    """Entry point of the `faultload` script."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def _end(error: BaseException) -> int:
+    """Say what went wrong in one line and return the exit code for it."""
+    code: int = ExitCode.DEFECT
+    match error:
+        case click.exceptions.Exit():
+            code = error.exit_code
+        case SystemExit():
+            code = error.code if isinstance(error.code, int) else ExitCode.DEFECT
+        case click.ClickException():
+            code = ExitCode.USAGE
+            _complain(error.format_message() + _see_help(error))
+        case KeyboardInterrupt() | click.Abort():
+            code = ExitCode.SIGINT
+            _complain("interrupted")
+        case FaultloadError() | Interrupted():
+            code = error.exit_code
+            _complain(str(error))
+        case BrokenPipeError():
+            # The reader of our output went away (`| head`); there is nobody left to tell.
+            code = ExitCode.PASS
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        case _:
+            _complain(f"a defect in faultload, please report it: {type(error).__name__}: {error}")
+            if os.environ.get("FAULTLOAD_TRACEBACK"):
+                traceback.print_exception(error)
+            else:
+                _complain("set FAULTLOAD_TRACEBACK=1 to see where")
+    return int(code)
+
+
+def _see_help(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" (see {context.command_path} --help)" if context else ""
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"faultload: {text}\n")

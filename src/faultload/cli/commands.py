@@ -1,0 +1,161 @@
+"""The commands: run, judge, report, gate, recover, doctor, and the groups beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from faultload import __version__
+from faultload.cli.groups import add_groups
+from faultload.cli.output import (
+    Json,
+    Root,
+    catalogue_of,
+    code_of,
+    echo_json,
+    echo_lines,
+    relative,
+    worst_code,
+)
+from faultload.errors import ExitCode
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Break an LLM inference platform on purpose, under real load, and say whether its users"
+    " would have noticed.",
+    epilog="Exit codes: 0 pass, 1 fail, 2 inconclusive, 3 invalid, 64 usage or a bad file,"
+    " 69 skipped or something is missing, 70 a defect, 75 refused, 130/143 interrupted.",
+)
+add_groups(app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"faultload {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # the callback does the work
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
+@app.command()
+def run(
+    experiments: Annotated[
+        list[str], typer.Argument(help="Experiments, as path or folder/name, or one game day file.")
+    ],
+    target: Annotated[str, typer.Option(help="Target, as path or name in targets/.")] = "local",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of workload and victims; default: the scenario's.")
+    ] = None,
+    reports: Annotated[Path | None, typer.Option(help="Where run directories go.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value of the local platform's configuration."),
+    ] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> int:
+    """Run experiments on a target, judge them and write their reports; the worst verdict counts."""
+    from faultload.cli.running import gameday_of, run_all
+
+    catalogue = catalogue_of(root)
+    day = gameday_of(catalogue, experiments, target)
+    return run_all(catalogue, day, seed, reports, set_ or [], as_json=as_json)
+
+
+@app.command()
+def judge(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    slos: Annotated[Path | None, typer.Option(help="Judge against this OpenSLO file.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Judge stored runs again, against their own SLOs or others; no cluster is needed."""
+    return _again(runs, slos, as_json=as_json)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")], as_json: Json = False
+) -> int:
+    """Write the reports of stored runs again."""
+    return _again(runs, None, as_json=as_json)
+
+
+@app.command()
+def gate(
+    baseline: Annotated[list[Path], typer.Option(help="Run directories of the baseline.")],
+    candidate: Annotated[list[Path], typer.Option(help="Run directories of the candidate.")],
+    as_json: Json = False,
+) -> int:
+    """Compare stored trials: has the candidate regressed? The worst SLI's verdict is the code."""
+    from faultload.run.gate import compare_runs
+
+    results = compare_runs(baseline, candidate)
+    if as_json:
+        echo_json([dataclasses.asdict(result) for result in results])
+    else:
+        echo_lines([result.sentence for result in results])
+    return worst_code([code_of(result.verdict) for result in results])
+
+
+@app.command()
+def recover(as_json: Json = False) -> int:  # a flag of the command line
+    """Undo what a crashed run left in force, and seal its record."""
+    from faultload.run.recover import recover as recover_all
+
+    outcomes = recover_all()
+    if as_json:
+        echo_json([dataclasses.asdict(outcome) for outcome in outcomes])
+    elif not outcomes:
+        typer.echo("nothing to recover")
+    for outcome in [] if as_json else outcomes:
+        done = outcome.problem or "; ".join(outcome.reverted) or "no fault was in force"
+        typer.echo(f"{outcome.run_id}: {done}")
+        if outcome.sealed:
+            typer.echo(f"  sealed as crashed: {relative(outcome.sealed)}")
+    return int(ExitCode.INVALID) if any(o.problem for o in outcomes) else int(ExitCode.PASS)
+
+
+@app.command()
+def doctor(root: Root = None, as_json: Json = False) -> int:
+    """Check that everything a run needs is here, and that nothing was left behind."""
+    from faultload.run.doctor import examine
+
+    checks = examine(root or Path.cwd())
+    if as_json:
+        echo_json([dataclasses.asdict(check) for check in checks])
+    else:
+        echo_lines([f"{'ok ' if c.passed else 'NOT'} {c.name}: {c.found}" for c in checks])
+    return int(ExitCode.PASS) if all(c.passed for c in checks) else int(ExitCode.MISSING)
+
+
+def _again(runs: list[Path], slos: Path | None, *, as_json: bool) -> int:
+    from faultload.record import RunDirectory
+    from faultload.report import render_summary
+    from faultload.run.judging import judge_and_report
+
+    codes, documents = [], list[Any]()
+    for path in runs:
+        directory = RunDirectory.open(path)
+        judgement, reports = judge_and_report(directory, slos)
+        codes.append(code_of(judgement.verdict))
+        if as_json:
+            documents.append(json.loads((directory.path / "verdict.json").read_text()))
+        else:
+            typer.echo(render_summary(judgement, directory.manifest()))
+            echo_lines([f"wrote {relative(written)}" for written in reports])
+    if as_json:
+        echo_json(documents)
+    return worst_code(codes)

@@ -1,0 +1,165 @@
+"""Command groups: platform, trace, slo, faults, runs, prices."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faultload.cli.output import Json, Root, catalogue_of, echo_json, echo_lines
+from faultload.errors import ExitCode
+
+_Target = Annotated[str, typer.Option(help="Target, as path or name in targets/.")]
+
+
+def add_groups(app: typer.Typer) -> None:
+    """Add every group to the application."""
+    app.add_typer(_platform, name="platform", help="A local platform left up for you.")
+    app.add_typer(_trace, name="trace", help="Workload traces.")
+    app.add_typer(_slo, name="slo", help="Service level objectives.")
+    app.add_typer(_faults, name="faults", help="The faults there are.")
+    app.add_typer(_runs, name="runs", help="Stored runs.")
+    app.add_typer(_prices, name="prices", help="Instance prices, dated.")
+
+
+_platform = typer.Typer(no_args_is_help=True)
+_trace = typer.Typer(no_args_is_help=True)
+_slo = typer.Typer(no_args_is_help=True)
+_faults = typer.Typer(no_args_is_help=True)
+_runs = typer.Typer(no_args_is_help=True)
+_prices = typer.Typer(no_args_is_help=True)
+
+
+@_platform.command("up")
+def platform_up(
+    target: _Target = "local",
+    load: Annotated[bool, typer.Option("--load", help="Keep a load running beside it.")] = False,
+    scenario: Annotated[str, typer.Option(help="The load's scenario.")] = "chat-steady",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of its configuration.")
+    ] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Start a platform and leave it up; stock `chaos run` and `faultload run` will use it."""
+    from faultload.run import platform
+
+    about = platform.up(catalogue_of(root), target, scenario if load else "", set_ or [])
+    _show(about, as_json=as_json)
+
+
+@_platform.command("down")
+def platform_down(target: _Target = "local", root: Root = None) -> int:
+    """End the platform left up."""
+    from faultload.run import platform
+
+    name = catalogue_of(root).target(target)[1].name
+    was_up = platform.down(name)
+    typer.echo(f"{name}: ended" if was_up else f"{name}: there was none up")
+    return int(ExitCode.PASS if was_up else ExitCode.MISSING)
+
+
+@_platform.command("status")
+def platform_status(target: _Target = "local", root: Root = None, as_json: Json = False) -> int:
+    """Say whether a platform is up, and where."""
+    from faultload.run import platform
+
+    name = catalogue_of(root).target(target)[1].name
+    about = platform.find_platform(name)
+    if about is None:
+        typer.echo(f"{name}: none is up", err=True)
+        return int(ExitCode.MISSING)
+    _show(about, as_json=as_json)
+    return int(ExitCode.PASS)
+
+
+@_trace.command("make")
+def trace_make(
+    scenario: Annotated[str, typer.Argument(help="Scenario, as path or name in scenarios/.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    seconds: Annotated[float, typer.Option(min=0.001, help="How long the trace is.")] = 60.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: the scenario's.")] = None,
+    root: Root = None,
+) -> None:
+    """Write the trace of a scenario; the same seed gives the same bytes."""
+    from faultload.load import make_trace, write_trace
+
+    _, spec = catalogue_of(root).scenario(scenario)
+    trace = make_trace(spec, seconds, spec.seed if seed is None else seed)
+    write_trace(trace, out)
+    digest = hashlib.sha256(out.read_bytes()).hexdigest()
+    typer.echo(f"{out}: {len(trace)} requests, sha256 {digest}")
+
+
+@_slo.command("list")
+def slo_list(root: Root = None, as_json: Json = False) -> None:
+    """List every SLO of slos/ in words."""
+    catalogue = catalogue_of(root)
+    slos = catalogue.slos(catalogue.names("slos"), catalogue.root / "slos")
+    rows = [{"name": s.name, "target": s.target, "statement": s.statement} for s in slos]
+    if as_json:
+        echo_json(rows)
+    else:
+        echo_lines([f"{row['name']:<24} {row['statement']}" for row in rows])
+
+
+@_faults.command("list")
+def faults_list(as_json: Json = False) -> None:
+    """List every fault, what it does and what it asks of a target."""
+    from faultload.faults import FAULTS
+
+    rows = [
+        {"name": name, "capability": fault.capability, "does": inspect.getdoc(fault) or ""}
+        for name, fault in sorted(FAULTS.items())
+    ]
+    if as_json:
+        echo_json(rows)
+        return
+    for row in rows:
+        first, *_ = row["does"].split("\n\n")
+        typer.echo(f"{row['name']} (needs {row['capability']})\n  {' '.join(first.split())}")
+
+
+@_runs.command("list")
+def runs_list(
+    reports: Annotated[Path | None, typer.Option(help="Where run directories are.")] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """List stored runs, newest first, with their verdicts."""
+    folder = reports or catalogue_of(root).root / "reports"
+    rows = []
+    for path in sorted(folder.glob("*/verdict.json"), reverse=True):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        rows.append({key: data[key] for key in ("run_id", "experiment", "verdict", "reason")})
+    if as_json:
+        echo_json(rows)
+    else:
+        echo_lines([f"{r['verdict']:<13} {r['run_id']}  {r['reason']}" for r in rows])
+
+
+@_prices.command("list")
+def prices_list(as_json: Json = False) -> None:
+    """List instance prices with their date and source."""
+    from faultload.measure.prices import load_prices
+
+    prices = load_prices()
+    if as_json:
+        echo_json(prices.model_dump(mode="json"))
+        return
+    typer.echo(f"{prices.region}, as of {prices.as_of}: {prices.source}")
+    for row in prices.instances:
+        typer.echo(f"{row.instance_type:<16} {row.gpu:<8} x{row.gpus}  ${row.usd_per_hour:.4f}/h")
+
+
+def _show(about: object, *, as_json: bool) -> None:
+    data = dataclasses.asdict(about)  # type: ignore[call-overload]
+    if as_json:
+        echo_json(data)
+    else:
+        echo_lines([f"{key:<15} {value}" for key, value in data.items() if value != ""])

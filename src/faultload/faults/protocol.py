@@ -1,0 +1,98 @@
+"""The five steps every fault has. Each is bounded in time and may be repeated without more harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Protocol, Self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be done, as plain JSON: journalled and fsynced before the act.
+
+    Attributes:
+        victims: whom it hits: component, name and uid of each, and whatever a reader wants to see.
+        undo: all that `revert` needs in another process after a crash. Data, never code.
+        before: what `verify` and `verify_reverted` compare with.
+    """
+
+    victims: list[dict[str, Any]]
+    undo: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Return the plan a journal holds."""
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of the system itself, not of a call's return.
+
+    Attributes:
+        text: in words.
+        data: the numbers behind it.
+    """
+
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return asdict(self)
+
+
+class Fault(Protocol):
+    """One kind of harm.
+
+    A fault is built with its parameters and the target, or with the target alone to revert a plan
+    that another process made.
+    """
+
+    name: ClassVar[str]
+    """As experiments and journals name it."""
+    capability: ClassVar[str]
+    """What the target must be able to do."""
+
+    def plan(self) -> Plan:
+        """Choose victims without touching them.
+
+        Raises:
+            FaultError: there is nothing to hit.
+            RefusedError: it would hit more than the blast radius allows.
+        """
+        ...
+
+    def inject(self, plan: Plan) -> None:
+        """Do the harm.
+
+        Raises:
+            FaultError: a victim is gone or is not the one that was planned.
+        """
+        ...
+
+    def verify(self, plan: Plan) -> Evidence:
+        """Prove on the system that the harm took effect.
+
+        Raises:
+            FaultError: it did not, within the bound; says what was last seen.
+        """
+        ...
+
+    def revert(self, plan: Plan) -> None:
+        """Take back what can be taken back; nothing to do when it is gone already."""
+        ...
+
+    def verify_reverted(self, plan: Plan) -> Evidence:
+        """Prove on the system that the harm is gone.
+
+        Raises:
+            FaultError: it is not, within the bound; says what was last seen.
+        """
+        ...

@@ -1,0 +1,52 @@
+"""Hang replicas: they hold their connections and produce nothing, until they are let go on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from faultload.faults.protocol import Evidence, Plan
+from faultload.faults.victims import Choice, as_victims, prove_ready, prove_unready
+from faultload.targets import HANG_REPLICA, Target
+
+_EFFECT_TIMEOUT_S = 30.0
+_RETURN_TIMEOUT_S = 60.0
+
+
+class HangReplica:
+    """Stop replicas with SIGSTOP: sockets stay open, no byte comes.
+
+    Reverted by SIGCONT. A victim that was replaced meanwhile needs no reverting.
+    """
+
+    name: ClassVar[str] = "hang_replica"
+    capability: ClassVar[str] = HANG_REPLICA
+
+    def __init__(self, target: Target, choice: Choice = Choice()) -> None:
+        """Hit what `choice` says on `target`."""
+        self._target, self._choice = target, choice
+
+    def plan(self) -> Plan:
+        """Choose the victims; the undo names them by uid."""
+        victims = as_victims(self._choice.resolve(self._target))
+        return Plan(
+            victims=victims,
+            undo={"continue": [{"name": v["name"], "uid": v["uid"]} for v in victims]},
+        )
+
+    def inject(self, plan: Plan) -> None:
+        """Stop each victim."""
+        for victim in plan.victims:
+            self._target.stop_replica(victim["name"], victim["uid"])
+
+    def verify(self, plan: Plan) -> Evidence:
+        """Prove that every victim stopped answering: its readiness is lost."""
+        return prove_unready(self._target, plan, _EFFECT_TIMEOUT_S)
+
+    def revert(self, plan: Plan) -> None:
+        """Let each victim go on."""
+        for victim in plan.undo["continue"]:
+            self._target.continue_replica(victim["name"], victim["uid"])
+
+    def verify_reverted(self, plan: Plan) -> Evidence:
+        """Prove that each victim's name is ready, as itself or as its replacement."""
+        return prove_ready(self._target, plan, _RETURN_TIMEOUT_S, replaced=False)

@@ -1,0 +1,206 @@
+"""One process's hold on a target and on the injection journal.
+
+The runner hands the session to the chaos child in a file named by `FAULTLOAD_SESSION`. Without it
+(stock `chaos run`) the session is that of the platform left up by `faultload platform up`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from faultload.errors import FaultError, FaultloadError, MissingError
+from faultload.faults.catalogue import FAULTS
+from faultload.faults.protocol import Fault, Plan
+from faultload.record import InjectionEntry, InjectionJournal, InjectionStep
+from faultload.spec.target import TargetSpec, load_target
+from faultload.targets import LocalTarget, Target, state_home
+
+SESSION_VARIABLE = "FAULTLOAD_SESSION"
+
+
+@dataclass(frozen=True)
+class SessionFile:
+    """What another process needs to inject, probe and revert on the same target. No secrets.
+
+    Attributes:
+        target_file: the target's YAML file.
+        attachment: the target's own words for where it is.
+        injections: path of the injection journal.
+        rows: folder with the load's live rows; "" when no load runs.
+        slos: file with the SLOs that probes may name; "" for none.
+        t0_unix_s: the run's start, for the rows' times.
+        seed: for the choice of victims.
+        share_max: largest share of a component's ready replicas that may be hit, 0-1.
+    """
+
+    target_file: str
+    attachment: dict[str, str]
+    injections: str
+    rows: str = ""
+    slos: str = ""
+    t0_unix_s: float = 0.0
+    seed: int = 0
+    share_max: float = 1.0
+
+    def write(self, path: Path) -> None:
+        """Write it for another process; readable by its owner only."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=2)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read it.
+
+        Raises:
+            MissingError: it is not there or not a session.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise MissingError(f"{path}: not a session file: {error}") from None
+
+    @classmethod
+    def find(cls) -> Self:
+        """Return the session this process was started for, else that of the platform left up.
+
+        Raises:
+            MissingError: there is neither.
+        """
+        given = os.environ.get(SESSION_VARIABLE)
+        if given:
+            return cls.read(Path(given))
+        left_up = sorted(state_home().glob("platforms/*/session.json"))
+        if not left_up:
+            raise MissingError(
+                "no platform to act on; start one with: faultload platform up --load"
+            )
+        return cls.read(left_up[-1])
+
+    @property
+    def journal(self) -> InjectionJournal:
+        """The injection journal."""
+        return InjectionJournal(Path(self.injections))
+
+    def attach(self) -> Target:
+        """Return the target.
+
+        Raises:
+            MissingError: it is gone.
+        """
+        spec: TargetSpec = load_target(Path(self.target_file))
+        return LocalTarget(spec, Path(self.attachment["state"]))
+
+
+class FaultSession:
+    """Applies faults to one target, journalling each step before and after it."""
+
+    def __init__(self, target: Target, journal: InjectionJournal) -> None:
+        """Act on `target`, write to `journal`."""
+        self.target = target
+        self.journal = journal
+
+    def apply(self, fault: Fault) -> dict[str, Any]:
+        """Plan, journal, inject and verify; return the plan and the evidence as JSON.
+
+        Raises:
+            FaultError: a step failed; what was done is in the journal and will be reverted.
+            RefusedError: the plan went over the blast radius; nothing was done.
+        """
+        if fault.capability not in self.target.capabilities:
+            raise FaultError(f"{fault.name}: the target lacks {fault.capability}")
+        injection_id = f"{fault.name}-{uuid.uuid4().hex[:8]}"
+        plan = fault.plan()
+        self._write(injection_id, InjectionStep.PLANNED, fault.name, plan=plan.as_json())
+        self._write(injection_id, InjectionStep.INJECTING, fault.name)
+        self._step(injection_id, fault.name, "inject", lambda: fault.inject(plan))
+        self._write(injection_id, InjectionStep.INJECTED, fault.name)
+        evidence = self._step(injection_id, fault.name, "verify", lambda: fault.verify(plan))
+        self._write(injection_id, InjectionStep.VERIFIED, fault.name, evidence=evidence.as_json())
+        return {"injection_id": injection_id, "plan": plan.as_json(), **evidence.as_json()}
+
+    def revert_all(self) -> list[dict[str, Any]]:
+        """Revert everything unreverted, newest first; one failure does not stop the rest.
+
+        Raises:
+            FaultError: after all were tried, what is still in force.
+        """
+        outcomes: list[dict[str, Any]] = []
+        problems: list[str] = []
+        for entry in self.journal.unreverted():
+            try:
+                outcomes.append(self._revert(entry))
+            except FaultloadError as error:
+                problems.append(f"{entry.injection_id}: {error}")
+        if problems:
+            raise FaultError("still in force: " + "; ".join(problems))
+        return outcomes
+
+    def _revert(self, entry: InjectionEntry) -> dict[str, Any]:
+        fault_class = FAULTS.get(entry.fault)
+        if fault_class is None:
+            raise FaultError(f"this version knows no fault {entry.fault!r}")
+        fault: Fault = fault_class(self.target)
+        plan = Plan.from_json(entry.plan)
+        name, key = entry.fault, entry.injection_id
+        self._write(key, InjectionStep.REVERTING, name)
+        self._step(key, name, "revert", lambda: fault.revert(plan))
+        self._write(key, InjectionStep.REVERTED, name)
+        evidence = self._step(key, name, "verify_reverted", lambda: fault.verify_reverted(plan))
+        self._write(key, InjectionStep.VERIFIED_REVERTED, name, evidence=evidence.as_json())
+        return {"injection_id": key, **evidence.as_json()}
+
+    def _step(self, key: str, fault: str, step: str, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except FaultloadError as error:
+            self._write(key, InjectionStep.FAILED, fault, problem=f"{step}: {error}")
+            raise
+
+    def _write(self, key: str, step: InjectionStep, fault: str, **more: Any) -> None:
+        self.journal.append(InjectionEntry(key, step, fault, time.time(), **more))
+
+
+def revert_unreverted(session: SessionFile) -> list[dict[str, Any]]:
+    """Revert what a journal holds unreverted, from any process.
+
+    A platform that is gone took its faults with it: that is journalled as the proof.
+
+    Raises:
+        FaultError: something is still in force.
+    """
+    journal = session.journal
+    if not journal.unreverted():
+        return []
+    try:
+        target = session.attach()
+        target.replicas("engine")
+    except MissingError as error:
+        return [_platform_gone(journal, entry, error) for entry in journal.unreverted()]
+    try:
+        return FaultSession(target, journal).revert_all()
+    finally:
+        target.close()
+
+
+def _platform_gone(
+    journal: InjectionJournal, entry: InjectionEntry, why: MissingError
+) -> dict[str, Any]:
+    evidence = {"text": f"the platform is gone, and the fault with it: {why}", "data": {}}
+    journal.append(
+        InjectionEntry(
+            entry.injection_id,
+            InjectionStep.VERIFIED_REVERTED,
+            entry.fault,
+            time.time(),
+            evidence=evidence,
+        )
+    )
+    return {"injection_id": entry.injection_id, **evidence}

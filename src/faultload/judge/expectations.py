@@ -1,0 +1,110 @@
+"""The experiment's claims, held against what was measured.
+
+A claim is met when the number found is within it; it fails when the number is over it by more than
+its own error, or was over it when we stopped looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from faultload.judge.model import BudgetSpent, Expectation, Recovery, Verdict
+from faultload.spec.experiment import Expects
+
+
+def hold_claims(  # noqa: PLR0913  # one argument a kind of measurement
+    expects: Expects,
+    *,
+    recoveries: Sequence[Recovery],
+    budgets: Sequence[BudgetSpent],
+    streams_lost: int | None,
+    complete: bool,
+    unknown: Sequence[str],
+) -> list[Expectation]:
+    """Return one expectation for each claim.
+
+    Args:
+        expects: the claims.
+        recoveries: one for each SLO counted from request rows.
+        budgets: one for each SLO whose events are known.
+        streams_lost: None: no harm was done.
+        complete: the run went on to its end. Otherwise what was spent is only a lower bound.
+        unknown: SLOs whose events after the harm are not known.
+    """
+    claims: list[Expectation] = []
+    if expects.recovery_s_max is not None:
+        claims.append(_recovery(expects.recovery_s_max, recoveries))
+    if expects.budget_percent_max is not None:
+        still_bad = any(recovery.recovery_s is None for recovery in recoveries)
+        bounded = complete and not unknown and not still_bad
+        claims.append(_budget(expects.budget_percent_max, budgets, bounded=bounded))
+    if expects.streams_lost_max is not None:
+        claims.append(_streams(expects.streams_lost_max, streams_lost, complete=complete))
+    return claims
+
+
+def _recovery(limit: float, recoveries: Sequence[Recovery]) -> Expectation:
+    name, claimed = "recovery_s_max", f"(claimed under {limit:g} s)"
+    if not recoveries:
+        text = f"recovery was not measured {claimed}"
+        return Expectation(name, limit, None, Verdict.INCONCLUSIVE, text)
+    slowest = max(recoveries, key=_known_at_least)
+    at_least = _known_at_least(slowest)
+    if slowest.recovery_s is None:
+        verdict = Verdict.FAIL if at_least >= limit else Verdict.INCONCLUSIVE
+        text = f"{slowest.slo} was not seen to recover within {at_least:.1f} s {claimed}"
+        if verdict is Verdict.INCONCLUSIVE:
+            text += ": observe the recovery for longer"
+        return Expectation(name, limit, None, verdict, text)
+    censored = [r for r in recoveries if r.recovery_s is None]
+    if at_least > limit:
+        certain = at_least - slowest.error_s > limit
+        verdict = Verdict.FAIL if certain else Verdict.INCONCLUSIVE
+    else:
+        verdict = Verdict.INCONCLUSIVE if censored else Verdict.PASS
+    text = f"recovered in {at_least:.1f} s {claimed}"
+    if at_least == 0:
+        text = f"no objective was lost, so there was nothing to recover {claimed}"
+    if verdict is not Verdict.PASS:
+        text = f"{slowest.slo} {text}, give or take {slowest.error_s:g} s"
+    if censored and verdict is Verdict.INCONCLUSIVE:
+        text += f"; {censored[0].slo} was not watched for long enough"
+    return Expectation(name, limit, at_least, verdict, text)
+
+
+def _known_at_least(recovery: Recovery) -> float:
+    if recovery.recovery_s is not None:
+        return recovery.recovery_s
+    return recovery.censored_at_s or 0.0
+
+
+def _budget(limit: float, budgets: Sequence[BudgetSpent], *, bounded: bool) -> Expectation:
+    name, claimed = "budget_percent_max", f"(claimed under {limit:g} %)"
+    if not budgets:
+        text = f"the error budget spent was not measured {claimed}"
+        return Expectation(name, limit, None, Verdict.INCONCLUSIVE, text)
+    largest = max(budgets, key=lambda spent: spent.budget_percent)
+    found = largest.budget_percent
+    text = f"{as_percent(found / 100)} of the month's error budget spent {claimed}"
+    verdict = Verdict.PASS
+    if found > limit:
+        verdict, text = Verdict.FAIL, f"{largest.slo}: {text}"
+    elif not bounded:
+        verdict, text = Verdict.INCONCLUSIVE, f"at least {text}, and not all of it was seen"
+    return Expectation(name, limit, found, verdict, text)
+
+
+def _streams(limit: int, lost: int | None, *, complete: bool) -> Expectation:
+    name, claimed = "streams_lost_max", f"(claimed at most {limit})"
+    if lost is None:
+        text = f"streams lost were not counted: no harm was done {claimed}"
+        return Expectation(name, limit, None, Verdict.INCONCLUSIVE, text)
+    text = f"{lost} streams lost" + (f" {claimed}" if lost > limit or not complete else "")
+    verdict = Verdict.PASS if complete else Verdict.INCONCLUSIVE
+    return Expectation(name, limit, lost, Verdict.FAIL if lost > limit else verdict, text)
+
+
+def as_percent(ratio: float) -> str:
+    """Return a ratio as a person reads it: two digits, and no exponent."""
+    percent = 100 * ratio
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"

@@ -1,0 +1,203 @@
+"""SLIs: which requests count, which of those are bad, and what a phase says about an objective."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from faultload.judge.interval import DESIGN_EFFECT, interval, jeffreys, slot_events
+from faultload.judge.model import PhaseResult, Verdict
+from faultload.judge.rows import Flags, Floats, Rows
+from faultload.record import Phase, PhaseName
+from faultload.spec.slo import SLO, Condition, RequestsSource
+
+SILENCE_S_MIN = 10.0
+"""A request still open at the end is taken for lost, not slow, after this silence at the least."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """Valid events of one SLO.
+
+    Attributes:
+        at_s: when each was due; the moment of harm for requests that harm found open.
+        is_bad: which of them were bad.
+        value_s: the SLI's latency; infinite where not served, NaN where the SLI is no latency.
+    """
+
+    at_s: Floats
+    is_bad: Flags
+    value_s: Floats
+
+    @property
+    def events(self) -> int:
+        """How many there are."""
+        return len(self.at_s)
+
+    @property
+    def bad(self) -> int:
+        """How many were bad."""
+        return int(self.is_bad.sum())
+
+
+def count_events(requests: pd.DataFrame, slo: SLO, harm_s: float | None = None) -> Events:
+    """Return the events of an SLO in rows of the record's request schema.
+
+    Args:
+        requests: the rows.
+        slo: what counts and what is good. An SLO read from Prometheus has no events here.
+        harm_s: the first act of harm. A request it finds open, not yet bad by age, is the fault's
+            to answer for: its event is moved from when it was due to the moment of harm.
+    """
+    if not isinstance(slo.source, RequestsSource):
+        return Events(np.empty(0), np.empty(0, dtype=np.bool_), np.empty(0))
+    return events_of(Rows.of(requests), slo.source, harm_s)
+
+
+def events_of(rows: Rows, source: RequestsSource, harm_s: float | None) -> Events:
+    """Do the work of `count_events` on columns that were taken out once."""
+    condition = source.spec.condition
+    value = _value_at(rows, condition, rows.end)
+    over = value > condition.limit_s
+    good, valid = rows.served & ~over, ~rows.unsent
+    if condition.kind == "intact":
+        good, valid = rows.served & (rows.missing == 0) & (rows.duplicated == 0), rows.began
+    elif condition.kind == "latency":
+        # Served with under two tokens: there is no time between tokens to speak of.
+        valid = valid & ~(rows.served & np.isnan(value))
+    # What is still open and not yet bad is censored: it might have ended well.
+    valid = valid & (~rows.unfinished | over)
+    if source.spec.tier is not None:
+        valid = valid & (rows.tier == source.spec.tier)
+    at = rows.due
+    if harm_s is not None:
+        found_open = (rows.due < harm_s) & ~(rows.end <= harm_s)
+        bad_before = _value_at(rows, condition, np.full_like(rows.end, harm_s)) > condition.limit_s
+        at = np.where(found_open & ~bad_before, harm_s, rows.due)
+    shown = np.where(rows.served, value, np.inf)
+    shown = shown if condition.kind == "latency" else np.full_like(value, np.nan)
+    return Events(at[valid], ~good[valid], shown[valid])
+
+
+def _value_at(rows: Rows, condition: Condition, now: Floats) -> Floats:
+    """Return each request's SLI value as far as it was known at `now`: a lower bound until it ends.
+
+    For conditions without a limit it is 1 where an unanswered request has been silent for longer
+    than any request that was answered, else 0; `over` is then > 0.
+    """
+    began, age = rows.first <= now, now - rows.due
+    last = np.minimum(rows.last, now)
+    if condition.kind != "latency":
+        silence = now - np.where(began, last, rows.due)
+        return (~rows.served & (silence > _patience(rows))).astype(np.float64)
+    if condition.column == "ttft_s":
+        return np.where(began, rows.first - rows.due, age)
+    ended = rows.end <= now
+    finished = ended & rows.served
+    if condition.column == "e2e_s":
+        return np.where(finished, rows.last - rows.due, age)
+    if condition.column == "gap_s_max":
+        silence = np.fmax(np.where(ended, rows.gap, np.nan), now - np.where(began, last, np.nan))
+        return np.where(finished, rows.gap, silence)
+    # tpot_s: an open stream can still get what was asked, hence the largest divisor.
+    tokens = np.where(finished, rows.received, rows.asked) - 1
+    spent = np.where(finished, rows.last, now) - np.where(began, rows.first, np.nan)
+    value: Floats = np.divide(spent, tokens, out=np.full_like(spent, np.nan), where=tokens > 0)
+    return value
+
+
+def _patience(rows: Rows) -> float:
+    silences = np.concatenate([(rows.first - rows.due)[rows.served], rows.gap[rows.served]])
+    return float(np.max(silences[np.isfinite(silences)], initial=SILENCE_S_MIN))
+
+
+def judge_ratio(ratio: float, low: float, budget: float, events: int) -> Verdict:
+    """Hold one bad ratio against its budget, for a single run.
+
+    The point decides a pass of *this run*; a fail needs the one-sided 95 % bound above the budget.
+    So few events that one bad one would break the budget cannot pass.
+    """
+    if low > budget:
+        return Verdict.FAIL
+    if ratio <= budget and events * budget >= 1 - 1e-9:
+        return Verdict.PASS
+    return Verdict.INCONCLUSIVE
+
+
+def judge_phase(slo: SLO, events: Events, phase: Phase, start_s: float) -> PhaseResult:
+    """Judge one SLO from `start_s` to the end of a phase; warm-up and fault are only counted."""
+    slots = slot_events(events.at_s, events.is_bad, start_s, phase.end_s)
+    count, bad = int(slots.events.sum()), int(slots.bad.sum())
+    bounds = interval(slots)
+    verdict: Verdict | None = None
+    if phase.name in (PhaseName.BASELINE, PhaseName.RECOVERY):
+        low = bounds[0] if bounds else 0.0
+        ratio = slots.ratio if count else 1.0
+        verdict = _in_phase(phase.name, judge_ratio(ratio, low, slo.budget, count))
+    inside = (events.at_s >= start_s) & (events.at_s < phase.end_s)
+    p50, p95, p99 = (_quantile(events.value_s[inside], q) for q in (0.5, 0.95, 0.99))
+    return PhaseResult(
+        slo=slo.name,
+        statement=slo.statement,
+        phase=phase.name,
+        events=count,
+        bad=bad,
+        bad_ratio=bad / count if count else None,
+        budget=slo.budget,
+        interval=bounds,
+        value_s_p50=p50,
+        value_s_p95=p95,
+        value_s_p99=p99,
+        verdict=verdict,
+    )
+
+
+def judge_counted(slo: SLO, phase: Phase, counted: tuple[float, float] | None) -> PhaseResult:
+    """Judge one phase of an SLO whose good and total events were counted by Prometheus.
+
+    Over budget during recovery is inconclusive: one pair of counts cannot part the time before
+    the recovery from the time after it.
+    """
+    good, total = counted or (0.0, 0.0)
+    bad = max(0.0, total - good)
+    bounds = jeffreys(bad, total, DESIGN_EFFECT) if total > 0 else None
+    verdict: Verdict | None = None
+    if phase.name in (PhaseName.BASELINE, PhaseName.RECOVERY):
+        verdict = Verdict.INCONCLUSIVE
+        if bounds:
+            ratio_verdict = judge_ratio(bad / total, bounds[0], slo.budget, int(total))
+            verdict = _in_phase(phase.name, ratio_verdict)
+        if verdict is Verdict.FAIL and phase.name is PhaseName.RECOVERY:
+            verdict = Verdict.INCONCLUSIVE
+    ratio = bad / total if total > 0 else None
+    return PhaseResult(
+        slo=slo.name,
+        statement=slo.statement,
+        phase=phase.name,
+        events=round(total),
+        bad=round(bad),
+        bad_ratio=ratio,
+        budget=slo.budget,
+        interval=bounds,
+        value_s_p50=None,
+        value_s_p95=None,
+        value_s_p99=None,
+        verdict=verdict,
+    )
+
+
+def _in_phase(phase: PhaseName, verdict: Verdict) -> Verdict:
+    """Over budget before the fault, there was no steady state that the fault could have broken."""
+    broken = phase is PhaseName.BASELINE and verdict is Verdict.FAIL
+    return Verdict.INVALID if broken else verdict
+
+
+def _quantile(values: Floats, share: float) -> float | None:
+    if not len(values):
+        return None
+    # No interpolation: between a number and infinity there is nothing.
+    value = float(np.quantile(values, share, method="inverted_cdf"))
+    return value if math.isfinite(value) else None

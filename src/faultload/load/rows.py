@@ -1,0 +1,106 @@
+"""What the workers wrote: rows as they come, and the whole of them at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from faultload.record import REQUEST_SCHEMA, LoadSummary, RequestStatus
+
+
+class Tail:
+    """The lines of a growing file, each given out once."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin at the file's start; it need not exist yet."""
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the complete lines written since the last call; a torn one waits for its end."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [orjson.loads(line) for line in whole.splitlines()]
+
+
+def merge(trace: pd.DataFrame, rows: Iterable[dict[str, Any]], end_s: float) -> pd.DataFrame:
+    """Return one row for each request of the trace due before `end_s`, in `REQUEST_SCHEMA`.
+
+    A request nobody recorded (its worker died) is `unsent`, with `worker` -1.
+    """
+    due = trace[trace["due_s"] < end_s].set_index("index")
+    found = pd.DataFrame(rows, columns=REQUEST_SCHEMA.names)
+    found = found[found["index"].isin(due.index)].drop_duplicates("index")
+    lost = due[~due.index.isin(found["index"])].rename(
+        columns={"output_tokens": "output_tokens_asked"}
+    )
+    unknown = (
+        lost.drop(columns="prompt")
+        .reset_index()
+        .assign(
+            sent_s=np.nan,
+            first_token_s=np.nan,
+            last_token_s=np.nan,
+            end_s=end_s,
+            status=RequestStatus.UNSENT.value,
+            http_status=0,
+            finish_reason="",
+            output_tokens=0,
+            tokens_duplicated=0,
+            tokens_missing=0,
+            gap_s_max=np.nan,
+            served_by="",
+            retries=0,
+            migrations=0,
+            connection_reused=False,
+            worker=-1,
+            error="no worker recorded it",
+        )
+    )
+    parts = [_typed(part) for part in (found, unknown) if len(part)] or [_typed(found)]
+    merged = pd.concat(parts, ignore_index=True)
+    return merged.sort_values("index", ignore_index=True)
+
+
+def summarise(
+    merged: pd.DataFrame, watched: list[dict[str, Any]], workers: int, workers_lost: int
+) -> LoadSummary:
+    """Return what the workers say about themselves.
+
+    Args:
+        merged: as `merge` returns it.
+        watched: the workers' self-watch lines.
+        workers: how many were started.
+        workers_lost: how many ended before they were told to.
+    """
+    lag_s = (merged["sent_s"] - merged["due_s"]).dropna()
+    return LoadSummary(
+        requests_due=len(merged),
+        requests_sent=len(lag_s),
+        rows=int((merged["worker"] >= 0).sum()),
+        lag_s_p99=float(lag_s.quantile(0.99)) if len(lag_s) else None,
+        cpu_share_max=max((line["cpu_share"] for line in watched), default=None),
+        workers=workers,
+        workers_lost=workers_lost,
+        spread_s_max=max((line["stall_s_max"] for line in watched), default=None),
+    )
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give every column its type in the schema: a column of nothing but None has none."""
+    kinds = {
+        field.name: "object" if str(field.type) == "string" else field.type.to_pandas_dtype()
+        for field in REQUEST_SCHEMA
+    }
+    return frame.reindex(columns=REQUEST_SCHEMA.names).astype(kinds)

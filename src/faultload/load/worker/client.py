@@ -1,0 +1,369 @@
+"""One request at a time: its connection, its deadlines, its stream, its row.
+
+Every request has a greenlet of its own. Deadlines are one number that the stream moves along; a
+watchdog (`Client.tick`) compares it with the clock a few times a second and ends what is late. A
+byte that arrives after its deadline but before the watchdog looked is late all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+import orjson
+
+from faultload.load.plan import Endpoint, WorkerPlan
+from faultload.load.worker.answer import Answer, Ended, describe_error, shorten
+from faultload.load.worker.connection import Connection, Pool
+from faultload.load.worker.response import ProtocolError, ResponseParser
+from faultload.load.worker.sse import EventScanner
+from faultload.record import RequestStatus
+
+_RECEIVE_BYTES = 65_536
+_WHOLE_BODY_BYTES_MAX = 65_536  # of an answer that is no stream: enough for any error text
+
+# A kept connection that the peer closed as we wrote to it dies within a round trip. One that dies
+# later took the request with it, and sending it again would hide that from the record.
+_STALE_WITHIN_S = 0.2
+
+# After `[DONE]` the last chunk follows at once; a peer that keeps it back costs the connection.
+_DRAIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One request of the trace; fields as in `TRACE_SCHEMA`."""
+
+    index: int
+    due_s: float
+    tier: str
+    model: str
+    tenant: str
+    session: str
+    prompt: str
+    prompt_tokens: int
+    output_tokens: int
+
+
+class _StaleError(Exception):
+    """A kept connection was already dead; nothing of an answer was seen."""
+
+
+class Client:
+    """Sends requests and reports each one's row exactly once.
+
+    Args:
+        plan: where to send, when to give up, how to ask.
+        clock: seconds since the run's start.
+        on_row: takes a finished request's row (the columns of `REQUEST_SCHEMA`; None for NaN).
+        api_key: sent as bearer token, and kept out of the rows; None: none is sent.
+    """
+
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        clock: Callable[[], float],
+        on_row: Callable[[dict[str, Any]], None],
+        api_key: str | None = None,
+    ) -> None:
+        """Open no connection yet."""
+        endpoint = Endpoint.of(plan.base_url)
+        self.timeouts, self.clock, self.worker = plan.timeouts, clock, plan.worker
+        self.pool = Pool(endpoint)
+        self._on_row = on_row
+        self._ignore_eos = plan.ignore_eos
+        self._api_key = api_key
+        self._in_flight: set[Exchange] = set()
+        head = [
+            f"POST {endpoint.prefix}/v1/chat/completions HTTP/1.1",
+            f"Host: {endpoint.authority}",
+            "User-Agent: faultload",
+            "Accept: text/event-stream",
+            "Content-Type: application/json",
+        ]
+        if api_key is not None:
+            head.append(f"Authorization: Bearer {api_key}")
+        self._head = "\r\n".join(head).encode("latin-1")
+
+    @property
+    def in_flight(self) -> int:
+        """Requests released and not yet over."""
+        return len(self._in_flight)
+
+    def release(self, due: Due) -> None:
+        """Send a request in a greenlet of its own and return at once."""
+        exchange = Exchange(self, due)
+        self._in_flight.add(exchange)
+        exchange.greenlet = gevent.spawn(exchange.run)
+
+    def tick(self, now_s: float) -> None:
+        """End what is past its deadline; call it every few hundredths of a second."""
+        for exchange in list(self._in_flight):
+            if now_s > exchange.deadline_s:
+                exchange.expire()
+
+    def stop(self) -> None:
+        """Record every open request as unfinished, end it, and close the kept connections."""
+        for exchange in list(self._in_flight):
+            sent = exchange.sent_s is not None
+            status = RequestStatus.UNFINISHED if sent else RequestStatus.UNSENT
+            self.record(exchange, status, "the load was stopped")
+            if exchange.greenlet is not None:
+                exchange.greenlet.kill(block=False)
+        self.pool.close()
+
+    def unsent(self, due: Due) -> dict[str, Any]:
+        """Return the row of a request that was due and never released."""
+        return Exchange(self, due).row(RequestStatus.UNSENT, "the load was stopped")
+
+    def message(self, due: Due) -> bytes:
+        """Return the request as it goes over the wire."""
+        body: dict[str, Any] = {
+            "model": due.model,
+            "messages": [{"role": "user", "content": due.prompt}],
+            "max_tokens": due.output_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if self._ignore_eos:
+            body["ignore_eos"] = True
+        payload = orjson.dumps(body)
+        fields = [self._head, b"X-Tenant-Id: %b" % due.tenant.encode()]
+        if due.session:
+            fields.append(b"X-Session-Id: %b" % due.session.encode())
+        fields.append(b"Content-Length: %d\r\n\r\n" % len(payload))
+        return b"\r\n".join(fields) + payload
+
+    def record(self, exchange: Exchange, status: RequestStatus, error: str) -> None:
+        """Report an exchange's row, unless that was done before."""
+        if exchange not in self._in_flight:
+            return
+        self._in_flight.discard(exchange)
+        if self._api_key:
+            error = error.replace(self._api_key, "***")
+        self._on_row(exchange.row(status, error))
+
+
+class Exchange:
+    """One request, from its release to its row."""
+
+    def __init__(self, client: Client, due: Due) -> None:
+        """Wait to be run."""
+        self.client, self.due = client, due
+        self.greenlet: gevent.Greenlet | None = None
+        self.sent_s: float | None = None
+        """When the client set out to send it, before any connection was made: the client's own
+        delay and nothing else."""
+        self.deadline_s = math.inf
+        self._late = (RequestStatus.TIMEOUT_CONNECT, 0.0)
+        self._answer = Answer()
+        self._parser = ResponseParser()
+        self._connection: Connection | None = None
+        self._reused = False
+        self._now_s = 0.0  # when the latest bytes came
+        self._broken = ""  # how the connection broke, if it did not close in good order
+
+    def run(self) -> None:
+        """Send, listen, record; then keep the connection if it can be used again."""
+        self.sent_s = self.client.clock()
+        try:
+            try:
+                status, error = self._converse()
+            except Ended as ended:
+                status, error = ended.status, ended.error
+            except ProtocolError as problem:
+                status, error = RequestStatus.GARBLED, str(problem)
+            self.client.record(self, status, error)
+            self.deadline_s = math.inf
+            self._keep_connection()
+        except Ended:
+            pass  # the watchdog's word came as the request ended by itself
+        finally:
+            if self._connection is not None:
+                self._connection.close()
+
+    def expire(self) -> None:
+        """End the request: the deadline it was working under has passed."""
+        self.deadline_s = math.inf
+        if self.greenlet is not None:
+            self.greenlet.kill(self._timeout(), block=False)
+
+    def _timeout(self) -> Ended:
+        status, limit_s = self._late
+        return Ended(status, f"{status.value.replace('_', ' ')} ({limit_s:g} s)")
+
+    def _expect(self, from_s: float, limit_s: float, late: RequestStatus) -> None:
+        """Work under a new deadline, or under the request's total one if that comes first."""
+        total_s = self.client.timeouts.total_s
+        self.deadline_s, self._late = from_s + limit_s, (late, limit_s)
+        if self.due.due_s + total_s < self.deadline_s:
+            self.deadline_s = self.due.due_s + total_s
+            self._late = (RequestStatus.TIMEOUT_TOTAL, total_s)
+
+    def _converse(self) -> tuple[RequestStatus, str]:
+        """Send on a kept connection if there is one, and once more on a new one if it was dead."""
+        self._connection = self.client.pool.take()
+        if self._connection is not None:
+            self._reused = True
+            try:
+                return self._attempt(self._connection)
+            except _StaleError:
+                self._connection.close()
+                self._connection, self._broken = None, ""
+        timeouts, now_s = self.client.timeouts, self.client.clock()
+        self._expect(now_s, timeouts.connect_s, RequestStatus.TIMEOUT_CONNECT)
+        try:
+            self._connection = self.client.pool.open()
+        except (OSError, UnicodeError) as error:
+            raise Ended(RequestStatus.CONNECT_ERROR, _words_of(error)) from None
+        return self._attempt(self._connection)
+
+    def _attempt(self, connection: Connection) -> tuple[RequestStatus, str]:
+        self._expect(
+            self.due.due_s, self.client.timeouts.first_token_s, RequestStatus.TIMEOUT_FIRST_TOKEN
+        )
+        written_s = self.client.clock()
+        try:
+            connection.sock.sendall(self.client.message(self.due))
+        except OSError as error:  # there may be an answer all the same: an early refusal
+            self._broken = _words_of(error)
+        parser, body = self._parser, b""
+        while not parser.status:
+            data = self._receive(connection)
+            if not data:
+                how = self._broken or "connection closed"
+                if connection.reused and not parser.started:
+                    if self._now_s - written_s <= _STALE_WITHIN_S:
+                        raise _StaleError
+                    how += f" {self._now_s - written_s:.1f} s after the request"
+                raise Ended(RequestStatus.CONNECT_ERROR, f"{how} before the answer began")
+            body = parser.feed(data)
+        kind = parser.headers.get("content-type", "text/event-stream")
+        if parser.status >= 300 or not kind.startswith("text/event-stream"):
+            return self._read_whole(connection, body, kind)
+        return self._read_stream(connection, body)
+
+    def _receive(self, connection: Connection) -> bytes:
+        """Return what arrived, b"" at the end; raises Ended past the deadline."""
+        try:
+            data: bytes = connection.sock.recv(_RECEIVE_BYTES)
+        except OSError as error:
+            self._broken = self._broken or _words_of(error)
+            data = b""
+        self._now_s = self.client.clock()
+        if self._now_s > self.deadline_s:
+            raise self._timeout()
+        return data
+
+    def _read_stream(self, connection: Connection, body: bytes) -> tuple[RequestStatus, str]:
+        parser, answer, scanner = self._parser, self._answer, EventScanner()
+        gap_s = self.client.timeouts.gap_s
+        while True:
+            for event in scanner.feed(body):
+                answer.event(event, self._now_s)
+                if answer.done:
+                    return answer.outcome("[DONE]", orderly=True)
+            parser.check()
+            if parser.complete:
+                return answer.outcome("response ended", orderly=True)
+            if answer.last_token_s == self._now_s:
+                self._expect(self._now_s, gap_s, RequestStatus.TIMEOUT_GAP)
+            data = self._receive(connection)
+            if not data:
+                return answer.outcome(self._broken or "connection closed", orderly=False)
+            body = parser.feed(data)
+
+    def _read_whole(
+        self, connection: Connection, body: bytes, kind: str
+    ) -> tuple[RequestStatus, str]:
+        """Judge an answer that is no stream: a refusal, or a surprise."""
+        parser, status = self._parser, self._parser.status
+        parts = [body]
+        try:
+            while not parser.complete and sum(map(len, parts)) < _WHOLE_BODY_BYTES_MAX:
+                data = self._receive(connection)
+                if not data:
+                    break
+                parts.append(parser.feed(data))
+        except (Ended, ProtocolError):
+            if status < 400:
+                raise  # a refusal is one already, whatever becomes of its text
+        body = b"".join(parts)
+        said: Any = None
+        with contextlib.suppress(orjson.JSONDecodeError):
+            said = orjson.loads(body)
+        failed = isinstance(said, dict) and bool(said.get("error"))
+        text = describe_error(said) if failed else shorten(body)
+        if status >= 400:
+            return RequestStatus.HTTP_ERROR, f"{status} {text}".strip()
+        if failed:
+            return RequestStatus.ERROR_CHUNK, text
+        if status < 300 and not body and parser.complete:
+            return RequestStatus.NO_TOKEN, f"{status} without a body"
+        found = f"status {status}" if status >= 300 else kind
+        return RequestStatus.GARBLED, f"expected an event stream, found {found}"
+
+    def _keep_connection(self) -> None:
+        """Give the connection back if another request can use it; else `run` closes it."""
+        connection = self._connection
+        if connection is not None and self._reads_to_the_end(connection):
+            self._connection = None
+            self.client.pool.give(connection)
+
+    def _reads_to_the_end(self, connection: Connection) -> bool:
+        """Read what follows `[DONE]`; tell whether the connection is free for another request."""
+        parser = self._parser
+        if self._answer.done and not parser.complete:
+            quiet = contextlib.suppress(OSError, ProtocolError)
+            with gevent.Timeout(_DRAIN_S, exception=False), quiet:
+                while data := connection.sock.recv(_RECEIVE_BYTES):
+                    parser.feed(data)
+                    parser.check()
+                    if parser.complete:
+                        break
+        return parser.complete and parser.keep_alive
+
+    def row(self, status: RequestStatus, error: str) -> dict[str, Any]:
+        """Return the row of `REQUEST_SCHEMA`; None stands for NaN."""
+        due, answer, headers = self.due, self._answer, self._parser.headers
+        return {
+            "index": due.index,
+            "due_s": due.due_s,
+            "sent_s": self.sent_s,
+            "first_token_s": answer.first_token_s,
+            "last_token_s": answer.last_token_s,
+            "end_s": self.client.clock(),
+            "status": status.value,
+            "http_status": self._parser.status,
+            "finish_reason": answer.finish_reason,
+            "tier": due.tier,
+            "model": due.model,
+            "tenant": due.tenant,
+            "session": due.session,
+            "prompt_tokens": due.prompt_tokens,
+            "output_tokens_asked": due.output_tokens,
+            "output_tokens": answer.tokens,
+            "tokens_duplicated": answer.tokens_duplicated,
+            "tokens_missing": answer.tokens_missing,
+            "gap_s_max": answer.gap_s_max,
+            "served_by": headers.get("x-served-by", ""),
+            "retries": _count_of(headers.get("x-router-retries", "")),
+            "migrations": _count_of(headers.get("x-router-migrations", "")),
+            "connection_reused": self._reused,
+            "worker": self.client.worker,
+            "error": error,
+        }
+
+
+def _count_of(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _words_of(error: Exception) -> str:
+    """Return an operating system error in its own words, without Python's."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).lower()

@@ -1,0 +1,207 @@
+"""HTTP/1.1 responses from bytes, however the network cuts them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+_HEX_DIGITS = b"0123456789abcdefABCDEF"
+_HEAD_BYTES_MAX = 65_536
+_LINE_BYTES_MAX = 4096  # a chunk's size line or a trailer field
+_BODILESS = (204, 304)
+
+
+class ProtocolError(Exception):
+    """The peer sent something HTTP or server-sent events do not allow."""
+
+
+class _Framing(Enum):
+    CHUNKS = "chunks"
+    LENGTH = "length"
+    CLOSE = "close"
+
+
+class ResponseParser:
+    """One response: `feed` it what arrives, read the body it returns.
+
+    Knows bodies that are chunked, that have a content length, and that last until the peer closes;
+    the last kind is never `complete`, for nothing tells its end from a cut. Body bytes before a
+    defect are returned before `check` raises it: it matters not where the network cut them.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_closes_chunk",
+        "_defect",
+        "_framing",
+        "_in_trailer",
+        "_left",
+        "complete",
+        "headers",
+        "keep_alive",
+        "started",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        """Expect a status line."""
+        self.started = False
+        """A byte has come."""
+        self.status = 0
+        """0 until the head is complete."""
+        self.headers: dict[str, str] = {}
+        """Names in lower case; a repeated field is joined by a comma."""
+        self.complete = False
+        """The body has ended as the protocol says it ends."""
+        self.keep_alive = False
+        """The connection may carry another request once the response is complete."""
+        self._buffer = b""
+        self._defect = ""
+        self._left = 0  # bytes of body (or of the chunk) still to come
+        self._closes_chunk = False
+        self._in_trailer = False
+        self._framing = _Framing.CLOSE
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what arrived and return the body bytes in it.
+
+        Raises:
+            ProtocolError: the head is not HTTP/1.1, or the bytes come after a defect.
+        """
+        self.check()
+        self.started = True
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        if not self.status:
+            data = self._read_head(data)
+            if not self.status:
+                return b""
+        if self.complete:
+            if data:
+                self.keep_alive = False  # more than was asked for: nothing after it can be trusted
+            return b""
+        if self._framing is _Framing.CHUNKS:
+            parts: list[bytes] = []
+            try:
+                self._read_chunks(data, parts)
+            except ProtocolError as error:
+                self._defect = str(error)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._read_length(data) if self._framing is _Framing.LENGTH else data
+
+    def check(self) -> None:
+        """Raise ProtocolError if the bytes so far hold a defect."""
+        if self._defect:
+            raise ProtocolError(self._defect)
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Parse the head, skipping interim (1xx) ones, and return what follows it."""
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                if len(data) > _HEAD_BYTES_MAX:
+                    raise ProtocolError(f"a response head of more than {_HEAD_BYTES_MAX} bytes")
+                if not data.startswith(b"HTTP/1."[: len(data)]):
+                    raise ProtocolError(f"expected an HTTP/1 status line, found {data[:40]!r}")
+                self._buffer = data
+                return b""
+            lines = data[:end].split(b"\r\n")
+            data = data[end + 4 :]
+            status = _status_of(lines[0])
+            if status >= 200:
+                self.headers = _fields_of(lines[1:])
+                self._frame(status, persistent=lines[0].startswith(b"HTTP/1.1"))
+                self.status = status
+                return data
+
+    def _frame(self, status: int, *, persistent: bool) -> None:
+        """Find out how the body ends (RFC 9112, section 6.3)."""
+        options = self.headers.get("connection", "").lower()
+        self.keep_alive = "close" not in options and (persistent or "keep-alive" in options)
+        coding = self.headers.get("transfer-encoding", "").lower()
+        length = self.headers.get("content-length")
+        if status in _BODILESS:
+            self.complete = True
+        elif coding:
+            if coding != "chunked":
+                raise ProtocolError(f"transfer coding {coding!r} is not supported")
+            self._framing = _Framing.CHUNKS
+        elif length is not None:
+            lengths = {part.strip() for part in length.split(",")}
+            value = lengths.pop()
+            if lengths or not (value.isascii() and value.isdigit()):
+                raise ProtocolError(f"expected one content length, found {length!r}")
+            self._left = int(value)
+            self.complete = self._left == 0
+            self._framing = _Framing.LENGTH
+        else:
+            self.keep_alive = False
+
+    def _read_length(self, data: bytes) -> bytes:
+        body = data[: self._left]
+        self._left -= len(body)
+        self.complete = self._left == 0
+        if len(data) > len(body):
+            self.keep_alive = False
+        return body
+
+    def _read_chunks(self, data: bytes, parts: list[bytes]) -> None:
+        at, size = 0, len(data)
+        while at < size and not self.complete:
+            if self._left:
+                part = data[at : at + self._left]
+                parts.append(part)
+                at += len(part)
+                self._left -= len(part)
+                self._closes_chunk = not self._left
+            elif self._closes_chunk:
+                if not b"\r\n".startswith(data[at : at + 2]):
+                    raise ProtocolError("a chunk is longer than its size says")
+                if size - at < 2:
+                    break
+                at += 2
+                self._closes_chunk = False
+            else:
+                end = data.find(b"\r\n", at)
+                if (end if end >= 0 else size) - at > _LINE_BYTES_MAX:
+                    raise ProtocolError(f"a chunk size line of more than {_LINE_BYTES_MAX} bytes")
+                if end < 0:
+                    break
+                self._read_chunk_line(data[at:end])
+                at = end + 2
+        if at < size:
+            if self.complete:
+                self.keep_alive = False
+            else:
+                self._buffer = data[at:]
+
+    def _read_chunk_line(self, line: bytes) -> None:
+        if self._in_trailer:
+            self.complete = not line
+            return
+        digits = line.partition(b";")[0].strip(b" \t")
+        if not digits or len(digits) > 15 or digits.strip(_HEX_DIGITS):
+            raise ProtocolError(f"expected a chunk size, found {line[:40]!r}")
+        self._left = int(digits, 16)
+        self._in_trailer = not self._left
+
+
+def _status_of(line: bytes) -> int:
+    version, _, rest = line.partition(b" ")
+    code = rest[:3]
+    if version not in (b"HTTP/1.1", b"HTTP/1.0") or len(code) < 3 or not code.isdigit():
+        raise ProtocolError(f"expected an HTTP/1 status line, found {line[:40]!r}")
+    if rest[3:4].strip() or not 100 <= int(code) <= 599:
+        raise ProtocolError(f"expected a status of 100 to 599, found {line[:40]!r}")
+    return int(code)
+
+
+def _fields_of(lines: list[bytes]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name != name.strip():
+            raise ProtocolError(f"expected a header field, found {line[:40]!r}")
+        key, text = name.decode("latin-1").lower(), value.strip().decode("latin-1")
+        fields[key] = f"{fields[key]}, {text}" if key in fields else text
+    return fields

@@ -1,0 +1,165 @@
+"""Every series that a run collects: its PromQL, its unit, and what it means when it is not there.
+
+Raw entries are selectors: their samples are stored as Prometheus scraped them, under the metric's
+own name, so that counters can be read at the edges of a phase and alert rules replayed. Derived
+entries are expressions, evaluated at even steps, to be shown and never judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Component(StrEnum):
+    """Who exports a series."""
+
+    ENGINE = "engine"
+    ROUTER = "router"
+    KUBE_STATE_METRICS = "kube-state-metrics"
+    PROMETHEUS = "prometheus"
+
+
+class Absence(StrEnum):
+    """What it means that no sample came."""
+
+    GAP = "gap"
+    """The exporter always shows it: its absence is missing data, never zero."""
+    NOTHING_YET = "nothing_yet"
+    """It appears with the first event of its kind: its absence alone says nothing."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One series.
+
+    Attributes:
+        name: in the record; of a raw entry, the metric's own.
+        promql: selector or expression.
+        unit: SI, `1` for ratios and flags.
+        component: who exports it.
+        absence: what no sample means.
+        raw: its samples are collected as scraped.
+        meaning: in words, for a plot's title.
+    """
+
+    name: str
+    promql: str
+    unit: str
+    component: Component
+    absence: Absence
+    raw: bool
+    meaning: str
+
+
+# name, unit, meaning. vLLM 0.33 exports each of these from its start, at 0.
+_ENGINE = (
+    ("vllm:num_requests_running", "requests", "Requests in the batch"),
+    ("vllm:num_requests_waiting", "requests", "Requests queued in the engine"),
+    ("vllm:kv_cache_usage_perc", "1", "KV-cache blocks in use"),
+    ("vllm:num_preemptions_total", "preemptions", "Requests put back for want of KV cache"),
+    ("vllm:prompt_tokens_total", "tokens", "Prompt tokens processed"),
+    ("vllm:generation_tokens_total", "tokens", "Tokens generated"),
+    ("vllm:request_success_total", "requests", "Requests ended in the engine, by reason"),
+)
+# family, short name, edges whose fractions are shown: the thresholds of slos/chat.yaml and beyond.
+_HISTOGRAMS = (
+    ("vllm:time_to_first_token_seconds", "ttft", ("0.1", "0.5")),
+    ("vllm:inter_token_latency_seconds", "itl", ("0.05", "0.1")),
+    ("vllm:e2e_request_latency_seconds", "e2e", ("5.0", "10.0")),
+)
+# name, unit, absence, meaning.
+_ROUTER = (
+    (
+        "inference_router_requests_total",
+        "requests",
+        Absence.NOTHING_YET,
+        "Requests at the router, by outcome",
+    ),
+    ("inference_router_retries_total", "attempts", Absence.NOTHING_YET, "Retries by reason"),
+    ("inference_router_streams_cut_total", "streams", Absence.NOTHING_YET, "Streams cut"),
+    ("inference_router_inflight", "requests", Absence.GAP, "Requests in flight by replica"),
+    ("inference_router_replica_healthy", "1", Absence.GAP, "Replica healthy in the router's eyes"),
+    (
+        "inference_router_ttft_seconds_bucket",
+        "requests",
+        Absence.NOTHING_YET,
+        "Time to first token at the router, cumulative",
+    ),
+    (
+        "inference_router_ttft_seconds_count",
+        "requests",
+        Absence.NOTHING_YET,
+        "First tokens sent by the router",
+    ),
+    (
+        "inference_router_e2e_seconds_bucket",
+        "requests",
+        Absence.NOTHING_YET,
+        "Time to the last token at the router, cumulative",
+    ),
+    (
+        "inference_router_e2e_seconds_count",
+        "requests",
+        Absence.NOTHING_YET,
+        "Answers ended by the router",
+    ),
+)
+
+
+def catalogue(
+    matchers: Mapping[str, str] | None = None, rate_window_s: int = 15
+) -> tuple[Entry, ...]:
+    """Return the catalogue.
+
+    Args:
+        matchers: labels that every series must have, e.g. the namespace in a shared Prometheus.
+        rate_window_s: over which rates are taken; at least four scrapes.
+    """
+    where = ",".join(f'{key}="{value}"' for key, value in sorted((matchers or {}).items()))
+    entries: list[Entry] = []
+
+    def raw(name: str, unit: str, component: Component, absence: Absence, meaning: str) -> None:
+        entries.append(
+            Entry(name, f"{name}{{{where}}}", unit, component, absence, raw=True, meaning=meaning)
+        )
+
+    def derived(name: str, promql: str, unit: str, meaning: str) -> None:
+        entries.append(
+            Entry(name, promql, unit, Component.ENGINE, Absence.NOTHING_YET, False, meaning)
+        )
+
+    raw("up", "1", Component.PROMETHEUS, Absence.GAP, "Scrape succeeded")
+    for name, unit, meaning in _ENGINE:
+        raw(name, unit, Component.ENGINE, Absence.GAP, meaning)
+    for family, _, _ in _HISTOGRAMS:
+        for suffix in ("_bucket", "_count"):
+            raw(f"{family}{suffix}", "events", Component.ENGINE, Absence.GAP, f"{family}, counts")
+    for name, unit, absence, meaning in _ROUTER:
+        raw(name, unit, Component.ROUTER, absence, meaning)
+    kube = Component.KUBE_STATE_METRICS
+    raw("kube_pod_status_ready", "1", kube, Absence.GAP, "Pod is ready")
+    restarts = "kube_pod_container_status_restarts_total"
+    raw(restarts, "restarts", kube, Absence.GAP, "Container restarts")
+
+    window = f"[{rate_window_s}s]"
+    tokens = f"sum by (model_name) (rate(vllm:generation_tokens_total{{{where}}}{window}))"
+    derived("engine:generation_tokens:rate", tokens, "tokens/s", "Tokens generated a second")
+    for family, short, edges in _HISTOGRAMS:
+        for edge in edges:
+            labels = ",".join(filter(None, (f'le="{edge}"', where)))
+            under = f"sum(rate({family}_bucket{{{labels}}}{window}))"
+            total = f"sum(rate({family}_count{{{where}}}{window}))"
+            label = edge.removesuffix(".0").replace(".", "_")
+            derived(
+                f"engine:{short}_under_{label}s:ratio",
+                f"{under} / {total}",
+                "1",
+                f"Share of {short} at or under {float(edge):g} s",
+            )
+    return tuple(entries)
+
+
+CATALOGUE = catalogue()
+"""For a Prometheus that scrapes one platform and nothing else."""

@@ -1,0 +1,163 @@
+"""`pytest -m chaos --target NAME`: every experiment is a test item.
+
+Items are collected only when the marker expression asks for chaos, so that plain `pytest` never
+breaks anything. One platform serves the session.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from faultload.errors import Interrupted, MissingError, SkippedError, SpecError, UsageError
+
+if TYPE_CHECKING:
+    from faultload.run import RunResult
+    from faultload.targets import LocalTarget
+
+_LETTERS = {"fail": "F", "inconclusive": "?", "invalid": "!"}
+_PLATFORM = pytest.StashKey["LocalTarget"]()
+
+
+class ExperimentNotPassed(Exception):  # noqa: N818  # it is a verdict, not an error
+    """An experiment's verdict is not pass."""
+
+    def __init__(self, result: RunResult) -> None:
+        """Carry the verdict and the sentence that explains it."""
+        self.verdict = result.judgement.verdict
+        self.report = result.directory.path / "report.html"
+        super().__init__(f"{self.verdict}: {result.judgement.reason}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--target`, `--chaos-set` and `--chaos-reports`."""
+    group = parser.getgroup("faultload")
+    group.addoption("--target", default="local", help="target of chaos experiments")
+    group.addoption(
+        "--chaos-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the local platform's configuration",
+    )
+    group.addoption("--chaos-reports", default=None, help="where run directories go")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", "chaos: an experiment that breaks a platform on purpose")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect the YAML files under experiments/ when chaos is asked for."""
+    asked = "chaos" in (parent.config.getoption("markexpr") or "")
+    is_experiment = file_path.suffix == ".yaml" and "experiments" in file_path.parts
+    if not (asked and is_experiment):
+        return None
+    return ExperimentFile.from_parent(parent, path=file_path)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the session's platform."""
+    platform = config.stash.get(_PLATFORM, None)
+    if platform is not None:
+        platform.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note the verdict on the report, for the letter and for other plugins."""
+    report = yield
+    problem = call.excinfo.value if call.excinfo else None
+    if isinstance(item, ExperimentItem) and isinstance(problem, ExperimentNotPassed):
+        report.user_properties.append(("verdict", problem.verdict.value))
+    return report
+
+
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, str] | None:
+    """Tell fail, inconclusive and invalid apart."""
+    verdict = dict(getattr(report, "user_properties", [])).get("verdict")
+    if report.when != "call" or not isinstance(verdict, str):
+        return None
+    return ("failed", _LETTERS[verdict], verdict.upper())
+
+
+class ExperimentFile(pytest.File):
+    """One experiment file."""
+
+    def collect(self) -> Iterator[ExperimentItem]:
+        """Yield its one item, named by its claim."""
+        # Imported here: a session that asks for no chaos must not pay for it.
+        from faultload.spec import load_experiment  # noqa: PLC0415
+
+        try:
+            title = load_experiment(self.path).title
+        except SpecError as error:
+            raise self.CollectError(str(error)) from None
+        yield ExperimentItem.from_parent(self, name=title)
+
+
+class ExperimentItem(pytest.Item):
+    """One experiment."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Mark it, so that `-m chaos` selects it."""
+        super().__init__(**kwargs)
+        self.add_marker("chaos")
+
+    def runtest(self) -> None:
+        """Run it on the session's platform; anything but pass raises."""
+        from faultload.run import prepare, run_experiment  # noqa: PLC0415
+        from faultload.run.progress import Silent  # noqa: PLC0415
+        from faultload.spec import Catalogue  # noqa: PLC0415
+
+        option = self.config.getoption
+        reports = option("--chaos-reports")
+        plan = prepare(
+            Catalogue.find(self.path.parent),
+            str(self.path),
+            option("--target"),
+            reports=Path(reports) if reports else None,
+        )
+        try:
+            result = run_experiment(plan, self._platform(), Silent())
+        except SkippedError as error:
+            pytest.skip(str(error))
+        if isinstance(result.error, Interrupted):
+            # Chaos Toolkit and pytest would both go on to the next experiment.
+            pytest.exit(f"{result.error}; everything is reverted", returncode=result.exit_code)
+        if result.judgement.verdict.value != "pass":
+            raise ExperimentNotPassed(result)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:
+        """Say the verdict, the reason and where the report is."""
+        problem = excinfo.value
+        if isinstance(problem, ExperimentNotPassed):
+            return f"{problem}\nreport: {os.path.relpath(problem.report)}"
+        if isinstance(problem, UsageError | MissingError):
+            return str(problem)
+        return str(super().repr_failure(excinfo, style))
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """Name the file and the claim."""
+        return self.path, None, self.name
+
+    def _platform(self) -> LocalTarget:
+        from faultload.run.platform import attach_or_start  # noqa: PLC0415
+        from faultload.spec import Catalogue  # noqa: PLC0415
+
+        if _PLATFORM not in self.config.stash:
+            self.config.stash[_PLATFORM] = attach_or_start(
+                Catalogue.find(self.path.parent),
+                self.config.getoption("--target"),
+                self.config.getoption("--chaos-set"),
+            )
+        return self.config.stash[_PLATFORM]

@@ -1,0 +1,90 @@
+"""`verdict.json`: the judgement for machines.
+
+Its keys are a contract: while `schema_version` stays 1 keys are added, none is renamed or removed.
+
+schema_version   1
+run_id           name of the run's directory
+experiment       `folder/name`
+title            the claim
+verdict          pass, fail, inconclusive or invalid
+reason           the first thing a person should read, one sentence
+exit_code        0 pass, 1 fail, 2 inconclusive, 3 invalid
+outcome          how the run itself ended: completed, stopped, aborted, interrupted or crashed
+started_utc      ISO 8601
+paths            files beside this one, relative to it: report, postmortem, junit, record
+judgement        everything the verdict rests on, `faultload.judge.Judgement` field by field:
+  verdict, reason    as above
+  findings           worst first: verdict, subject, text, evidence
+  phases             one SLO over one phase: slo, statement, phase, events, bad, bad_ratio, budget,
+                     interval, value_s_p50, value_s_p95, value_s_p99, verdict
+  recoveries         slo, impact_s, detect_s, recovery_s, censored_at_s, error_s
+  budgets            slo, bad_minutes, budget_minutes, budget_percent, burn_rate_max
+  expectations       name, limit, found, verdict, text
+  streams_lost       streams that began and did not finish, from the first harm on
+  requests           rows judged
+  tokens             asked, delivered, lost, wasted, duplicated, refused
+  fault_window_s     [first harm, proven end] since the start
+
+Times are seconds, ratios 0-1. `null` is "no data" or, in latency quantiles, "not a latency" or
+"infinite"; NaN and Infinity never occur.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from faultload.errors import ExitCode
+from faultload.judge import Verdict
+from faultload.report import formats
+from faultload.report.facts import Facts
+
+SCHEMA_VERSION = 1
+
+EXIT_CODES = {
+    Verdict.PASS: ExitCode.PASS,
+    Verdict.FAIL: ExitCode.FAIL,
+    Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+    Verdict.INVALID: ExitCode.INVALID,
+}
+
+
+def verdict_json(facts: Facts) -> dict[str, Any]:
+    """Return the data of `verdict.json`, safe for any strict JSON reader."""
+    manifest, judgement = facts.manifest, facts.judgement
+    data = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": manifest.run_id,
+        "experiment": manifest.experiment,
+        "title": manifest.title,
+        "verdict": str(judgement.verdict),
+        "reason": judgement.reason,
+        "exit_code": int(EXIT_CODES[judgement.verdict]),
+        "outcome": str(manifest.outcome),
+        "started_utc": formats.timestamp(manifest.clock.t0_unix_s),
+        "paths": {
+            "report": "report.html",
+            "postmortem": "postmortem.md",
+            "junit": "junit.xml",
+            "record": "record",
+        },
+        "judgement": judgement.as_json(),
+    }
+    strict: dict[str, Any] = _strict(data)
+    return strict
+
+
+def _strict(value: Any) -> Any:
+    """Return plain JSON data: numpy scalars as Python's, and None for NaN and infinities."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int):
+        return value
+    return str(value)

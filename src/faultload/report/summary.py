@@ -1,0 +1,39 @@
+"""The verdict in a few plain lines, for a terminal or a CI log."""
+
+from __future__ import annotations
+
+from faultload.judge import Judgement, Verdict
+from faultload.record import Manifest
+from faultload.report import formats
+from faultload.report.facts import recovery_text, slowest, worst_budget
+
+LINES_MAX = 12
+
+
+def render_summary(judgement: Judgement, manifest: Manifest) -> str:
+    """Return at most 12 lines, without colour and without a newline at the end."""
+    lines = [
+        f"{str(judgement.verdict).upper()}  {_line(manifest.experiment)}",
+        f"  claim         {_line(manifest.title)}",
+        f"  reason        {_line(judgement.reason)}",
+    ]
+    if judgement.fault_window_s is not None and judgement.verdict is not Verdict.INVALID:
+        recovery, budget = slowest(judgement.recoveries), worst_budget(judgement.budgets)
+        at = f"({recovery.slo})" if recovery else ""
+        lines.append(f"  recovery      {recovery_text(recovery)} {_line(at)}")
+        spent = formats.percent_points(budget.budget_percent if budget else None)
+        at = f"of the error budget ({budget.slo})" if budget else ""
+        lines.append(f"  budget        {spent} {_line(at)}")
+        lines.append(f"  streams       {formats.count(judgement.streams_lost)} lost")
+    broken = [e for e in judgement.expectations if e.verdict is not Verdict.PASS]
+    lines += [f"  {e.verdict!s:<13} {_line(e.text)}" for e in broken[:2]]
+    rows = formats.count(judgement.requests) if judgement.requests else "none were recorded"
+    lines.append(f"  requests      {rows}")
+    lines.append(f"  report        {_line(f'reports/{manifest.run_id}/report.html')}")
+    text = "\n".join(line.rstrip() for line in lines[:LINES_MAX])
+    return text.replace(formats.THIN, " ")
+
+
+def _line(text: str) -> str:
+    """Return text on one line, without characters that could steer a terminal."""
+    return " ".join(formats.clean(text).split())

@@ -1,0 +1,118 @@
+"""Chaos Toolkit at arm's length: its validation, and the child process that plays an experiment.
+
+chaoslib is the file format and the engine, never the judge: what it calls completed is evidence at
+most (docs/decisions/ has the reasons).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from faultload.errors import FaultError, SpecError
+from faultload.faults.session import SESSION_VARIABLE
+from faultload.spec import Experiment
+from faultload.targets.processes import end, last_line, spawn
+
+_REVERT_GRACE_S = 20.0
+
+
+def check_with_chaoslib(experiment: Experiment) -> None:
+    """Validate as stock `chaos validate` does: modules, functions and arguments exist.
+
+    Raises:
+        SpecError: what Chaos Toolkit objects to.
+    """
+    # Imported here: it costs a quarter of a second that most commands need not pay.
+    from chaoslib.exceptions import ChaosException  # noqa: PLC0415
+    from chaoslib.experiment import ensure_experiment_is_valid  # noqa: PLC0415
+
+    chaos_logger = logging.getLogger("logzero_default")
+    level = chaos_logger.level
+    chaos_logger.setLevel(logging.CRITICAL)
+    try:
+        ensure_experiment_is_valid(experiment.raw)
+    except ChaosException as error:
+        problem = " ".join(str(error).split())
+        raise SpecError(experiment.path, "", f"Chaos Toolkit refuses it: {problem}") from None
+    finally:
+        chaos_logger.setLevel(level)
+
+
+def write_experiment(experiment: Experiment, hold_s: float, path: Path) -> None:
+    """Write the experiment as it will run, with this target's hold."""
+    configuration = {**experiment.raw.get("configuration", {})}
+    if "hold_s" in configuration:
+        configuration["hold_s"] = hold_s
+    raw = {**experiment.raw, "configuration": configuration}
+    path.write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+class ChaosChild:
+    """The process that plays an experiment: started early, released when its moment comes."""
+
+    def __init__(self, experiment: Path, journal: Path, session: Path, logs: Path) -> None:
+        """Start it; it imports what it needs and then waits for `release`."""
+        self._answers = logs / "chaos.jsonl"
+        self._log = logs / "chaos.log"
+        self._read = 0
+        self._released_s = 0.0
+        self._process: subprocess.Popen[bytes] = spawn(
+            [sys.executable, "-m", "faultload.run.chaos_child", str(experiment), str(journal)],
+            self._log,
+            {SESSION_VARIABLE: str(session)},
+            answers=self._answers,
+        )
+
+    def release(self) -> None:
+        """Let it play.
+
+        Raises:
+            FaultError: it is gone.
+        """
+        assert self._process.stdin is not None  # noqa: S101  # spawn made the pipe
+        try:
+            self._process.stdin.write(b"go\n")
+            self._process.stdin.flush()
+            self._released_s = time.monotonic()
+        except OSError:
+            raise FaultError(
+                f"the chaos process is gone before it began; its last words:"
+                f" {last_line(self._log) or 'none'}"
+            ) from None
+
+    def answers(self) -> list[dict[str, Any]]:
+        """Return what it said since the last call, one object an activity or stage."""
+        try:
+            data = self._answers.read_bytes()[self._read :]
+        except FileNotFoundError:
+            return []
+        whole, newline, _ = data.rpartition(b"\n")
+        self._read += len(whole) + len(newline)
+        return [orjson.loads(line) for line in whole.split(b"\n") if line.startswith(b"{")]
+
+    def playing_s(self) -> float:
+        """Seconds since it was released."""
+        return time.monotonic() - self._released_s
+
+    def exit_code(self) -> int | None:
+        """Return its exit code; None while it runs."""
+        return self._process.poll()
+
+    def last_words(self) -> str:
+        """Return the last line of its log."""
+        return last_line(self._log) or "none"
+
+    def end(self) -> None:
+        """Interrupt it, so that it plays its rollbacks, and end it within a bound. Idempotent."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        end(self._process, _REVERT_GRACE_S, signal.SIGINT)

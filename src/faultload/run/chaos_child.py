@@ -1,0 +1,78 @@
+"""The chaos child: chaoslib on its main thread, one experiment, then it ends.
+
+    python -m faultload.run.chaos_child EXPERIMENT JOURNAL
+
+It says `{"kind": "ready"}` on standard output, waits for a line on standard input, plays the
+experiment with the rollback strategy `always`, and says one JSON object an activity. It judges
+nothing. Closing its standard input before that line ends it with nothing done.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from chaoslib.experiment import run_experiment
+from chaoslib.run import RunEventHandler
+from chaoslib.types import Strategy
+
+
+def say(kind: str, **more: Any) -> None:
+    """Write one JSON line for the supervisor."""
+    sys.stdout.write(json.dumps({"kind": kind, **more}, default=str) + "\n")
+    sys.stdout.flush()
+
+
+class _Teller(RunEventHandler):  # type: ignore[misc]  # chaoslib publishes no types
+    """Tells the supervisor what chaoslib does, and keeps the live journal."""
+
+    def __init__(self) -> None:
+        self.journal: dict[str, Any] = {}
+
+    def started(self, experiment: Any, journal: dict[str, Any]) -> None:  # noqa: ARG002
+        self.journal = journal
+        say("started")
+
+    def start_activity(self, activity: dict[str, Any]) -> None:
+        say("activity", name=activity.get("name"), type=activity.get("type"))
+
+    def activity_completed(self, activity: dict[str, Any], run: dict[str, Any]) -> None:
+        problem = run.get("exception") or []
+        say(
+            "activity_completed",
+            name=activity.get("name"),
+            type=activity.get("type"),
+            status=run.get("status"),
+            output=run.get("output"),
+            problem=problem[-1].strip() if problem else "",
+        )
+
+    def start_rollbacks(self, experiment: Any) -> None:  # noqa: ARG002
+        say("rollbacks")
+
+
+def main(experiment: Path, journal: Path) -> int:
+    """Play the experiment once told to; return 0 whatever chaoslib makes of it."""
+    document = yaml.safe_load(experiment.read_text(encoding="utf-8"))
+    say("ready")
+    if not sys.stdin.readline():
+        return 0
+    teller = _Teller()
+    try:
+        run_experiment(
+            document,
+            settings={"runtime": {"rollbacks": {"strategy": "always"}}},
+            strategy=Strategy.BEFORE_METHOD,
+            event_handlers=[teller],
+        )
+    finally:
+        journal.write_text(json.dumps(teller.journal, indent=2, default=str), encoding="utf-8")
+        say("ended", status=teller.journal.get("status"), deviated=teller.journal.get("deviated"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

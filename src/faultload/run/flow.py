@@ -1,0 +1,97 @@
+"""The one flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from faultload.errors import ExitCode, FaultloadError, Interrupted, RefusedError, SkippedError
+from faultload.judge import Judgement, Verdict
+from faultload.record import Outcome, PhaseName, RunDirectory
+from faultload.run.judging import judge_and_report
+from faultload.run.plan import RunPlan
+from faultload.run.progress import Progress
+from faultload.run.signals import SignalGuard
+from faultload.run.supervisor import Supervisor
+from faultload.targets import Target
+
+_EXIT_CODES = {
+    Verdict.PASS: ExitCode.PASS,
+    Verdict.FAIL: ExitCode.FAIL,
+    Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+    Verdict.INVALID: ExitCode.INVALID,
+}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        directory: the run's.
+        judgement: its verdict and reasons.
+        reports: files written.
+        error: what ended it early; None: nothing did.
+    """
+
+    directory: RunDirectory
+    judgement: Judgement
+    reports: list[Path]
+    error: FaultloadError | Interrupted | None
+
+    @property
+    def exit_code(self) -> int:
+        """The verdict's code, unless a signal or a refusal ended the run."""
+        if isinstance(self.error, Interrupted | RefusedError):
+            return int(self.error.exit_code)
+        return int(_EXIT_CODES[self.judgement.verdict])
+
+
+def run_experiment(plan: RunPlan, target: Target, progress: Progress) -> RunResult:
+    """Run one experiment on one target.
+
+    1. Load and validate experiment, scenario, SLOs and target: `plan`, made by `prepare`.
+    2. Ask the target: capabilities, lock, victims, blast radius; else skip or refuse.
+    3. Start the load, warm up, measure the baseline.
+    4. Check the steady state; broken means invalid, and nothing is injected.
+    5. Plan, journal, inject, verify, hold, revert, verify that it is gone: the last two always.
+    6. Measure the recovery.
+    7. Seal the record.
+    8. Judge it.
+    9. Report.
+
+    Raises:
+        SkippedError: the target lacks a capability.
+        MissingError: the target is gone.
+        RefusedError: the target is locked, or a fault is in force on it.
+    """
+    missing = sorted(set(plan.experiment.block.requires) - target.capabilities)
+    if missing:
+        raise SkippedError(f"skipped: target {plan.target.name!r} lacks {', '.join(missing)}")
+    signals, error = SignalGuard(), None
+    with signals.installed(), Supervisor(plan, target, progress) as run:
+        try:
+            run.survey()
+            run.start_load()
+            run.pass_time(PhaseName.WARMUP, plan.warmup_s)
+            run.pass_time(PhaseName.BASELINE, plan.baseline_s)
+            run.check_steady_state()
+            run.break_it()
+            run.pass_time(PhaseName.RECOVERY, plan.recovery_s)
+        except (FaultloadError, Interrupted) as problem:
+            error = problem
+            run.tell("harness", "ended_early", str(problem))
+        with signals.shield():
+            try:
+                run.ensure_reverted()
+            except FaultloadError as problem:
+                error = problem
+            run.seal(_outcome(error), str(error or ""))
+            judgement, reports = judge_and_report(run.directory)
+    return RunResult(run.directory, judgement, reports, error)
+
+
+def _outcome(error: FaultloadError | Interrupted | None) -> Outcome:
+    if error is None:
+        return Outcome.COMPLETED
+    return Outcome.INTERRUPTED if isinstance(error, Interrupted) else Outcome.STOPPED

@@ -1,0 +1,135 @@
+"""Step 5: the chaos child plays the method and its rollbacks while we watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+from faultload.errors import FaultError, SpecError
+from faultload.faults import FAULTS, Plan
+from faultload.faults.victims import Choice
+from faultload.record import InjectionJournal, InjectionStep, Phase, PhaseName
+from faultload.run.chaos import ChaosChild
+from faultload.run.plan import RunPlan
+from faultload.targets import Target
+
+FAULT_TIMEOUT_S = 180.0
+"""Longest time the fault's own steps may take beyond the hold: twice a cold start, and more."""
+
+
+def preview(plan: RunPlan, target: Target) -> list[Plan]:
+    """Resolve the victims of every fault of the method; nothing is touched.
+
+    Raises:
+        FaultError: a fault has nothing to hit, or the method has no fault of ours.
+        RefusedError: it would hit more than the blast radius allows.
+    """
+    plans: list[Plan] = []
+    for index, action in enumerate(plan.experiment.raw["method"]):
+        provider = action.get("provider", {})
+        if provider.get("module") != "faultload.faults" or provider.get("func") not in FAULTS:
+            continue
+        arguments = provider.get("arguments", {})
+        known = {field.name for field in fields(Choice)}
+        choice = Choice(**{key: value for key, value in arguments.items() if key in known})
+        radius = plan.experiment.block.blast_radius
+        if choice.replicas > radius.replicas or choice.component != radius.component:
+            raise SpecError(
+                plan.experiment_path,
+                f"method[{index}].provider.arguments",
+                f"hits {choice.replicas} {choice.component}, and blast_radius allows"
+                f" {radius.replicas} {radius.component}; change one of them",
+            )
+        limits = replace(choice, seed=plan.seed, share_max=plan.share_max)
+        plans.append(FAULTS[provider["func"]](target, limits).plan())
+    if not plans:
+        raise FaultError("the method holds no fault of faultload.faults: nothing would be broken")
+    return plans
+
+
+class Injection:
+    """One play of the method."""
+
+    def __init__(
+        self, child: ChaosChild, journal: InjectionJournal, tell: Callable[..., None]
+    ) -> None:
+        """Follow `child`; `tell(source, kind, text, **data)` writes an event."""
+        self._child, self._journal, self._tell = child, journal, tell
+        self._problems: list[str] = []
+
+    def play(self, hold_s: float, watch: Callable[[float], None]) -> None:
+        """Release the child and watch until it ends.
+
+        Args:
+            hold_s: how long the method holds the fault.
+            watch: called often with the seconds left of the hold; may raise to end the run.
+
+        Raises:
+            FaultError: no fault was proven, one is still in force, or a bound was passed.
+        """
+        self._child.release()
+        while self._child.exit_code() is None:
+            self.hear()
+            left_s = hold_s - self._child.playing_s()
+            if left_s < -FAULT_TIMEOUT_S:
+                steps = [entry.step.value for entry in self._journal.entries()]
+                raise FaultError(
+                    f"the fault's steps took over {FAULT_TIMEOUT_S:g} s beyond its hold;"
+                    f" the journal's last step: {steps[-1] if steps else 'none'}"
+                )
+            watch(left_s)
+        self.hear()
+        self._insist_on_proof()
+
+    def hear(self) -> None:
+        """Pass on what the child said since last time."""
+        for answer in self._child.answers():
+            kind, name = str(answer.get("kind", "")), str(answer.get("name") or "")
+            if kind != "activity_completed":
+                self._tell("fault", kind, f"{kind.replace('_', ' ')} {name}".strip())
+                continue
+            problem, output = _plain(answer.get("problem")), answer.get("output")
+            if problem:
+                self._problems.append(f"{name}: {problem}")
+            seen = "; ".join(
+                str(part["text"])
+                for part in (output if isinstance(output, list) else [output])
+                if isinstance(part, dict) and "text" in part
+            )
+            text = problem or seen or f"{answer.get('status')}, answered {output!r}"
+            self._tell("fault", kind, f"{name}: {text}", answer=answer)
+
+    def phase(self, t0_unix_s: float, now_s: float) -> Phase | None:
+        """Return the fault phase as the journal has it; None: no harm was begun.
+
+        Args:
+            t0_unix_s: the run's start.
+            now_s: the phase's end where the fault was never proven gone.
+        """
+        entries = self._journal.entries()
+        began = [e.time_unix_s for e in entries if e.step is InjectionStep.INJECTING]
+        if not began:
+            return None
+        gone = [e.time_unix_s for e in entries if e.step is InjectionStep.VERIFIED_REVERTED]
+        end_s = max(gone) - t0_unix_s if gone else now_s
+        return Phase(name=PhaseName.FAULT, start_s=min(began) - t0_unix_s, end_s=end_s)
+
+    def _insist_on_proof(self) -> None:
+        entries = self._journal.entries()
+        failed = next((e for e in entries if e.step is InjectionStep.FAILED), None)
+        if failed is not None:
+            raise FaultError(f"{failed.fault}: {failed.problem}")
+        if not any(entry.step is InjectionStep.VERIFIED for entry in entries):
+            said = "; ".join(self._problems) or self._child.last_words()
+            raise FaultError(f"no fault was injected: {said}")
+        if self._journal.unreverted():
+            raise FaultError("the method ended with its fault still in force: it has no rollback?")
+
+
+def _plain(problem: Any) -> str:
+    """Return chaoslib's text of an exception without the class names around it."""
+    text = str(problem or "")
+    for prefix in ("chaoslib.exceptions.ActivityFailed: ", "faultload.errors."):
+        text = text.removeprefix(prefix)
+    return text

@@ -1,0 +1,135 @@
+"""Steps 8 and 9 on any sealed record: read it, judge it, report it. No cluster in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from faultload.errors import SpecError
+from faultload.judge import Evidence, Judgement
+from faultload.judge.judge import judge
+from faultload.measure.catalogue import CATALOGUE
+from faultload.measure.counters import counted_events
+from faultload.measure.prometheus import coverage
+from faultload.record import (
+    Manifest,
+    Outcome,
+    PhaseName,
+    RunDirectory,
+    read_requests,
+    read_series,
+)
+from faultload.report import write_reports
+from faultload.run.events import read_events
+from faultload.spec import SLO, load_experiment, load_slos, load_target
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A stored run with its judgement.
+
+    Attributes:
+        manifest: the run's.
+        slos: what it was judged against.
+        requests: its request rows.
+        series: its Prometheus samples.
+        judgement: the verdict and everything it rests on.
+    """
+
+    manifest: Manifest
+    slos: Sequence[SLO]
+    requests: pd.DataFrame
+    series: pd.DataFrame
+    judgement: Judgement
+
+
+def judge_stored(directory: RunDirectory, slos: Path | None = None) -> Judged:
+    """Judge a sealed record.
+
+    Args:
+        directory: the run's.
+        slos: an SLO file; None: the run's own.
+
+    Raises:
+        SpecError: a file is missing or damaged, or was changed since the record was sealed.
+    """
+    manifest, changed = directory.manifest(), directory.tampered()
+    if changed:
+        raise SpecError(
+            directory.record,
+            "",
+            f"changed since it was sealed: {', '.join(changed)}; such a record proves nothing",
+        )
+    requests, series = read_requests(directory.requests), read_series(directory.series)
+    objectives = load_slos(slos or directory.slos)
+    judgement = judge(_evidence(directory, manifest, objectives, requests, series))
+    return Judged(manifest, objectives, requests, series, judgement)
+
+
+def judge_and_report(
+    directory: RunDirectory, slos: Path | None = None
+) -> tuple[Judgement, list[Path]]:
+    """Judge a sealed record and write its reports beside it; arguments as in `judge_stored`."""
+    judged = judge_stored(directory, slos)
+    reports = write_reports(
+        run=directory,
+        manifest=judged.manifest,
+        experiment=load_experiment(directory.experiment),
+        slos=judged.slos,
+        judgement=judged.judgement,
+        requests=judged.requests,
+        series=judged.series,
+        events=read_events(directory.events),
+    )
+    return judged.judgement, reports
+
+
+def _evidence(
+    directory: RunDirectory,
+    manifest: Manifest,
+    slos: Sequence[SLO],
+    requests: pd.DataFrame,
+    series: pd.DataFrame,
+) -> Evidence:
+    block = load_experiment(directory.experiment).block
+    scrape_interval_s = load_target(directory.target).scrape_interval_s
+    return Evidence(
+        requests=requests,
+        phases=manifest.phases,
+        injections=directory.injections.entries(),
+        t0_unix_s=manifest.clock.t0_unix_s,
+        slos=slos,
+        expects=block.expects,
+        gaps=block.gaps,
+        outcome=manifest.outcome,
+        reason=manifest.reason,
+        aborted_by_person=manifest.outcome is Outcome.INTERRUPTED,
+        steady_state_met=manifest.steady_state_met,
+        load=manifest.load,
+        clock_drift_s=manifest.clock.wall_drift_s,
+        coverage=_coverage(manifest, series, scrape_interval_s),
+        counted=_counted(manifest, slos, series),
+    )
+
+
+def _coverage(
+    manifest: Manifest, series: pd.DataFrame, scrape_interval_s: float
+) -> Mapping[str, float]:
+    if not manifest.phases:
+        return {}
+    span = (manifest.phases[0].start_s, manifest.phases[-1].end_s)
+    return coverage(series, CATALOGUE, span, scrape_interval_s)
+
+
+def _counted(
+    manifest: Manifest, slos: Sequence[SLO], series: pd.DataFrame
+) -> dict[tuple[str, PhaseName], tuple[float, float] | None]:
+    return {
+        (slo.name, phase.name): counted_events(series, slo, phase)
+        for slo in slos
+        if slo.source.type == "prometheus"
+        for phase in manifest.phases
+    }

@@ -1,0 +1,215 @@
+"""A platform left up for people and for stock `chaos run`: `faultload platform up [--load]`.
+
+The command starts a host process of its own and returns when the platform is ready. The host owns
+platform and load, and ends both when it is told to or when its time is over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from faultload.errors import Interrupted, MissingError, RefusedError
+from faultload.faults import SessionFile
+from faultload.load import LoadGenerator, make_trace, write_trace
+from faultload.run.signals import SignalGuard
+from faultload.spec import Catalogue, load_target
+from faultload.targets import LocalTarget, TargetLock, state_home
+from faultload.targets.processes import last_line
+
+_LOAD_S = 3600.0
+_LOAD_READY_TIMEOUT_S = 60.0
+_DOWN_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class PlatformUp:
+    """A platform that is up.
+
+    Attributes:
+        target: its target's name.
+        pid: of the host process.
+        inference_url, prometheus_url: where it listens.
+        load: the scenario of the load that runs; "" for none.
+        state: the platform's own state folder.
+    """
+
+    target: str
+    pid: int
+    inference_url: str
+    prometheus_url: str
+    load: str
+    state: str
+
+
+def platform_folder(target: str) -> Path:
+    """Return where the state of the platform left up for `target` is kept."""
+    return state_home() / "platforms" / target
+
+
+def find_platform(target: str) -> PlatformUp | None:
+    """Return the platform left up for a target; None when there is none alive."""
+    try:
+        about = PlatformUp(**json.loads((platform_folder(target) / "up.json").read_text()))
+        os.kill(about.pid, 0)
+    except (OSError, ValueError, TypeError):
+        return None
+    return about
+
+
+def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> LocalTarget:
+    """Return the platform left up for a target, else one that ends with this process.
+
+    Raises:
+        RefusedError: overrides were given and a platform is up already.
+        MissingError: it did not start.
+    """
+    path, spec = catalogue.target(target)
+    up = find_platform(spec.name)
+    if up is not None and overrides:
+        raise RefusedError(
+            f"a platform is up for target {spec.name!r}, --set cannot change it;"
+            " run: faultload platform down"
+        )
+    if up is not None:
+        return LocalTarget(spec, Path(up.state))
+    return LocalTarget.start(spec, path, overrides)
+
+
+def up(catalogue: Catalogue, target: str, scenario: str, overrides: list[str]) -> PlatformUp:
+    """Start a host and wait until its platform, and its load if one is asked for, are ready.
+
+    Args:
+        catalogue: where names are looked up.
+        target: path or name.
+        scenario: the load to run beside it; "" for none.
+        overrides: `key=value` changes to the platform's configuration.
+
+    Raises:
+        RefusedError: one is up already.
+        MissingError: it did not get ready; says its last words.
+    """
+    path, spec = catalogue.target(target)
+    if scenario:
+        catalogue.scenario(scenario)
+    if find_platform(spec.name) is not None:
+        raise RefusedError(f"a platform is up for target {spec.name!r} already")
+    folder = platform_folder(spec.name)
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    for stale in ("up.json", "session.json"):
+        (folder / stale).unlink(missing_ok=True)
+    log = folder / "host.log"
+    words = [str(catalogue.root), str(path), scenario, *overrides]
+    with log.open("wb") as output:
+        host = subprocess.Popen(
+            [sys.executable, "-m", "faultload.run.platform", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + spec.local.start_timeout_s + _LOAD_READY_TIMEOUT_S
+    while (about := find_platform(spec.name)) is None:
+        if host.poll() is not None:
+            raise MissingError(last_line(log) or f"the host ended with {host.returncode}")
+        if time.monotonic() > deadline:
+            host.terminate()
+            raise MissingError(f"not ready in time; its last words: {last_line(log) or 'none'}")
+        time.sleep(0.1)
+    return about
+
+
+def down(target: str) -> bool:
+    """End the platform left up for a target; False: there was none.
+
+    Raises:
+        MissingError: its host did not end within the bound.
+    """
+    about = find_platform(target)
+    if about is None:
+        return False
+    os.kill(about.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _DOWN_TIMEOUT_S
+    while find_platform(target) is not None:
+        if time.monotonic() > deadline:
+            raise MissingError(
+                f"the platform's host {about.pid} is still up after {_DOWN_TIMEOUT_S} s"
+            )
+        time.sleep(0.1)
+    return True
+
+
+def host(catalogue: Catalogue, target_path: Path, scenario: str, overrides: list[str]) -> None:
+    """Own a platform, and a load if asked for, until a signal comes."""
+    spec = load_target(target_path)
+    folder, signals = platform_folder(spec.name), SignalGuard()
+    with signals.installed(), TargetLock(folder, "platform host"):
+        platform = LocalTarget.start(spec, target_path, overrides, logs=folder)
+        load: LoadGenerator | None = None
+        try:
+            session = SessionFile(
+                target_file=str(target_path.resolve()),
+                attachment=dict(platform.attachment()),
+                injections=str(folder / "injections.jsonl"),
+                share_max=spec.blast_radius_share_max,
+            )
+            if scenario:
+                load, session = _start_load(catalogue, scenario, platform, folder, session)
+            session.write(folder / "session.json")
+            ends = platform.endpoints
+            about = PlatformUp(
+                target=spec.name,
+                pid=os.getpid(),
+                inference_url=ends.inference_url,
+                prometheus_url=ends.prometheus_url,
+                load=scenario,
+                state=platform.attachment()["state"],
+            )
+            partial = folder / "up.partial"
+            partial.write_text(json.dumps(asdict(about)), encoding="utf-8")
+            partial.replace(folder / "up.json")
+            while True:
+                signal.pause()
+        except Interrupted:
+            pass
+        finally:
+            with signals.shield():
+                (folder / "up.json").unlink(missing_ok=True)
+                if load is not None:
+                    load.stop(0.0)
+                platform.close()
+
+
+def _start_load(
+    catalogue: Catalogue, scenario: str, platform: LocalTarget, folder: Path, session: SessionFile
+) -> tuple[LoadGenerator, SessionFile]:
+    _, spec = catalogue.scenario(scenario)
+    work = folder / "load"
+    work.mkdir(exist_ok=True)
+    for old in work.iterdir():
+        old.unlink()
+    write_trace(make_trace(spec, _LOAD_S, spec.seed), work / "trace.parquet")
+    load = LoadGenerator(
+        work / "trace.parquet", spec, platform.endpoints.inference_url, work, folder
+    )
+    load.start()
+    load.wait_ready(_LOAD_READY_TIMEOUT_S)
+    t0_unix_s = time.time()
+    load.go(t0_unix_s)
+    slos = folder / "slos.yaml"
+    files = sorted((catalogue.root / "slos").glob("*.yaml"))
+    slos.write_text("\n---\n".join(f.read_text(encoding="utf-8") for f in files), encoding="utf-8")
+    return load, SessionFile(
+        **{**asdict(session), "rows": str(work), "slos": str(slos), "t0_unix_s": t0_unix_s}
+    )
+
+
+if __name__ == "__main__":
+    _, root, given, wanted, *rest = sys.argv
+    host(Catalogue(Path(root)), Path(given), wanted, rest)

@@ -1,0 +1,150 @@
+"""Turning a run into a sealed record: inputs at its start, everything observed at its end."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel
+
+from faultload import __version__
+from faultload.errors import FaultloadError
+from faultload.measure import PrometheusReader
+from faultload.measure.catalogue import CATALOGUE
+from faultload.record import (
+    REQUEST_SCHEMA,
+    SERIES_SCHEMA,
+    InjectionJournal,
+    LoadSummary,
+    Manifest,
+    Outcome,
+    RunDirectory,
+    write_table,
+)
+from faultload.record.manifest import Clock
+from faultload.run.chaos import write_experiment
+from faultload.run.events import EventLog, RunClock
+from faultload.run.plan import RunPlan
+from faultload.targets import Target
+
+_REPORTED = ("chaostoolkit-lib", "locust", "numpy", "pandas", "pyarrow", "scipy")
+
+
+def save_inputs(plan: RunPlan, directory: RunDirectory) -> None:
+    """Copy what the run was given into its record, as it will be used."""
+    write_experiment(plan.experiment, plan.hold_s, directory.experiment)
+    _write_yaml(directory.scenario, plan.scenario)
+    _write_yaml(directory.slos, *plan.slos)
+    _write_yaml(directory.target, plan.target)
+
+
+def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) -> Manifest:
+    """Return the manifest as far as it is known before anything happened."""
+    return Manifest(
+        run_id=run_id,
+        experiment=plan.experiment.name,
+        title=plan.experiment.title,
+        scenario=plan.scenario.name,
+        slos=[slo.name for slo in plan.slos],
+        target=target.identity.name,
+        target_fingerprint=target.identity.fingerprint,
+        seed=plan.seed,
+        repeat=plan.repeat,
+        faultload_version=__version__,
+        versions={
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            **{name: version(name) for name in _REPORTED},
+        },
+        commit=_commit(plan.experiment_path.parent),
+        clock=Clock(t0_unix_s=clock.t0_unix_s, t0_monotonic_s=clock.t0_monotonic_s),
+        phases=[],
+        outcome=Outcome.CRASHED,
+        reason="the harness died during the run",
+        platform=target.describe(),
+    )
+
+
+def seal_run(  # noqa: PLR0913  # everything that goes into a record
+    directory: RunDirectory,
+    draft: Manifest,
+    journal: InjectionJournal,
+    collect: Callable[[], LoadSummary] | None,
+    target: Target | None,
+    end_s: float,
+) -> None:
+    """Collect rows, series, events and the journal, and seal them under the final manifest.
+
+    Args:
+        directory: the run's.
+        draft: the manifest but for the load's summary and the hashes.
+        journal: the injection journal in the state folder; copied.
+        collect: writes the request rows of a load that has ended and sums it up; None: no load
+            was started, the table is empty.
+        target: None: it is gone, nothing can be asked of it any more.
+        end_s: the run's end.
+    """
+    events = EventLog(directory.events)
+    update: dict[str, object] = {}
+    if collect is not None:
+        update["load"] = collect()
+    else:
+        write_table(pd.DataFrame(columns=REQUEST_SCHEMA.names), REQUEST_SCHEMA, directory.requests)
+    series = pd.DataFrame(columns=SERIES_SCHEMA.names)
+    if target is not None:
+        try:
+            reader = PrometheusReader(target.endpoints.prometheus_url)
+            series = reader.snapshot(CATALOGUE, draft.clock.t0_unix_s, end_s)
+        except FaultloadError as error:
+            events.add(end_s, "harness", "telemetry_missing", str(error))
+        _note_platform_events(target, events, draft.clock.t0_unix_s, end_s)
+    write_table(series, SERIES_SCHEMA, directory.series)
+    if journal.path.exists():
+        shutil.copyfile(journal.path, directory.injections.path)
+    else:
+        directory.injections.path.touch()
+    directory.seal(draft.model_copy(update=update))
+
+
+def _note_platform_events(target: Target, events: EventLog, t0_unix_s: float, end_s: float) -> None:
+    try:
+        seen = target.events()
+    except FaultloadError as error:
+        events.add(end_s, "harness", "platform_events_missing", str(error))
+        return
+    for event in seen:
+        t_s = event.time_unix_s - t0_unix_s
+        text = f"{event.subject}: {event.message}"
+        events.add(t_s, "platform", event.reason, text, subject=event.subject)
+
+
+def _write_yaml(path: Path, *models: BaseModel) -> None:
+    documents = [model.model_dump(mode="json", by_alias=True) for model in models]
+    text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _commit(folder: Path) -> str:
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *words],
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return ""
+    return commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")

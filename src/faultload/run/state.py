@@ -1,0 +1,102 @@
+"""What a run keeps outside its record, so that another process can undo it after a crash.
+
+`$XDG_STATE_HOME/faultload/<target fingerprint>/runs/<run id>/` holds the injection journal, the
+session (how to reach the target) and the draft of the manifest. A clean end removes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from faultload.errors import RefusedError
+from faultload.faults import SessionFile
+from faultload.record import InjectionJournal, Manifest
+from faultload.targets import state_home
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One run's state folder.
+
+    Attributes:
+        folder: `<fingerprint>/runs/<run id>`.
+    """
+
+    folder: Path
+
+    @classmethod
+    def create(cls, fingerprint: str, run_id: str, run_directory: Path) -> RunState:
+        """Make the folder of a new run; `run_directory` is where its record goes."""
+        state = cls(state_home() / fingerprint / "runs" / run_id)
+        state.folder.mkdir(parents=True, mode=0o700)
+        (state.folder / "directory").write_text(str(run_directory.resolve()), encoding="utf-8")
+        return state
+
+    @property
+    def journal(self) -> InjectionJournal:
+        """The injection journal; copied into the record when the run is sealed."""
+        return InjectionJournal(self.folder / "injections.jsonl")
+
+    @property
+    def session_path(self) -> Path:
+        """The session file that children read."""
+        return self.folder / "session.json"
+
+    @property
+    def session(self) -> SessionFile:
+        """How to reach the target.
+
+        Raises:
+            MissingError: the run died before it wrote it.
+        """
+        return SessionFile.read(self.session_path)
+
+    @property
+    def run_directory(self) -> Path:
+        """`reports/<run id>` of this run."""
+        return Path((self.folder / "directory").read_text(encoding="utf-8"))
+
+    @property
+    def target_home(self) -> Path:
+        """`<fingerprint>`: where the target's lock is."""
+        return self.folder.parent.parent
+
+    def save_draft(self, manifest: Manifest) -> None:
+        """Keep what the manifest would be if the run died now."""
+        partial = self.folder / "draft.partial"
+        partial.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        partial.replace(self.folder / "draft.json")
+
+    def draft(self) -> Manifest | None:
+        """Return the draft; None when the run died before it wrote one."""
+        try:
+            return Manifest.model_validate_json((self.folder / "draft.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def remove(self) -> None:
+        """Forget the run: everything is reverted and sealed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def left_behind(fingerprint: str = "*") -> Iterator[RunState]:
+    """Yield the state of runs that never ended in good order, oldest first."""
+    folders = state_home().glob(f"{fingerprint}/runs/*")
+    yield from (RunState(folder) for folder in sorted(folders, key=lambda path: path.name))
+
+
+def refuse_if_harmed(fingerprint: str) -> None:
+    """Refuse to start on a target where a fault may still be in force.
+
+    Raises:
+        RefusedError: names the runs and the remedy.
+    """
+    harmed = [s.folder.name for s in left_behind(fingerprint) if s.journal.unreverted()]
+    if harmed:
+        raise RefusedError(
+            f"an earlier run left a fault in force on this target ({', '.join(harmed)});"
+            " run: faultload recover"
+        )

@@ -1,0 +1,258 @@
+"""The supervisor: owns the lock, the record, the load and the chaos child of one run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from faultload.errors import InvalidRunError
+from faultload.faults import SessionFile, revert_unreverted
+from faultload.load import LoadGenerator, make_trace, write_trace
+from faultload.record import Outcome, Phase, PhaseName, RunDirectory
+from faultload.run.chaos import ChaosChild
+from faultload.run.events import EventLog, RunClock
+from faultload.run.injection import FAULT_TIMEOUT_S, Injection, preview
+from faultload.run.live import LiveRows
+from faultload.run.plan import RunPlan
+from faultload.run.progress import Progress
+from faultload.run.sealing import first_manifest, save_inputs, seal_run
+from faultload.run.state import RunState, refuse_if_harmed
+from faultload.targets import Target, TargetLock, state_home
+
+_LOAD_READY_TIMEOUT_S = 60.0
+_LOAD_LEAD_S = 0.5
+_LOAD_STOP_GRACE_S = 5.0
+_TICK_S = 0.1
+
+
+class Supervisor:
+    """One run in progress. Entering takes the lock and makes the record; leaving ends children."""
+
+    def __init__(self, plan: RunPlan, target: Target, progress: Progress) -> None:
+        """Nothing is touched before `__enter__`."""
+        self._plan, self._target, self._progress = plan, target, progress
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        name = plan.experiment.name.replace("/", "-")
+        self._run_id = f"{stamp}-{name}-{uuid.uuid4().hex[:4]}"
+        self._clock = RunClock.starting_in(0.0)
+        self._phases: list[Phase] = []
+        self._live = LiveRows(plan.slos)
+        self._load: LoadGenerator | None = None
+        self._child: ChaosChild | None = None
+        self._injection: Injection | None = None
+        self._steady_state_met: bool | None = None
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Take the lock and make the run's directory and state.
+
+        Raises:
+            RefusedError: another run holds the target, or a fault is in force there.
+        """
+        fingerprint = self._target.identity.fingerprint
+        with contextlib.ExitStack() as held:
+            held.enter_context(TargetLock(state_home() / fingerprint, self._run_id))
+            refuse_if_harmed(fingerprint)
+            self.directory = RunDirectory.create(self._plan.reports, self._run_id)
+            self._work = self.directory.path / "work"
+            self._work.mkdir(mode=0o700)
+            self._events = EventLog(self.directory.events)
+            self._state = RunState.create(fingerprint, self._run_id, self.directory.path)
+            save_inputs(self._plan, self.directory)
+            self._session().write(self._state.session_path)
+            self._draft = first_manifest(self._plan, self._target, self._run_id, self._clock)
+            self._state.save_draft(self._draft)
+            held.callback(self._end_children)
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every child and release the lock."""
+        self._held.close()
+
+    def survey(self) -> None:
+        """Resolve the victims without touching them (step 2).
+
+        Raises:
+            FaultError: there is nothing to hit.
+            RefusedError: it would hit more than the blast radius allows.
+        """
+        for planned in preview(self._plan, self._target):
+            names = ", ".join(str(victim["name"]) for victim in planned.victims)
+            self.tell("harness", "preview", f"would hit {names}", victims=planned.victims)
+
+    def start_load(self) -> None:
+        """Start the load and the chaos child, and set the run's clock (step 3).
+
+        Raises:
+            InvalidRunError: the load client did not get ready.
+        """
+        plan, trace_path = self._plan, self.directory.record / "trace.parquet"
+        # The fault's own steps take time beyond the plan, and the load must outlast them.
+        trace = make_trace(plan.scenario, plan.length_s + FAULT_TIMEOUT_S, plan.seed)
+        write_trace(trace, trace_path)
+        digest = hashlib.sha256(trace_path.read_bytes()).hexdigest()
+        self._draft = self._draft.model_copy(update={"trace_sha256": digest})
+        url = self._target.endpoints.inference_url
+        self._load = LoadGenerator(trace_path, plan.scenario, url, self._work, self.directory.logs)
+        self._load.start()
+        self._child = ChaosChild(
+            self.directory.experiment,
+            self.directory.journal,
+            self._state.session_path,
+            self.directory.logs,
+        )
+        self._injection = Injection(self._child, self._state.journal, self.tell)
+        self._load.wait_ready(_LOAD_READY_TIMEOUT_S)
+        self._clock = RunClock.starting_in(_LOAD_LEAD_S)
+        self._session().write(self._state.session_path)
+        self._load.go(self._clock.t0_unix_s)
+        self.tell("load", "started", f"{plan.scenario.name} with seed {plan.seed} at {url}")
+
+    def pass_time(self, name: PhaseName, length_s: float) -> None:
+        """Let a phase go by under load.
+
+        Raises:
+            InvalidRunError: the load client died.
+        """
+        start_s = self._phases[-1].end_s if self._phases else 0.0
+        self._progress.phase(name.value, length_s)
+        self.tell("harness", name.value, f"{name.value} begins")
+        try:
+            while (left_s := start_s + length_s - self._clock.now_s()) > 0:
+                self._watch(left_s)
+        finally:
+            end_s = max(self._clock.now_s(), start_s)
+            self._note_phases([*self._phases, Phase(name=name, start_s=start_s, end_s=end_s)])
+
+    def check_steady_state(self) -> None:
+        """Hold the baseline against every SLO counted on client rows (step 4).
+
+        Raises:
+            InvalidRunError: it is not met; nothing was injected.
+        """
+        baseline = self._phases[-1]
+        problems = self._live.over_budget(baseline.start_s, baseline.end_s)
+        self._steady_state_met = not problems
+        if problems:
+            raise InvalidRunError(
+                f"the steady state is broken before any fault: {'; '.join(problems)}."
+                " Nothing was injected; look at the platform, or at the load it was given"
+            )
+        self.tell("harness", "steady_state", "the baseline meets every SLO")
+
+    def break_it(self) -> None:
+        """Have the chaos child inject, hold and revert (step 5).
+
+        Raises:
+            FaultError: the fault was not proven, or not proven gone.
+        """
+        assert self._injection is not None  # noqa: S101  # start_load made it
+        self._progress.phase(PhaseName.FAULT.value, self._plan.hold_s)
+        try:
+            self._injection.play(self._plan.hold_s, self._watch)
+        finally:
+            self._note_fault_phase()
+
+    def ensure_reverted(self) -> None:
+        """End the chaos child and revert what the journal holds unreverted (always).
+
+        Raises:
+            FaultError: something is still in force; its journal is kept for `faultload recover`.
+        """
+        if self._child is not None and self._injection is not None:
+            self._child.end()
+            self._injection.hear()
+        for outcome in revert_unreverted(self._session()):
+            self.tell("harness", "reverted", str(outcome["text"]), outcome=outcome)
+        self._note_fault_phase()
+
+    def seal(self, outcome: Outcome, reason: str) -> None:
+        """Stop the load, collect everything and seal the record (step 7)."""
+        end_s = max(self._clock.now_s(), 0.0) if self._load else 0.0
+        if self._load is not None:
+            self._load.stop(_LOAD_STOP_GRACE_S)
+        drift_s = self._clock.wall_drift_s()
+        draft = self._draft.model_copy(
+            update={
+                "clock": self._draft.clock.model_copy(update={"wall_drift_s": drift_s}),
+                "outcome": outcome,
+                "reason": reason,
+            }
+        )
+        load, rows = self._load if self._phases else None, self.directory.requests
+        collect = (lambda: load.collect(rows, end_s)) if load is not None else None
+        seal_run(self.directory, draft, self._state.journal, collect, self._target, end_s)
+        shutil.rmtree(self._work, ignore_errors=True)
+        if not self._state.journal.unreverted():
+            self._state.remove()
+
+    def tell(self, source: str, kind: str, text: str, **data: Any) -> None:
+        """Write an event; what a person wants to see now is shown as well."""
+        self._events.add(self._clock.now_s(), source, kind, text, **data)
+        if source == "fault" and kind == "activity_completed":
+            self._progress.note(f"+{self._clock.now_s():.1f} s  {text}")
+
+    def _watch(self, left_s: float) -> None:
+        time.sleep(_TICK_S)
+        assert self._load is not None  # noqa: S101  # nothing is watched before it
+        self._live.add(self._load.poll())
+        self._progress.tick(left_s, self._live.stats(self._clock.now_s()))
+        if not self._load.alive():
+            raise InvalidRunError(
+                "the load client died; its last words are in record/logs/."
+                " Without load there is nothing to judge"
+            )
+
+    def _note_fault_phase(self) -> None:
+        """The fault phase is what the journal says it was, not when we asked for it."""
+        if self._injection is None:
+            return
+        fault = self._injection.phase(self._clock.t0_unix_s, self._clock.now_s())
+        if fault is None:
+            return
+        *earlier, last = [p for p in self._phases if p.start_s <= fault.start_s]
+        later = [p for p in self._phases if p.start_s > fault.start_s]
+        if last.name is not PhaseName.FAULT:
+            earlier, last = [*earlier, last.model_copy(update={"end_s": fault.start_s})], fault
+        self._note_phases([*earlier, last, *later])
+
+    def _note_phases(self, phases: list[Phase]) -> None:
+        self._phases = phases
+        clock = self._draft.clock.model_copy(
+            update={
+                "t0_unix_s": self._clock.t0_unix_s,
+                "t0_monotonic_s": self._clock.t0_monotonic_s,
+            }
+        )
+        self._draft = self._draft.model_copy(
+            update={
+                "phases": phases,
+                "clock": clock,
+                "steady_state_met": self._steady_state_met,
+            }
+        )
+        self._state.save_draft(self._draft)
+
+    def _session(self) -> SessionFile:
+        return SessionFile(
+            target_file=str(self._plan.target_path.resolve()),
+            attachment=dict(self._target.attachment()),
+            injections=str(self._state.journal.path),
+            rows=str(self._work.resolve()),
+            slos=str(self.directory.slos.resolve()),
+            t0_unix_s=self._clock.t0_unix_s,
+            seed=self._plan.seed,
+            share_max=self._plan.share_max,
+        )
+
+    def _end_children(self) -> None:
+        if self._child is not None:
+            self._child.end()
+        if self._load is not None:
+            self._load.stop(0.0)

@@ -1,0 +1,242 @@
+"""The embedded platform: real processes on loopback, reached through its control API."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from faultload.errors import ExitCode, FaultError, MissingError, SpecError, UsageError
+from faultload.spec.target import TargetSpec
+from faultload.targets.base import (
+    HANG_REPLICA,
+    KILL_REPLICA,
+    Endpoints,
+    Identity,
+    PlatformEvent,
+    Replica,
+)
+from faultload.targets.processes import end, last_line, spawn
+
+_CALL_TIMEOUT_S = 5.0
+_STOP_GRACE_S = 10.0
+_COMPONENTS_WITHOUT_REPLICAS = ("router", "prometheus", "redis")
+
+
+class LocalTarget:
+    """A local platform, started by us or left up by `faultload platform up`."""
+
+    def __init__(
+        self,
+        spec: TargetSpec,
+        state: Path,
+        process: subprocess.Popen[bytes] | None = None,
+        owned: Path | None = None,
+    ) -> None:
+        """Attach to the platform whose state is in `state`.
+
+        Args:
+            spec: the target file.
+            state: folder with `platform.json`.
+            process: the platform's own process when we started it.
+            owned: a folder to remove when it ends.
+
+        Raises:
+            MissingError: there is no such platform.
+        """
+        self._spec, self._state = spec, state
+        self._process, self._owned = process, owned
+        try:
+            about = json.loads((state / "platform.json").read_text(encoding="utf-8"))
+            token = Path(about["token_file"]).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError, KeyError):
+            raise MissingError(
+                f"no local platform is up in {state}; start one with: faultload platform up"
+            ) from None
+        self._about: dict[str, Any] = about
+        self._http = requests.Session()
+        self._http.trust_env = False  # a proxy must not see loopback calls
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+    @classmethod
+    def start(
+        cls,
+        spec: TargetSpec,
+        spec_path: Path,
+        overrides: Sequence[str] = (),
+        logs: Path | None = None,
+    ) -> LocalTarget:
+        """Start a platform that ends with this process.
+
+        Args:
+            spec: the target file.
+            spec_path: where it was read; the platform's configuration is relative to it.
+            overrides: `key=value` changes to that configuration, for a platform made worse on
+                purpose.
+            logs: where the platform's own log goes; None: beside its state.
+
+        Raises:
+            SpecError: the platform refused its configuration.
+            MissingError: it did not become ready in time, a binary is missing or a port is in use.
+        """
+        config = (spec_path.parent / spec.local.config).resolve()
+        if not config.exists():
+            raise SpecError(spec_path, "local.config", f"no such file: {config}")
+        state = Path(tempfile.mkdtemp(prefix="faultload-platform-"))
+        log = (logs or state) / "platform.log"
+        sets = [word for override in overrides for word in ("--set", override)]
+        process = spawn(
+            [
+                *(sys.executable, "-m", "inference_platform.local", "up"),
+                *("--config", str(config), "--state-dir", str(state), "--die-with-parent"),
+                *sets,
+            ],
+            log,
+        )
+        try:
+            cls._wait_ready(process, state, log, spec)
+            return cls(spec, state, process, state)
+        except BaseException:
+            end(process, _STOP_GRACE_S)
+            shutil.rmtree(state, ignore_errors=True)
+            raise
+
+    @staticmethod
+    def _wait_ready(
+        process: subprocess.Popen[bytes], state: Path, log: Path, spec: TargetSpec
+    ) -> None:
+        deadline = time.monotonic() + spec.local.start_timeout_s
+        while not (state / "platform.json").exists():
+            code = process.poll()
+            if code is not None:
+                problem = last_line(log) or f"it ended with {code} and said nothing"
+                raise UsageError(problem) if code == ExitCode.USAGE else MissingError(problem)
+            if time.monotonic() > deadline:
+                raise MissingError(
+                    f"the local platform was not ready within {spec.local.start_timeout_s:g} s;"
+                    f" its last words: {last_line(log) or 'none'}"
+                )
+            time.sleep(0.05)
+
+    @property
+    def identity(self) -> Identity:
+        """Which platform this is: every start makes a new one."""
+        digest = hashlib.sha256(f"local:{self._about['platform_id']}".encode()).hexdigest()
+        return Identity(self._spec.name, "local", digest[:16])
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What faults may ask of it."""
+        return frozenset({KILL_REPLICA, HANG_REPLICA})
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where it listens."""
+        return Endpoints(self._about["router_url"], self._about["prometheus_url"])
+
+    def attachment(self) -> Mapping[str, str]:
+        """Return the folder that holds its state."""
+        return {"state": str(self._state)}
+
+    def replicas(self, component: str) -> Sequence[Replica]:
+        """Return the component's replicas, by name."""
+        state = self._call("GET", "/v1/state")
+        if component == "engine":
+            rows = state["replicas"]
+        elif component in _COMPONENTS_WITHOUT_REPLICAS:
+            rows = [row for row in state["components"] if row["name"] == component]
+        else:
+            return []
+        return [
+            Replica(
+                component=component,
+                name=row["name"],
+                uid=row.get("uid") or str(row.get("pid") or ""),
+                tier=row.get("tier", ""),
+                node=row.get("node", ""),
+                zone=row.get("zone", ""),
+                ready=bool(row["ready"]),
+                restarts=int(row["restarts"]),
+                inflight=row.get("inflight"),
+            )
+            for row in sorted(rows, key=lambda row: str(row["name"]))
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """Return nodes, replicas and configuration."""
+        state = self._call("GET", "/v1/state")
+        return {
+            "platform_id": self._about["platform_id"],
+            "nodes": state["nodes"],
+            "replicas": state["replicas"],
+            "config": self._about.get("config", {}),
+        }
+
+    def events(self) -> Sequence[PlatformEvent]:
+        """Return what the platform reported since it began."""
+        return [
+            PlatformEvent(event["time_unix"], event["reason"], event["object"], event["message"])
+            for event in self._call("GET", "/v1/events", params={"since": "0"})
+        ]
+
+    def kill_replica(self, replica: str, uid: str) -> None:
+        """SIGKILL the replica's process group."""
+        self._signal(replica, uid, "KILL")
+
+    def stop_replica(self, replica: str, uid: str) -> None:
+        """SIGSTOP the replica's process group."""
+        self._signal(replica, uid, "STOP")
+
+    def continue_replica(self, replica: str, uid: str) -> None:
+        """SIGCONT the replica's process group."""
+        if any(r.name == replica and r.uid == uid for r in self.replicas("engine")):
+            self._signal(replica, uid, "CONT")
+
+    def signal_component(self, component: str, name: str, *, hold: bool = False) -> None:
+        """Send a signal to the router, Prometheus or Redis; `hold`: do not restart it."""
+        path = f"/v1/components/{component}/signal"
+        self._call("POST", path, body={"signal": name, "hold": hold})
+
+    def close(self) -> None:
+        """End the platform if we started it."""
+        self._http.close()
+        if self._process is not None:
+            end(self._process, _STOP_GRACE_S)
+            self._process = None
+        if self._owned is not None:
+            shutil.rmtree(self._owned, ignore_errors=True)
+            self._owned = None
+
+    def _signal(self, replica: str, uid: str, name: str) -> None:
+        path = f"/v1/replicas/{replica}/signal"
+        self._call("POST", path, body={"signal": name, "uid": uid})
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Any:
+        url = f"{self._about['control_url']}{path}"
+        try:
+            response = self._http.request(
+                method, url, json=body, params=params, timeout=_CALL_TIMEOUT_S
+            )
+        except requests.RequestException as error:
+            problem = type(error).__name__
+            raise MissingError(f"the local platform does not answer at {url}: {problem}") from None
+        if response.status_code in (404, 409):
+            raise FaultError(f"the local platform refused {method} {path}: {response.text[:300]}")
+        if not response.ok:
+            raise MissingError(f"{method} {url} answered {response.status_code}")
+        return response.json()

@@ -1,0 +1,32 @@
+"""What may import what, and what an import must not drag in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_imports_point_down(root: Path) -> None:
+    """Every contract of `.importlinter` is kept."""
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [linter, "--no-logo"], cwd=root, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_command_line_imports_neither_locust_nor_chaos_toolkit() -> None:
+    """Importing the command line leaves the interpreter as it was.
+
+    Locust and gevent patch sockets, threads and signals; Chaos Toolkit belongs in its own process.
+    """
+    code = (
+        "import sys, faultload.cli;"
+        "print(*sorted({'locust', 'gevent', 'chaoslib', 'chaosk8s'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []

@@ -1,0 +1,37 @@
+"""Whole runs on real local platforms. Platforms take seconds to start: one is shared.
+
+`FAULTLOAD_TESTS=full` adds the cases that only CI has the time for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from projects import Project, make_project, processes_mentioning
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """Return a project whose runs are short; nothing of it may be left afterwards."""
+    made = make_project(tmp_path, {"warmup_s": 2, "baseline_s": 5, "hold_s": 4, "recovery_s": 5})
+    yield made
+    for pid in processes_mentioning(str(made.path)):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def left_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Return a project with a platform left up and a load beside it; starts in seconds."""
+    made = make_project(
+        tmp_path_factory.mktemp("left-up"),
+        {"warmup_s": 1, "baseline_s": 4, "hold_s": 5, "recovery_s": 3},
+    )
+    done = made.faultload("platform", "up", "--load", "--set", "cold_start_s=1")
+    assert done.returncode == 0, done.stderr
+    yield made
+    made.faultload("platform", "down")
+    made.is_clean()

@@ -1,0 +1,109 @@
+"""Whatever ends a run, no process and no fault of it is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import Project, everyone_is_ready, wait_for
+
+from faultload.errors import ExitCode
+
+pytestmark = pytest.mark.local
+
+# When each moment of a run has come, seen from outside: the kind of event that marks it.
+MOMENTS = {
+    "warmup": "warmup",
+    "baseline": "baseline",
+    "steady-state": "steady_state",
+    "fault": "activity_completed",
+    "recovery": "recovery",
+}
+IN_MAKE_TEST = [("baseline", "SIGINT"), ("fault", "SIGTERM"), ("recovery", "SIGINT")]
+FULL = os.environ.get("FAULTLOAD_TESTS") == "full"
+ALL = [(moment, name) for moment in MOMENTS for name in ("SIGINT", "SIGTERM")]
+
+
+def hang(document: dict[str, Any]) -> None:
+    """Turn replica-loss into a fault that stays until it is reverted."""
+    document["method"][0]["provider"]["func"] = "hang_replica"
+    document["extensions"][0]["requires"] = ["hang-replica"]
+    document["extensions"][0]["expects"] = {}
+
+
+def started_at(project: Project, name: str, moment: str) -> Any:
+    """Start a run and return its process once the moment has come."""
+    before = set((project.path / "reports").glob("*"))
+    process = project.start("run", name)
+
+    def has_come() -> bool:
+        assert process.poll() is None, process.communicate()
+        is_new = set((project.path / "reports").glob("*")) - before
+        return bool(is_new) and any(e["kind"] == MOMENTS[moment] for e in project.events())
+
+    wait_for(has_come, 60, f"the run to come to {moment}")
+    return process
+
+
+@pytest.mark.parametrize(("moment", "name"), ALL if FULL else IN_MAKE_TEST)
+def test_signal_leaves_no_process_and_no_fault(left_up: Project, moment: str, name: str) -> None:
+    """SIGINT and SIGTERM at any moment revert the fault, end every child and seal the record."""
+    wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
+    experiment = left_up.experiment("hang", hang)
+    process = started_at(left_up, experiment, moment)
+
+    process.send_signal(signal.Signals[name])
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == ExitCode[name], err
+    run = left_up.run_directory()
+    verdict = json.loads((run / "verdict.json").read_text())
+    assert verdict["verdict"] == "invalid"
+    assert name in verdict["reason"]
+    wait_for(lambda: everyone_is_ready(left_up), 5, "every replica to be ready at once")
+    assert list((left_up.path / "state" / "faultload").glob("*/runs/*")) == []
+    assert not (run / "work").exists()
+
+
+def test_killed_supervisor_is_recovered(left_up: Project) -> None:
+    """After SIGKILL of the supervisor, the next run is refused and `recover` undoes the fault."""
+    wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
+    experiment = left_up.experiment("hang", hang)
+    process = started_at(left_up, experiment, "fault")
+
+    process.kill()
+    process.communicate(timeout=10)
+    still_hung = not everyone_is_ready(left_up)
+    refused = left_up.faultload("run", experiment)
+    recovered = left_up.faultload("recover", "--json")
+
+    assert still_hung, "the fault was to outlive its supervisor: the test shows nothing"
+    assert refused.returncode == ExitCode.REFUSED, refused.stderr
+    assert "faultload recover" in refused.stderr
+    assert recovered.returncode == ExitCode.PASS, recovered.stderr
+    (outcome,) = json.loads(recovered.stdout)
+    assert "ready" in outcome["reverted"][0]
+    assert everyone_is_ready(left_up)
+    verdict = json.loads((Path(outcome["sealed"]) / "verdict.json").read_text())
+    assert verdict["verdict"] == "invalid"
+    assert left_up.faultload("recover").stdout.strip() == "nothing to recover"
+
+
+def test_killed_supervisor_takes_its_own_platform_along(project: Project) -> None:
+    """A platform started for the run dies with the supervisor; `recover` then seals the record."""
+    process = started_at(project, "engine/replica-loss", "fault")
+
+    process.kill()
+    process.communicate(timeout=10)
+    project.is_clean()
+    recovered = project.faultload("recover", "--json")
+
+    (outcome,) = json.loads(recovered.stdout)
+    assert outcome["problem"] == ""
+    assert "the platform is gone" in outcome["reverted"][0]
+    rows = project.run_directory() / "record" / "requests.parquet"
+    assert rows.stat().st_size > 0

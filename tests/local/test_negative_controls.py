@@ -1,0 +1,132 @@
+"""Negative controls: what must never be called a pass."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from projects import Project, make_project, platform_of
+
+from faultload.errors import ExitCode
+
+pytestmark = pytest.mark.local
+
+
+def test_fault_aimed_at_nothing_is_invalid(project: Project) -> None:
+    """An experiment whose fault has nothing to hit proves nothing: invalid, with the reason."""
+
+    def aim_at_nothing(document: dict[str, Any]) -> None:
+        document["method"][0]["provider"]["arguments"]["tier"] = "no-such-tier"
+
+    name = project.experiment("aimed-at-nothing", aim_at_nothing)
+
+    done = project.faultload("run", name)
+
+    assert done.returncode == ExitCode.INVALID, done.stderr
+    assert "of tier 'no-such-tier'" in project.verdict()["reason"]
+    project.is_clean()
+
+
+def test_engine_slow_from_the_start_is_invalid(project: Project) -> None:
+    """A platform that misses its objectives before any fault: invalid, and nothing is injected."""
+    done = project.faultload(
+        "run", "engine/replica-loss", "--set", "tiers.fast.engine.slow_factor=12"
+    )
+
+    assert done.returncode == ExitCode.INVALID, done.stderr
+    verdict = project.verdict()
+    assert "steady state" in verdict["reason"]
+    assert "fast-ttft" in verdict["reason"]
+    journal = project.run_directory() / "record" / "injections.jsonl"
+    assert journal.read_text() == ""
+    project.is_clean()
+
+
+def test_prometheus_that_is_down_is_never_a_pass(project: Project) -> None:
+    """Telemetry that is gone and was not declared keeps a run from passing."""
+    up = project.faultload("platform", "up", "--set", "cold_start_s=1")
+    assert up.returncode == 0, up.stderr
+    try:
+        platform = platform_of(project)
+        platform.signal_component("prometheus", "KILL", hold=True)
+        platform.close()
+        done = project.faultload("run", "engine/replica-loss")
+    finally:
+        project.faultload("platform", "down")
+
+    assert done.returncode in (ExitCode.INCONCLUSIVE, ExitCode.INVALID), done.stdout
+    assert "rometheus" in project.verdict()["reason"]
+    project.is_clean()
+
+
+def test_platform_without_a_spare_replica_fails(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The demo's claim is false where a tier has one replica: fail, with the reason."""
+    project = make_project(tmp_path_factory.mktemp("no-spare"), {})
+
+    done = project.faultload(
+        *("run", "engine/replica-loss"),
+        *("--set", "tiers.fast.replicas=1", "--set", "tiers.reasoning.replicas=1"),
+        timeout_s=200,
+    )
+
+    assert done.returncode == ExitCode.FAIL, done.stdout + done.stderr
+    expectations = {e["name"]: e for e in project.verdict()["judgement"]["expectations"]}
+    assert expectations["recovery_s_max"]["verdict"] == "fail"
+    project.is_clean()
+
+
+def test_busy_port_is_missing(project: Project) -> None:
+    """A port in use is one line and 69."""
+    with socket.socket() as taken:
+        taken.bind(("127.77.77.1", 8080))
+        taken.listen()
+        done = project.faultload("run", "engine/replica-loss", "--set", "network=127.77.77.0/24")
+
+    assert done.returncode == ExitCode.MISSING
+    assert "8080" in done.stderr
+    assert "Traceback" not in done.stderr
+    project.is_clean()
+
+
+def test_missing_binary_is_missing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Prometheus one line says so and how to get it: 69."""
+    empty = project.path / "empty"
+    empty.mkdir()
+    environment = {**project.environment, "PATH": str(empty), "FAULTLOAD_TOOLS": str(empty)}
+    monkeypatch.setattr(Project, "environment", property(lambda self: environment))
+
+    done = project.faultload("run", "engine/replica-loss")
+
+    assert done.returncode == ExitCode.MISSING, done.stderr
+    assert "make setup" in done.stderr
+    assert "Traceback" not in done.stderr
+    project.is_clean()
+
+
+def test_missing_capability_is_a_skip(left_up: Project) -> None:
+    """What a target cannot do is skipped with the reason, exit 69, and nothing runs."""
+
+    def ask_for_more(document: dict[str, Any]) -> None:
+        document["extensions"][0]["requires"] = ["kill-replica", "split-the-sea"]
+
+    name = left_up.experiment("needs-more", ask_for_more)
+
+    done = left_up.faultload("run", name)
+
+    assert done.returncode == ExitCode.MISSING
+    assert "lacks split-the-sea" in done.stderr
+
+
+def test_blast_radius_is_refused(left_up: Project) -> None:
+    """Hitting a larger share than allowed is refused before anything is touched: 75."""
+
+    def hit_less(document: dict[str, Any]) -> None:
+        document["extensions"][0]["blast_radius"]["share_max"] = 0.2
+
+    name = left_up.experiment("too-wide", hit_less)
+
+    done = left_up.faultload("run", name)
+
+    assert done.returncode == ExitCode.REFUSED, done.stderr
+    assert "over the blast radius" in done.stdout + done.stderr

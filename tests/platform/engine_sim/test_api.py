@@ -1,0 +1,280 @@
+"""The API from outside: clients, metrics that move, refusals, disconnects."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from inference_platform.engine_sim.tokens import WORD
+
+BASE = '{engine="0",model_name="tiny"}'
+
+
+@pytest.fixture(scope="module")
+def engine(serve: Callable[..., Any]) -> Iterator[Any]:
+    """One fast engine for the module."""
+    flags = ("--served-model-name", "tiny", "--max-model-len", "2048")
+    with serve(*flags, "--sim-step-base-s", "0.0005", "--sim-step-per-seq-s", "0") as running:
+        yield running
+
+
+def moved(engine: Any, samples: dict[str, float], action: Callable[[], object]) -> None:
+    """Check that an action moves these samples by so much."""
+    before = {sample: engine.metric(sample) for sample in samples}
+    action()
+    after = {sample: engine.metric(sample) for sample in samples}
+    assert {sample: after[sample] - before[sample] for sample in samples} == samples
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_official_client_reads_chats_and_completions(engine: Any, *, stream: bool) -> None:
+    """`openai` parses every shape we send, and gets every token once and in order."""
+    with openai.OpenAI(base_url=engine.url + "/v1", api_key="none", max_retries=0) as client:
+        messages: list[Any] = [{"role": "user", "content": "hello world"}]
+        extra = {"ignore_eos": True}
+        if stream:
+            usage: Any = {"include_usage": True}
+            chunks = list(
+                client.chat.completions.create(
+                    model="tiny",
+                    messages=messages,
+                    max_tokens=30,
+                    stream=True,
+                    stream_options=usage,
+                    extra_body=extra,
+                )
+            )
+            assert chunks[0].choices[0].delta.role == "assistant"
+            text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+            assert [c.choices[0].finish_reason for c in chunks[:-1]][-1] == "length"
+            tokens = chunks[-1].usage
+        else:
+            chat = client.chat.completions.create(
+                model="tiny", messages=messages, max_tokens=30, extra_body=extra
+            )
+            text, tokens = chat.choices[0].message.content or "", chat.usage
+        completion = client.completions.create(model="tiny", prompt="hello", max_tokens=3)
+        models = client.models.list()
+    assert [int(index) for index, _ in re.findall(WORD, text)] == list(range(30))
+    assert tokens is not None
+    assert (tokens.prompt_tokens, tokens.completion_tokens) == (7, 30)
+    assert completion.choices[0].text.startswith("tok0000-")
+    assert [model.id for model in models.data] == ["tiny"]
+
+
+def test_each_token_is_an_event_of_its_own(engine: Any) -> None:
+    """Clients that measure inter-token latency count events."""
+    answer = engine.chat(max_tokens=40, ignore_eos=True, stream=True)
+    events = [json.loads(e[6:]) for e in answer.text.split("\n\n") if e and "[DONE]" not in e]
+    words = [e["choices"][0]["delta"]["content"] for e in events]
+    assert words[0] == ""
+    assert all(re.fullmatch(WORD, word) for word in words[1:])
+    assert len(words) == 41
+
+
+def test_a_natural_end_is_a_silent_last_chunk(engine: Any) -> None:
+    """As in vLLM the end-of-sequence token counts and shows no text."""
+    options = {"include_usage": True}
+    answer = engine.chat(stream=True, stream_options=options, max_tokens=2000)
+    *_, last, usage, done, _ = answer.text.split("\n\n")
+    assert done == "data: [DONE]"
+    choice = json.loads(last[6:])["choices"][0]
+    assert (choice["delta"], choice["finish_reason"]) == ({"content": ""}, "stop")
+    events = answer.text.count('"content":"tok')
+    assert json.loads(usage[6:])["usage"]["completion_tokens"] == events + 1
+
+
+def test_a_finished_request_moves_every_counter_by_what_it_used(engine: Any) -> None:
+    """Tokens, requests and histogram counts add up to what the client saw."""
+    success = 'vllm:request_success_total{engine="0",finished_reason="length",model_name="tiny"}'
+    route = 'handler="/v1/chat/completions"'
+    samples = {
+        f"vllm:prompt_tokens_total{BASE}": 7,
+        f"vllm:generation_tokens_total{BASE}": 5,
+        f"vllm:iteration_tokens_total_sum{BASE}": 12,
+        f"vllm:iteration_tokens_total_count{BASE}": 5,
+        f"vllm:time_to_first_token_seconds_count{BASE}": 1,
+        f"vllm:inter_token_latency_seconds_count{BASE}": 4,
+        f"vllm:request_time_per_output_token_seconds_count{BASE}": 1,
+        f"vllm:e2e_request_latency_seconds_count{BASE}": 1,
+        f"vllm:request_queue_time_seconds_count{BASE}": 1,
+        f"vllm:request_params_max_tokens_sum{BASE}": 5,
+        f"vllm:request_generation_tokens_sum{BASE}": 5,
+        success: 1,
+        f'http_requests_total{{{route},method="POST",status="2xx"}}': 1,
+    }
+    engine.chat(max_tokens=5, ignore_eos=True)  # so that the HTTP series exist
+    moved(engine, samples, lambda: engine.chat(max_tokens=5, ignore_eos=True))
+
+
+def test_an_error_counts_as_an_http_error_and_nothing_else(engine: Any) -> None:
+    """Refused requests never reach the engine's own metrics."""
+    engine.chat(model="nope")
+    route = 'handler="/v1/chat/completions"'
+    samples = {
+        f'http_requests_total{{{route},method="POST",status="4xx"}}': 1,
+        f"vllm:prompt_tokens_total{BASE}": 0,
+        f"vllm:e2e_request_latency_seconds_count{BASE}": 0,
+    }
+    moved(engine, samples, lambda: engine.chat(model="nope"))
+
+
+def test_a_prompt_over_the_context_is_refused_and_one_that_ends_there_is_capped(
+    engine: Any,
+) -> None:
+    """Too long is 400 with vLLM's text; prompt plus max_tokens beyond the context is cut short."""
+    refused = engine.chat("word " * 2048, max_tokens=5)
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["type"], error["param"]) == ("BadRequestError", "input_tokens")
+    assert "at least 2049 input tokens" in error["message"]
+    full = engine.post("/v1/completions", prompt="word " * 2048, max_tokens=5)
+    assert "max_tokens must be at least 1, got 0." in full.json()["error"]["message"]
+    capped = engine.post("/v1/completions", prompt="w " * 2040, max_tokens=100, ignore_eos=True)
+    assert capped.json()["usage"]["completion_tokens"] == 8
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff\xfe",
+        b"[" * 5000,
+        b'{"messages":[{"role":"user","content":{"a":1}}]}',
+        b'{"messages":[5]}',
+        b'{"messages":[{"role":"user","content":["x"]}]}',
+        b'{"messages":[{"role":7,"content":"x"}]}',
+        b'{"messages":[{"role":"user","content":"x"}],"max_tokens":[1]}',
+        b'{"messages":[{"role":"user","content":"x"}],"temperature":{}}',
+        b'{"messages":[{"role":"user","content":"x"}],"stream":[]}',
+        b'{"messages":[{"role":"user","content":"x"}],"stream_options":1}',
+        b'{"messages":[{"role":"user","content":"x"}],"min_tokens":-1}',
+        b'{"messages":[{"role":"user","content":"x"}],"max_tokens":NaN}',
+        b'{"messages":[{"role":"user","content":"x"}],"temperature":NaN}',
+        b'{"messages":[{"role":"user","content":"x"}],"max_tokens":1e400}',
+        b'{"messages":[{"role":"user","content":"x"}],"temperature":1%s}' % (b"0" * 400),
+        b'{"messages":[{"role":"user","content":"x"}],"max_tokens":"%s"}' % (b"9" * 5000),
+        b'{"messages":[{"role":"user","content":"x"}],"n":2}',
+        b'{"messages":[{"role":"user","content":"x"}],"logprobs":true}',
+    ],
+)
+def test_a_bad_body_is_a_400_that_says_why(engine: Any, body: bytes) -> None:
+    """No input makes a 500, and each refusal names what it is about."""
+    answer = engine.session.post(
+        engine.url + "/v1/chat/completions",
+        data=body,
+        headers={"content-type": "application/json"},
+        timeout=10,
+    )
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["code"] == 400
+    assert error["message"]
+
+
+def open_stream(engine: Any, **body: object) -> socket.socket:
+    """Send a streaming chat by hand and return the connection after the first bytes."""
+    host, port = engine.url.removeprefix("http://").split(":")
+    body |= {"messages": [{"role": "user", "content": "hello"}], "ignore_eos": True}
+    raw = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json"
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(f"{head}\r\ncontent-length: {len(raw)}\r\n\r\n".encode() + raw)
+    return connection
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_frees_its_request_at_once(
+    serve: Callable[..., Any], until: Callable[..., None], *, stream: bool
+) -> None:
+    """The place and the blocks come back; as in vLLM no request metric ever hears of it."""
+    with serve("--served-model-name", "tiny", "--sim-step-base-s", "0.005") as engine:
+        connection = open_stream(engine, stream=stream, max_tokens=8000)
+        until(lambda: engine.engine.scheduler.running == 1, "the request to run")
+        assert engine.metric(f"vllm:num_requests_running{BASE}") == 1
+        connection.close()
+        until(lambda: engine.engine.unfinished == 0, "the request to be freed")
+        assert engine.metric(f"vllm:kv_cache_usage_perc{BASE}") == 0
+        for reason in ("stop", "length", "abort"):
+            labels = f'engine="0",finished_reason="{reason}",model_name="tiny"'
+            assert engine.metric(f"vllm:request_success_total{{{labels}}}") == 0
+        assert engine.metric(f"vllm:e2e_request_latency_seconds_count{BASE}") == 0
+
+
+def test_a_full_engine_refuses_with_503_and_counts_it(
+    serve: Callable[..., Any], until: Callable[..., None]
+) -> None:
+    """--max-num-queued-reqs caps running plus waiting, after the model and before the meaning."""
+    flags = ("--served-model-name", "tiny", "--max-num-queued-reqs", "2", "--max-num-seqs", "1")
+    with serve(*flags) as engine:
+        connections = [open_stream(engine, stream=True, max_tokens=8000) for _ in range(2)]
+        until(lambda: engine.engine.unfinished == 2, "two requests to be in")
+        busy = engine.chat(temperature=-1)
+        assert busy.status_code == 503
+        assert busy.json()["error"]["type"] == "Service Unavailable"
+        assert "currently busy" in busy.json()["error"]["message"]
+        assert engine.chat(model="nope").status_code == 404
+        rejected = 'vllm:admission_rejections_total{model_name="tiny",reason="max_num_queued_reqs"}'
+        assert engine.metric(rejected) == 1
+        for connection in connections:
+            connection.close()
+
+
+def test_keys_guard_v1_only_and_before_everything_else(serve: Callable[..., Any]) -> None:
+    """401 with vLLM's body under /v1, known route or not; probes and metrics stay open."""
+    with serve("--api-key", "k1", "k2") as engine:
+        refused = [
+            engine.get("/v1/models"),
+            engine.get("/v1/nothing"),
+            engine.get("/v1/models", Authorization="Bearer nope"),
+            engine.get("/v1/models", Authorization="Basic k1"),
+            engine.chat(model="nope"),
+        ]
+        assert [answer.status_code for answer in refused] == [401] * 5
+        assert {answer.text for answer in refused} == {'{"error":"Unauthorized"}'}
+        for key in ("Bearer k1", "bearer k2"):
+            assert engine.get("/v1/models", Authorization=key).status_code == 200
+        assert engine.get("/health").status_code == 200
+        assert engine.get("/metrics").status_code == 200
+
+
+def test_waiting_requests_show_as_waiting(
+    serve: Callable[..., Any], until: Callable[..., None]
+) -> None:
+    """One place and three requests: one runs, two wait for capacity."""
+    with serve("--served-model-name", "tiny", "--max-num-seqs", "1") as engine:
+        connections = [open_stream(engine, stream=True, max_tokens=8000) for _ in range(3)]
+        until(lambda: engine.engine.scheduler.running == 1, "a request to run")
+        until(lambda: engine.engine.scheduler.waiting == 2, "two requests to wait")
+        labels = 'engine="0",model_name="tiny",reason="capacity"'
+        assert engine.metric(f"vllm:num_requests_waiting{BASE}") == 2
+        assert engine.metric(f"vllm:num_requests_waiting_by_reason{{{labels}}}") == 2
+        for connection in connections:
+            connection.close()
+
+
+def test_known_timing_shows_in_the_metrics_exactly(serve: Callable[..., Any]) -> None:
+    """Under load each request's TTFT, ITL and end-to-end time are the ones asked for."""
+    flags = ("--sim-fixed-ttft-s", "0.25", "--sim-fixed-tpot-s", "0.0625")
+    with serve("--served-model-name", "tiny", *flags) as engine:
+        threads = [
+            threading.Thread(target=engine.chat, kwargs={"max_tokens": 5, "ignore_eos": True})
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sums = {
+            name: engine.metric(f"vllm:{name}_seconds_sum{BASE}")
+            for name in ("time_to_first_token", "inter_token_latency", "e2e_request_latency")
+        }
+    assert sums["time_to_first_token"] == pytest.approx(4 * 0.25)
+    assert sums["inter_token_latency"] == pytest.approx(4 * 4 * 0.0625)
+    assert sums["e2e_request_latency"] == pytest.approx(4 * (0.25 + 4 * 0.0625))

@@ -1,0 +1,199 @@
+"""The scheduler in virtual time: what holds for every workload, and cases that explain it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference_platform.engine_sim.scheduler import (
+    BlockPool,
+    ContinuousBatching,
+    Request,
+    StepCost,
+)
+
+
+@dataclass
+class Setup:
+    """The engine under test and who asks it what."""
+
+    max_num_seqs: int
+    budget: int
+    blocks: int
+    block_size: int
+    requests: list[tuple[float, int, int]]  # gap since the previous arrival, prompt, output
+    aborts: dict[int, int] = field(default_factory=dict)  # request → after how many steps
+
+
+@st.composite
+def setups(draw: st.DrawFn) -> Setup:
+    """Small engines under all kinds of pressure; every request can fit on its own."""
+    block_size = draw(st.integers(1, 8))
+    prompts, outputs = st.integers(1, 60), st.integers(1, 30)
+    gaps = st.sampled_from([0.0, 0.0, 0.001, 0.02, 1.0])
+    requests = draw(st.lists(st.tuples(gaps, prompts, outputs), min_size=1, max_size=25))
+    largest = max(prompt + output for _, prompt, output in requests)
+    least_blocks = -(-largest // block_size) + 1
+    max_num_seqs = draw(st.integers(1, 8))
+    return Setup(
+        max_num_seqs=max_num_seqs,
+        budget=max_num_seqs + draw(st.integers(0, 40)),
+        blocks=least_blocks + draw(st.integers(0, 40)),
+        block_size=block_size,
+        requests=requests,
+        aborts=draw(st.dictionaries(st.integers(0, len(requests) - 1), st.integers(0, 30))),
+    )
+
+
+def play(setup: Setup) -> tuple[ContinuousBatching, list[Request]]:
+    """Run a setup to its end, checking at every step what must always hold."""
+    pool = BlockPool(setup.blocks, setup.block_size)
+    scheduler = ContinuousBatching(StepCost(), pool, setup.max_num_seqs, setup.budget)
+    clock, requests = 0.0, []
+    for index, (gap_s, prompt, output) in enumerate(setup.requests):
+        clock += gap_s
+        requests.append(Request(str(index), prompt, output, clock))
+    arrivals = list(requests)
+    last_s, steps = 0.0, 0
+    while arrivals or scheduler.next_at is not None:
+        due = scheduler.next_at
+        if arrivals and (due is None or arrivals[0].arrived_s <= due):
+            scheduler.add(arrivals.pop(0))
+            continue
+        assert due is not None
+        assert due >= last_s, "time runs backwards"
+        before = {r: r.computed_tokens for r in requests}
+        output = scheduler.step(due)
+        last_s, steps = due, steps + 1
+        assert sum(r.computed_tokens - before[r] for r in requests) <= setup.budget
+        assert len(set(output.tokens)) == len(output.tokens), "two tokens in one step"
+        for index, after in setup.aborts.items():
+            if after == steps and requests[index] not in arrivals:
+                scheduler.abort(requests[index])
+        assert scheduler.running <= setup.max_num_seqs
+        assert 0 <= pool.held <= pool.promised <= pool.capacity
+        assert pool.held == sum(r.held_blocks for r in requests)
+        assert steps < 10_000, "the scheduler does not come to an end"
+    return scheduler, requests
+
+
+@settings(max_examples=150, deadline=None)
+@given(setups())
+def test_every_token_asked_for_comes_out_and_every_block_comes_back(setup: Setup) -> None:
+    """No request is lost, none gets too much, and nothing stays reserved."""
+    scheduler, requests = play(setup)
+    for request in requests:
+        if not request.aborted:
+            assert request.emitted_tokens == request.output_tokens
+        assert request.emitted_tokens <= request.output_tokens
+    assert (scheduler.running, scheduler.waiting, scheduler.kv_usage) == (0, 0, 0.0)
+    assert scheduler.pool.promised == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(setups())
+def test_requests_are_admitted_in_the_order_they_came(setup: Setup) -> None:
+    """First come, first served: nobody overtakes, however small."""
+    _, requests = play(setup)
+    admitted = [r.scheduled_s for r in requests if r.scheduled_s is not None]
+    assert admitted == sorted(admitted)
+    assert all(r.scheduled_s >= r.arrived_s for r in requests if r.scheduled_s is not None)
+
+
+def engine(blocks: int = 101, seqs: int = 8, budget: int = 32) -> ContinuousBatching:
+    """Return a small engine with blocks of 4 tokens and round step costs."""
+    cost = StepCost(base_s=1.0, per_seq_s=0.1, per_prefill_token_s=0.01)
+    return ContinuousBatching(cost, BlockPool(blocks, 4), seqs, budget)
+
+
+def test_a_step_costs_base_plus_decodes_plus_prefill_tokens() -> None:
+    """The latency model is exactly the documented sum."""
+    scheduler = engine()
+    scheduler.add(Request("a", 20, 3, 5.0))
+    assert scheduler.next_at == 5.0
+    scheduler.step(5.0)
+    assert scheduler.next_at == pytest.approx(5.0 + 1.0 + 20 * 0.01)
+    first = scheduler.step(6.2)
+    assert (len(first.tokens), first.latencies_s) == (1, [None])
+    assert scheduler.next_at == pytest.approx(6.2 + 1.0 + 0.1)
+    assert scheduler.step(7.3).latencies_s == [pytest.approx(1.1)]
+
+
+def test_the_slow_factor_multiplies_every_step() -> None:
+    """A slower engine is slower in every part."""
+    assert StepCost(1.0, 0.1, 0.01, 3.0).duration_s(2, 10) == pytest.approx(3 * 1.3)
+
+
+def test_a_long_prompt_is_computed_in_chunks_while_others_decode() -> None:
+    """Chunked prefill: a prompt over the budget takes several steps and stops nobody's tokens."""
+    scheduler = engine(budget=16)
+    short, long = Request("short", 4, 20, 0.0), Request("long", 40, 2, 0.0)
+    scheduler.add(short)
+    scheduler.add(long)
+    computed = []
+    for _ in range(5):
+        assert scheduler.next_at is not None
+        scheduler.step(scheduler.next_at)
+        computed.append((short.emitted_tokens, long.computed_tokens))
+    # 12 tokens beside the first prompt, then 15 beside each decode, then the 13 that are left.
+    assert computed == [(0, 12), (1, 27), (2, 40), (3, 41), (4, 41)]
+    assert long.first_token_s is not None
+
+
+def test_a_request_that_does_not_fit_waits_and_holds_up_those_behind_it() -> None:
+    """Too few KV blocks mean waiting, even for a small request behind a large one."""
+    scheduler = engine(blocks=11)
+    scheduler.add(Request("holds most", 20, 5, 0.0))
+    scheduler.add(Request("large", 24, 1, 0.0))
+    scheduler.add(Request("small", 4, 1, 0.0))
+    scheduler.step(0.0)
+    assert (scheduler.running, scheduler.waiting) == (1, 2)
+    while scheduler.running:
+        assert scheduler.next_at is not None
+        scheduler.step(scheduler.next_at)
+    assert scheduler.waiting == 0
+
+
+def test_kv_usage_counts_computed_tokens_not_promises() -> None:
+    """Usage grows with the tokens, block by block, as vLLM's gauge does."""
+    scheduler = engine(blocks=101)
+    scheduler.add(Request("a", 8, 50, 0.0))
+    scheduler.step(0.0)
+    assert scheduler.kv_usage == 2 / 100
+    scheduler.step(1.0)
+    assert scheduler.kv_usage == 3 / 100
+
+
+def test_a_step_takes_nobody_who_came_after_it_began() -> None:
+    """A caller who is late must not let a request start, or end, before it arrived."""
+    scheduler = engine()
+    scheduler.add(Request("a", 4, 9, 0.0))
+    scheduler.step(0.0)
+    late = Request("b", 4, 9, 5.0)
+    scheduler.add(late)
+    scheduler.step(1.0)
+    assert late.scheduled_s is None
+    scheduler.step(5.0)
+    assert late.scheduled_s == 5.0
+
+
+def test_an_abort_frees_at_once_and_its_step_in_flight_emits_nothing() -> None:
+    """A reader who leaves takes nothing with him."""
+    scheduler = engine()
+    request = Request("a", 8, 50, 0.0)
+    scheduler.add(request)
+    scheduler.step(0.0)
+    scheduler.abort(request)
+    assert (scheduler.running, scheduler.kv_usage) == (0, 0.0)
+    assert scheduler.step(2.0).tokens == []
+    assert scheduler.next_at is None
+    scheduler.abort(request)  # again is harmless
+
+
+def test_a_request_larger_than_the_cache_is_refused() -> None:
+    """What can never fit must not wait for ever."""
+    with pytest.raises(ValueError, match="needs 26 KV blocks, the cache has 10"):
+        engine(blocks=11).add(Request("a", 100, 5, 0.0))

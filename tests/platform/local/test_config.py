@@ -1,0 +1,102 @@
+"""The configuration: what the shipped file says, and what every mistake is told."""
+
+from pathlib import Path
+
+import pytest
+
+from inference_platform.local import config, programs
+from inference_platform.local.errors import ConfigError
+from inference_platform.local.placement import place
+
+
+def test_the_shipped_file_has_two_tiers_on_two_zones() -> None:
+    """Experiments that lose a replica, a node or a zone need the other one."""
+    shipped = config.load(config.DEFAULT_PATH)
+
+    assert {name: tier.replicas for name, tier in shipped.tiers.items()} == {
+        "fast": 2,
+        "reasoning": 2,
+    }
+    assert len({node.zone for node in shipped.nodes.values()}) == 2
+    assert shipped.first_start_s == 0
+    assert shipped.restart.backoff_s + shipped.cold_start_s == pytest.approx(12)
+
+
+def test_every_field_is_documented() -> None:
+    """A field without a sentence has no unit."""
+    models = [m for m in vars(config).values() if isinstance(m, type)]
+    fields = {
+        f"{model.__name__}.{name}": field.description
+        for model in models
+        if issubclass(model, config.Model)
+        for name, field in model.model_fields.items()
+    }
+
+    assert len(fields) > 25
+    assert not [name for name, description in fields.items() if not description]
+
+
+def test_a_value_can_be_set_from_the_command_line() -> None:
+    """`--set` reads YAML, and changes nothing else."""
+    changed = config.load(
+        config.DEFAULT_PATH, ["tiers.fast.replicas=1", "router.extra_args=[--retries, '0']"]
+    )
+
+    assert changed.tiers["fast"].replicas == 1
+    assert changed.tiers["reasoning"].replicas == 2
+    assert changed.router.extra_args == ("--retries", "0")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("tiers.fsat.replicas=1", "no such key 'fsat'; did you mean 'fast'?"),
+        ("tiers.fast.replica=1", "no such key 'replica'; did you mean 'replicas'?"),
+        ("tiers.fast.replicas", "expected KEY=VALUE"),
+        ("tiers.fast.replicas=many", "tiers.fast.replicas: Input should be a valid integer"),
+        ("tiers.fast.replicas=50", "52 replicas need as many GPUs, the nodes have 8"),
+        ("network=10.0.0.0/24", "expected auto, 127.0.0.1 or a loopback network"),
+        ("cold_start_s=.inf", "cold_start_s: Input should be a finite number"),
+        ("tiers.fast.engine.fixed_ttft_s=1", "given together or not at all"),
+    ],
+)
+def test_a_bad_assignment_is_refused(assignment: str, message: str) -> None:
+    """One line that names the key and what to do."""
+    with pytest.raises(ConfigError) as refused:
+        config.load(config.DEFAULT_PATH, [assignment])
+
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert refused.value.exit_code == 64
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("replicas: 2", "replicsa: 2", "tiers.fast.replicsa: no such key; did you mean 'replicas'"),
+        ("cold_start_s: 11", "cold_start: 11", "cold_start: no such key; did you mean 'cold_st"),
+        ("capacity_type: spot", "capacity_type: sport", "nodes.node-b.capacity_type: Input should"),
+        ("tiers:", "tiers: [", "cannot be read as YAML"),
+    ],
+)
+def test_a_typo_in_the_file_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """The line names the file, the key and the nearest known one."""
+    file = tmp_path / "local.yaml"
+    text = config.DEFAULT_PATH.read_text(encoding="utf-8")
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    with pytest.raises(ConfigError) as refused:
+        config.load(file)
+
+    assert str(refused.value).startswith(f"{file}: ")
+    assert message in str(refused.value)
+
+
+def test_a_restarted_engine_starts_cold() -> None:
+    """Only the platform's own start is instant."""
+    shipped = config.load(config.DEFAULT_PATH)
+    replica = place(shipped)[0]
+    command = programs.engine(shipped, replica, ("127.1.2.10", 8000), shipped.cold_start_s)
+
+    assert command[command.index("--sim-startup-s") + 1] == "11.0"
+    assert command[command.index("--served-model-name") + 1] == "chat-fast"

@@ -1,0 +1,84 @@
+"""Killing replicas: proven by a uid that is gone, over when another one serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from memory import Platform, replica
+
+from faultload.errors import FaultError
+from faultload.faults.replica_kill import KillReplica
+from faultload.faults.session import FaultSession
+from faultload.faults.victims import Choice, prove_ready, prove_unready
+from faultload.record import InjectionJournal
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> InjectionJournal:
+    """Return an empty journal."""
+    return InjectionJournal(tmp_path / "injections.jsonl")
+
+
+def steps(journal: InjectionJournal) -> list[str]:
+    """Return the journal's steps in order."""
+    return [entry.step.value for entry in journal.entries()]
+
+
+def test_apply_journals_each_step_before_and_after(journal: InjectionJournal) -> None:
+    """The plan is on disk before the act, and proof of effect after it."""
+    platform = Platform(replica("a"), replica("b"), heals=False)
+
+    FaultSession(platform, journal).apply(KillReplica(platform))
+
+    assert steps(journal) == ["planned", "injecting", "injected", "verified"]
+    assert journal.entries()[0].plan["victims"][0]["uid"].startswith("u-")
+
+
+def test_fault_without_effect_is_not_proven(
+    journal: InjectionJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A platform that ignores the act makes `verify` fail, and the failure is journalled."""
+    monkeypatch.setattr("faultload.faults.replica_kill._EFFECT_TIMEOUT_S", 0.1)
+    platform = Platform(replica("a"), replica("b"), deaf=True)
+
+    with pytest.raises(FaultError, match="expected .* to be not ready within 0.1 s; last seen"):
+        FaultSession(platform, journal).apply(KillReplica(platform))
+
+    assert steps(journal)[-1] == "failed"
+    assert journal.unreverted(), "it may have had an effect all the same"
+
+
+def test_missing_capability_does_nothing(journal: InjectionJournal) -> None:
+    """A target that cannot do it is not asked to."""
+    platform = Platform(replica("a"))
+    platform.capabilities = frozenset()
+
+    with pytest.raises(FaultError, match="lacks kill-replica"):
+        FaultSession(platform, journal).apply(KillReplica(platform))
+
+    assert platform.acts == []
+    assert journal.entries() == []
+
+
+def test_killed_replica_is_back_only_under_a_new_uid(journal: InjectionJournal) -> None:
+    """A victim that is ready under its old uid was never killed: that is no recovery."""
+    platform = Platform(replica("a"), heals=True)
+    session = FaultSession(platform, journal)
+    session.apply(KillReplica(platform))
+
+    assert session.revert_all()[0]["data"]["states"][0]["uid"] == "u-a'"
+    plan = KillReplica(platform).plan()
+    with pytest.raises(FaultError, match="under a new uid"):
+        prove_ready(platform, plan, 0.05, replaced=True)
+
+
+def test_vanished_victim_is_unready_and_not_back() -> None:
+    """A victim no longer listed counts as hit, and never as recovered."""
+    platform = Platform(replica("a"), replica("b"))
+    plan = KillReplica(platform, Choice(seed=0)).plan()
+    del platform.engines[plan.victims[0]["name"]]
+
+    assert "not ready" in prove_unready(platform, plan, 0.05).text
+    with pytest.raises(FaultError):
+        prove_ready(platform, plan, 0.05, replaced=False)

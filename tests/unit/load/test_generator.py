@@ -1,0 +1,270 @@
+"""The whole room: Locust processes against a server whose timing is known."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+import pytest
+
+from faultload.errors import DefectError, InvalidRunError, MissingError, UsageError
+from faultload.load import LoadGenerator, make_trace, write_trace
+from faultload.load.rows import Tail, merge, summarise
+from faultload.record import read_requests
+from faultload.spec.scenario import Scenario
+
+BOUND_S = 30.0
+TTFT_S = 0.3
+
+SERVER = """
+import asyncio, sys
+def chunk(data):
+    return b"%x\\r\\n%b\\r\\n" % (len(data), data)
+def token(index, reason):
+    text = b'data: {"choices":[{"delta":{"content":"tok%04d-00ff "},"finish_reason":%b}]}\\n\\n'
+    return chunk(text % (index, reason))
+async def serve(reader, writer):
+    loop = asyncio.get_running_loop()
+    try:
+        while True:
+            head = await reader.readuntil(b"\\r\\n\\r\\n")
+            length = int(head.lower().partition(b"content-length: ")[2].split(b"\\r\\n")[0])
+            await reader.readexactly(length)
+            start = loop.time()
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n"
+                         b"Transfer-Encoding: chunked\\r\\n\\r\\n")
+            for index in range(4):
+                due = start + float(sys.argv[1]) + index * 0.01
+                await asyncio.sleep(due - loop.time())
+                writer.write(token(index, b'"stop"' if index == 3 else b"null"))
+            writer.write(chunk(b"data: [DONE]\\n\\n") + b"0\\r\\n\\r\\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+asyncio.run(main())
+"""
+
+
+def workload() -> Scenario:
+    """Equal gaps, so that the count of due requests is known."""
+    lengths = {"median": 5}
+    tier = {"tier": "fast", "model": "m", "weight": 1, "prompt_tokens": lengths}
+    return Scenario.model_validate(
+        {
+            "name": "s",
+            "description": "d",
+            "arrivals": {"kind": "constant", "rate_rps": 60},
+            "tiers": [tier | {"output_tokens": lengths}],
+        }
+    )
+
+
+def wait_until(ready: Callable[[], Any], what: str) -> None:
+    """Poll for a condition; fails after BOUND_S."""
+    until_s = time.monotonic() + BOUND_S
+    while not ready():
+        assert time.monotonic() < until_s, f"waited {BOUND_S:g} s for {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server that sends its first token TTFT_S after a request; it ends with its stdin."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(TTFT_S)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Iterator[Callable[..., LoadGenerator]]:
+    """Make generators that are stopped with the test."""
+    made: list[LoadGenerator] = []
+
+    def make(url: str, duration_s: float = 60, workers: int = 1, **more: Any) -> LoadGenerator:
+        trace = tmp_path / "trace.parquet"
+        write_trace(make_trace(workload(), duration_s, 1), trace)
+        out, logs = tmp_path / "out", tmp_path / "logs"
+        made.append(LoadGenerator(trace, workload(), url, out, logs, workers, **more))
+        return made[-1]
+
+    yield make
+    for generator in made:
+        generator.stop(0)
+
+
+def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_path: Path) -> None:
+    """Latencies are the server's; every due row is there but a killed worker's; nothing stays."""
+    generator = load(url, workers=2)
+    generator.start()
+    generator.wait_ready(BOUND_S)
+    assert generator.alive()
+    generator.go(time.time() + 0.2)
+    rows: list[dict[str, Any]] = []
+
+    def enough() -> bool:
+        rows.extend(generator.poll())
+        return len(rows) >= 80
+
+    wait_until(enough, "80 rows")
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["output_tokens"] for row in rows} == {4}
+    assert all(row["connection_reused"] for row in rows)  # the pool was warm before the start
+    ttft_s = statistics.median(row["first_token_s"] - row["due_s"] for row in rows)
+    assert ttft_s == pytest.approx(TTFT_S, rel=0.05)
+
+    generator._processes[1].kill()
+    wait_until(lambda: not generator.alive(), "the killed worker's end")
+    generator.stop(BOUND_S)
+    generator.stop(BOUND_S)
+    for process in generator._processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process.pid, 0)
+
+    summary = generator.collect(tmp_path / "requests.parquet", end_s=1000)
+    table = read_requests(tmp_path / "requests.parquet")
+    rows += generator.poll()
+    assert len({row["index"] for row in rows}) == len(rows)
+    assert list(table["index"]) == list(range(len(table)))
+    lost = table[table["worker"] == -1]
+    assert (lost["index"] % 2 == 1).all()
+    assert set(lost["status"]) <= {"unsent"}
+    kept = table.drop(lost.index)
+    assert (kept["index"] % 2 == kept["worker"]).all()
+    assert set(kept["status"]) <= {"ok", "unfinished", "unsent"}
+    assert (summary.requests_due, summary.rows) == (len(table), len(kept))
+    assert summary.requests_sent == table["sent_s"].notna().sum()
+    assert (summary.workers, summary.workers_lost) == (2, 1)
+    assert summary.cpu_share_max is not None
+    assert "POST" in (tmp_path / "logs" / "locust-0.log").read_text()
+
+
+def test_workers_die_with_whoever_started_them(url: str, tmp_path: Path) -> None:
+    """A supervisor that is killed leaves no load running against the platform."""
+    trace = tmp_path / "trace.parquet"
+    write_trace(make_trace(workload(), 60, 1), trace)
+    (tmp_path / "scenario.json").write_text(workload().model_dump_json())
+    code = """
+import sys, time
+from pathlib import Path
+from faultload.load import LoadGenerator
+from faultload.spec.scenario import Scenario
+here = Path(sys.argv[1])
+scenario = Scenario.model_validate_json((here / "scenario.json").read_text())
+load = LoadGenerator(here / "trace.parquet", scenario, sys.argv[2], here / "out", here / "logs")
+load.start()
+load.wait_ready(30)
+load.go(time.time())
+print(load._processes[0].pid, flush=True)
+time.sleep(60)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout is not None
+        pid = int(supervisor.stdout.readline())
+        supervisor.send_signal(signal.SIGKILL)
+
+    def gone() -> bool:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        return state == "Z"  # nobody may be there to reap it in a container
+
+    wait_until(gone, "the orphaned worker's end")
+
+
+def test_a_closed_door_is_one_clear_line(load: Callable[..., LoadGenerator]) -> None:
+    """A load that cannot connect says so before the run begins, in the worker's own words."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    generator = load(f"http://127.0.0.1:{port}")
+    generator.start()
+    with pytest.raises(InvalidRunError, match=r"worker 0 ended .* refused"):
+        generator.wait_ready(BOUND_S)
+
+
+def test_what_cannot_work_is_refused_at_once(
+    load: Callable[..., LoadGenerator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A URL we cannot speak to, a key that is not there, a table before the stop."""
+    for bad in ("https://x", "x:8000", "http://", "http://x/?a=1", "http://x:port"):
+        with pytest.raises(UsageError, match="expected http://HOST"):
+            load(bad)
+    with pytest.raises(UsageError) as refused:
+        load("http://me:s3cret@x")
+    assert "s3cret" not in str(refused.value)
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    with pytest.raises(MissingError, match="SOME_KEY"):
+        load("http://x", api_key_env="SOME_KEY")
+    with pytest.raises(DefectError, match="stop the load"):
+        load("http://x").collect(tmp_path / "requests.parquet", 1)
+
+
+def test_a_load_that_never_went_collects_nothing(
+    load: Callable[..., LoadGenerator], tmp_path: Path
+) -> None:
+    """Nothing was due, so nothing is missing; no number is invented."""
+    generator = load("http://127.0.0.1:1")
+    generator.stop(1)
+    summary = generator.collect(tmp_path / "requests.parquet", 10)
+    assert (summary.requests_due, summary.rows, summary.lag_s_p99) == (0, 0, None)
+    assert summary.cpu_share_max is None
+    assert len(read_requests(tmp_path / "requests.parquet")) == 0
+
+
+def test_unrecorded_requests_are_unsent_and_counted_as_lost(tmp_path: Path) -> None:
+    """Every due request has a row; `rows` counts only those somebody wrote."""
+    trace = make_trace(workload(), 1, 1)
+    row = {"index": 0, "due_s": 0.0, "sent_s": 0.001, "status": "ok", "worker": 0}
+    row |= dict.fromkeys(["http_status", "prompt_tokens", "output_tokens_asked"], 1)
+    row |= dict.fromkeys(["output_tokens", "tokens_duplicated", "tokens_missing"], 1)
+    row |= {"retries": 0, "migrations": 0, "connection_reused": True, "gap_s_max": None}
+    merged = merge(trace, [row], end_s=0.5)
+    assert list(merged["status"]) == ["ok"] + ["unsent"] * 29
+    summary = summarise(merged, [], workers=1, workers_lost=1)
+    assert (summary.requests_due, summary.requests_sent, summary.rows) == (30, 1, 1)
+    assert summary.lag_s_p99 == pytest.approx(0.001)
+    assert pd.isna(merged["gap_s_max"]).all()
+
+
+def test_a_torn_line_waits_for_its_end(tmp_path: Path) -> None:
+    """A reader never sees half a row, and never the same row twice."""
+    path = tmp_path / "rows.jsonl"
+    tail = Tail(path)
+    assert tail.read() == []
+    path.write_bytes(b'{"a":1}\n{"a"')
+    assert tail.read() == [{"a": 1}]
+    with path.open("ab") as file:
+        file.write(b":2}\n" + orjson.dumps({"a": 3}) + b"\n")
+    assert tail.read() == [{"a": 2}, {"a": 3}]
+    assert tail.read() == []
+
+
+@pytest.mark.parametrize("module", ["faultload.load", "faultload.cli"])
+def test_locust_stays_out_of_our_own_process(module: str) -> None:
+    """Importing Locust patches sockets, threads and signals: only the workers may."""
+    code = (
+        "import importlib.util, sys\n"
+        f"if importlib.util.find_spec('{module}'): __import__('{module}')\n"
+        "bad = {'locust', 'gevent', 'faultload.load.worker'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {bad}' if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,111 @@
+"""What was hit, and the timeline, from journals of every kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from faultload.errors import SpecError
+from faultload.record import InjectionEntry, InjectionStep
+from faultload.report.facts import Facts
+from faultload.report.formats import THIN
+from faultload.report.hits import pairs
+
+
+def facts_of(run: Any) -> Facts:
+    """Return the facts that the reports would use."""
+    return Facts(**vars(run), injections=run.run.injections.entries(), alerts=None)
+
+
+@pytest.mark.parametrize(
+    ("plan", "platform", "expected"),
+    [
+        ({"victims": ["a"], "ready_before": 4}, {}, "1 of 4 replicas"),
+        (
+            {"victims": ["a", "b"], "component": "engine"},
+            {"replicas": {"engine": 3}},
+            "2 of 3 replicas",
+        ),
+        (
+            {"victims": ["a"], "component": "node"},
+            {"replicas": {"node": ["a", "b"]}},
+            "1 of 2 nodes",
+        ),
+        ({"victims": ["a"], "component": "router"}, {"replicas": 2}, "1 of 2 router replicas"),
+        ({"victims": "a"}, {}, "1 replica"),
+        ({"victims": ["a", {"pid": 3}]}, {"replicas": "many"}, "2 replicas"),
+        ({}, {}, "victims not recorded"),
+    ],
+)
+def test_the_blast_is_told_as_far_as_it_is_known(
+    killed: Any, plan: dict[str, Any], platform: dict[str, Any], expected: str
+) -> None:
+    """What a plan does not say is not made up."""
+    killed.run.injections.path.unlink()
+    entry = InjectionEntry("i", InjectionStep.PLANNED, "f", 1.0, plan=plan)
+    killed.run.injections.append(entry)
+    killed.manifest = killed.manifest.model_copy(update={"platform": platform})
+
+    assert facts_of(killed).blast == expected
+
+
+def test_a_failed_step_is_shown_and_nothing_is_proven(killed: Any) -> None:
+    """A fault that failed says why, and has no proof."""
+    killed.run.injections.path.unlink()
+    problem = "verify: engine-3 still answers"
+    killed.run.injections.append(
+        InjectionEntry("i", InjectionStep.FAILED, "kill_replica", 1.0, problem=problem)
+    )
+    html = killed.write()["report.html"]
+
+    assert problem in html
+    assert "never proven" in html
+
+
+def test_the_timeline_fills_in_for_silent_sources(killed: Any) -> None:
+    """Without events, phases, journal and judge tell the story; in time order."""
+    killed.events = []
+    rows = facts_of(killed).timeline()
+
+    assert {row.source for row in rows} == {"harness", "fault", "judge"}
+    assert [row.t_s for row in rows] == sorted(row.t_s for row in rows)
+    assert any(row.text == "kill_replica: verified" for row in rows)
+
+
+def test_an_event_without_a_time_stands_last(killed: Any) -> None:
+    """A line that lacks its time is shown with "no data", after the others."""
+    killed.events = [{"source": "platform", "text": "late"}, *killed.events]
+
+    assert facts_of(killed).timeline()[-1].text == "late"
+
+
+def test_pairs_flatten_and_keep_secrets_out() -> None:
+    """Nested JSON becomes lines for people; keys that may hold a secret are left out."""
+    data = {"a": {"b": [1, 2.5], "token": "t"}, "waited_s": 1.5, "ok": True, "none": None, "l": []}
+
+    assert [(k, v.replace(THIN, " ")) for k, v in pairs(data)] == [
+        ("a.b", "1, 2.5"),
+        ("waited", "1.5 s"),
+        ("ok", "yes"),
+        ("none", "no data"),
+        ("l", "none"),
+    ]
+
+
+def test_damaged_alerts_are_one_clear_line(killed: Any) -> None:
+    """A table that cannot be read is named."""
+    killed.run.alerts.write_bytes(b"not parquet")
+
+    with pytest.raises(SpecError, match=r"alerts\.parquet: not a readable table"):
+        killed.write()
+
+
+def test_reports_can_be_written_again(killed: Any) -> None:
+    """A stored run may be reported as often as one likes; nothing partial is left behind."""
+    first = killed.write()
+    killed.requests = pd.DataFrame(killed.requests)
+
+    assert killed.write() == first
+    assert list(killed.run.path.glob("*.partial")) == []
