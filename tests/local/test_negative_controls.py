@@ -62,7 +62,9 @@ def test_prometheus_that_is_down_is_never_a_pass(project: Project) -> None:
 
 def test_platform_without_a_spare_replica_fails(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The demo's claim is false where a tier has one replica: fail, with the reason."""
-    project = make_project(tmp_path_factory.mktemp("no-spare"), {})
+    project = make_project(
+        tmp_path_factory.mktemp("no-spare"), {"warmup_s": 2, "baseline_s": 8, "recovery_s": 5}
+    )
 
     done = project.faultload(
         *("run", "engine/replica-loss"),

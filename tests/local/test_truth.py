@@ -103,7 +103,7 @@ def test_platform_counted_the_same_cut_streams(
     """The router's own counter of cut streams, read from Prometheus, agrees with the client."""
     run, verdict = known
     series = pd.read_parquet(run.series)
-    cut = series[series["series"] == "router_streams_cut"]
+    cut = series[series["series"] == "inference_router_streams_cut_total"]
     last = cut.sort_values("t_s").groupby("labels")["value"].last().sum()
 
     assert last == verdict["judgement"]["streams_lost"]

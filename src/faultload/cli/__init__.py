@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-import click
+import typer
 from typer.main import get_command
 
 from faultload.errors import ExitCode, FaultloadError, Interrupted
@@ -39,14 +39,14 @@ def _end(error: BaseException) -> int:
     """Say what went wrong in one line and return the exit code for it."""
     code: int = ExitCode.DEFECT
     match error:
-        case click.exceptions.Exit():
+        case typer.Exit():
             code = error.exit_code
         case SystemExit():
             code = error.code if isinstance(error.code, int) else ExitCode.DEFECT
-        case click.ClickException():
+        case typer.TyperException():
             code = ExitCode.USAGE
-            _complain(error.format_message() + _see_help(error))
-        case KeyboardInterrupt() | click.Abort():
+            _complain(_mistake(error))
+        case KeyboardInterrupt() | typer.Abort():
             code = ExitCode.SIGINT
             _complain("interrupted")
         case FaultloadError() | Interrupted():
@@ -65,9 +65,12 @@ def _end(error: BaseException) -> int:
     return int(code)
 
 
-def _see_help(error: click.ClickException) -> str:
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    return f" (see {context.command_path} --help)" if context else ""
+def _mistake(error: typer.TyperException) -> str:
+    """Return a usage error on one line, with the command whose help explains it."""
+    say = getattr(error, "format_message", error.__str__)
+    context = getattr(error, "ctx", None)
+    text = " ".join(str(say()).split())
+    return f"{text} (see {context.command_path} --help)" if context else text
 
 
 def _complain(text: str) -> None:

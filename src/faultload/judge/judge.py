@@ -216,7 +216,18 @@ def _phase_findings(phases: Sequence[PhaseResult], evidence: Evidence) -> list[F
 
 
 def _telemetry_findings(evidence: Evidence) -> list[Finding]:
-    """Say which SLOs rest on a series that has holes; a hole nobody rests on is only mentioned."""
+    """Say which SLOs rest on a series that has holes; a hole nobody rests on is only mentioned.
+
+    Where every series has holes it was Prometheus that was away, and that is never a pass: what the
+    platform would have said about this run is not known.
+    """
+    shares = [share for name, share in evidence.coverage.items() if name not in evidence.gaps]
+    if shares and max(shares) < COVERAGE_MIN:
+        text = (
+            f"Prometheus was away: {max(shares):.0%} of the samples of its best series came."
+            " See that it is up, or declare the series in `gaps` if the fault takes them away."
+        )
+        return [Finding(Verdict.INCONCLUSIVE, "telemetry", text, "series.parquet")]
     findings = []
     for series, share in sorted(evidence.coverage.items()):
         if share >= COVERAGE_MIN or series in evidence.gaps:

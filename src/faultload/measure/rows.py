@@ -33,13 +33,14 @@ def per_second(
         inside = at_s[(at_s >= 0) & (at_s < seconds)]
         return np.bincount(inside.astype(np.int64), minlength=seconds)
 
-    columns: dict[str, object] = {"requests": count(requests["due_s"].to_numpy())}
+    # An empty frame has columns of no type.
+    due = requests["due_s"].to_numpy(dtype=np.float64)
+    columns: dict[str, object] = {"requests": count(due)}
     for name, (at_s, bad) in (events or {}).items():
         columns[f"bad:{name}"] = count(at_s[bad])
     frame = pd.DataFrame(columns, index=index)
-    ttft = requests["first_token_s"] - requests["due_s"]
-    second = np.floor(requests["due_s"])
-    quantiles = ttft.groupby([requests["tier"], second]).quantile(np.array([0.5, 0.95]))
+    ttft = requests["first_token_s"].astype(np.float64) - due
+    quantiles = ttft.groupby([requests["tier"], np.floor(due)]).quantile(np.array([0.5, 0.95]))
     for tier in sorted(requests["tier"].dropna().unique()):
         for share in (0.5, 0.95):
             column = f"ttft_s_p{share * 100:.0f}:{tier}"

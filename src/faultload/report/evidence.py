@@ -19,6 +19,7 @@ _FILES: Mapping[str, str] = {
     "scenario.yaml": "the workload as it ran",
     "target.yaml": "the target, without secrets",
     "journal.json": "Chaos Toolkit's own journal",
+    "trace.parquet": "the requests that were to be sent, and when",
 }
 """Files of a record that reports quote. The order makes the ids, so new files go at the end."""
 

@@ -15,9 +15,10 @@ from faultload.record import (
     Manifest,
     Outcome,
     PhaseName,
+    RequestStatus,
     RunDirectory,
 )
-from faultload.report import formats
+from faultload.report import formats, rates
 from faultload.report.evidence import evidence_id
 from faultload.report.hits import Hit, read_hits
 from faultload.spec import SLO, Experiment
@@ -121,8 +122,13 @@ class Facts:
 
     @property
     def failed_requests(self) -> int | None:
-        """Rows that ended in anything but ok; None: there are no rows."""
-        return int((self.requests["status"] != "ok").sum()) if len(self.requests) else None
+        """Rows that ended badly; None: there are no rows."""
+        return len(rates.failed_rows(self.requests)) if len(self.requests) else None
+
+    @property
+    def open_requests(self) -> int:
+        """Rows still open when the load was stopped: they might have ended well."""
+        return int((self.requests["status"] == RequestStatus.UNFINISHED).sum())
 
     @property
     def how_it_ended(self) -> str:

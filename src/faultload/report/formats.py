@@ -58,13 +58,13 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Return seconds with one decimal, none from 100 s on, more below 0.1 s: `12.4 s`."""
+    """Return seconds with one decimal, none from 100 s on, two digits under 1 s: `12.4 s`."""
     if value is None or math.isnan(value):
         return NO_DATA
     if math.isinf(value):
         return "∞"
-    if 0 < abs(value) < 0.1:
-        return f"{number(value, 1)}{THIN}s"
+    if 0 < abs(value) < 1:
+        return f"{number(value, 2)}{THIN}s"
     return f"{value:,.{0 if abs(value) >= 100 else 1}f}{THIN}s"
 
 
@@ -76,16 +76,18 @@ def offset(value: float | None) -> str:
 
 
 def percent(ratio: float | None) -> str:
-    """Return a 0-1 ratio in percent, two decimals at most: `1.25 %`."""
+    """Return a 0-1 ratio in percent: `1.25 %`."""
     return NO_DATA if ratio is None else percent_points(ratio * 100)
 
 
 def percent_points(value: float | None) -> str:
-    """Return a number that is percent already: `1.25 %`; what rounds to nothing is `<0.01 %`."""
+    """Return a number that is percent already, more digits where it is small: `0.0014 %`."""
     if value is None or math.isnan(value):
         return NO_DATA
+    if 0 < value < 0.0001:
+        return f"<0.0001{THIN}%"
     if 0 < value < 0.01:
-        return f"<0.01{THIN}%"
+        return f"{number(value, 2)}{THIN}%"
     text = f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}"
     return f"{text.rstrip('0').rstrip('.')}{THIN}%"
 

@@ -14,7 +14,7 @@ from faultload.report.svg import CHARACTER_PX, Chart, LinearScale, Scale, Size
 
 # Width, left and right margin in pixels, and ticks below: desktop and phone. The desktop's right
 # margin holds the names of limit lines; a phone has no room for one.
-_LAYOUTS = {"wide": (984, 56, 104, 10), "narrow": (400, 46, 10, 4)}
+_LAYOUTS = {"wide": (1004, 56, 124, 10), "narrow": (400, 46, 10, 4)}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from faultload.record import InjectionEntry, InjectionStep, Manifest
 from faultload.report import formats
 
 # A plan's token proves who may undo; like any secret it has no place in a page that is shared.
-_HIDDEN_KEYS = ("token", "secret", "password", "authorization", "api_key")
+_HIDDEN_KEYS = ("secret", "password", "authorization", "api_key")
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,10 @@ class Hit:
         injection_id: the journal's id.
         fault: the fault's name.
         component: what kind of thing was hit; "" where the plan does not say.
-        victims: what was hit, in words.
-        ready_before: how many of the kind were ready before; None: not recorded.
-        undo: how it is undone, as pairs.
+        victims: names of what was hit.
+        details: what the plan says of each victim, as pairs.
+        of: how many of the kind there are; None: not recorded.
+        undo: how it is undone, as pairs; empty: the plan needs none, or there is no plan.
         proof: what was seen once it took effect, as pairs; empty: never proven.
         proof_gone: what was seen once it was undone, as pairs; empty: never proven.
         problems: what failed.
@@ -34,7 +35,8 @@ class Hit:
     fault: str
     component: str
     victims: Sequence[str]
-    ready_before: int | None
+    details: Sequence[Sequence[tuple[str, str]]]
+    of: int | None
     undo: Sequence[tuple[str, str]]
     proof: Sequence[tuple[str, str]]
     proof_gone: Sequence[tuple[str, str]]
@@ -48,17 +50,17 @@ class Hit:
         hit = len(self.victims)
         if not hit:
             return "victims not recorded"
-        if self.ready_before is None:
+        if self.of is None:
             return formats.plural(hit, noun)
-        plural = "" if self.ready_before == 1 else "s"
-        return f"{hit} of {self.ready_before} {noun}{plural}"
+        return f"{hit} of {formats.plural(self.of, noun)}"
 
 
 def pairs(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Return nested JSON as (dotted key, text) pairs, without the keys that may hold a secret."""
     found: list[tuple[str, str]] = []
     for key, value in data.items():
-        if any(hidden in str(key).lower() for hidden in _HIDDEN_KEYS):
+        lowered = str(key).lower()
+        if lowered.endswith("token") or any(hidden in lowered for hidden in _HIDDEN_KEYS):
             continue
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -97,14 +99,16 @@ def _hit(injection_id: str, lines: Sequence[InjectionEntry], manifest: Manifest)
     victims = plan.get("victims") or []
     if not isinstance(victims, list | tuple):
         victims = [victims]
-    component = str(plan.get("component") or "")
+    victims = [v if isinstance(v, Mapping) else {"name": v} for v in victims]
+    component = str(next((v["component"] for v in victims if v.get("component")), ""))
     undo = plan.get("undo") or {}
     return Hit(
         injection_id=injection_id,
         fault=lines[0].fault,
         component=component,
-        victims=[_victim(v) for v in victims],
-        ready_before=_ready_before(plan, component, manifest.platform),
+        victims=[str(v.get("name", "unnamed")) for v in victims],
+        details=[pairs({k: w for k, w in v.items() if k != "name"}) for v in victims],
+        of=_how_many(component, manifest.platform),
         undo=pairs(undo) if isinstance(undo, Mapping) else pairs({"undo": undo}),
         proof=_evidence_of(lines, InjectionStep.VERIFIED),
         proof_gone=_evidence_of(lines, InjectionStep.VERIFIED_REVERTED),
@@ -113,29 +117,20 @@ def _hit(injection_id: str, lines: Sequence[InjectionEntry], manifest: Manifest)
     )
 
 
-def _victim(victim: Any) -> str:
-    if not isinstance(victim, Mapping):
-        return str(victim)
-    name = victim.get("name") or victim.get("id")
-    rest = {k: v for k, v in victim.items() if k not in ("name", "id") or not name}
-    details = ", ".join(f"{key} {text}" for key, text in pairs(rest))
-    return f"{name} ({details})" if name and details else str(name or details)
-
-
-def _ready_before(
-    plan: Mapping[str, Any], component: str, platform: Mapping[str, Any]
-) -> int | None:
-    """Return how many were ready: from the plan, else from what the target said of itself."""
-    found = plan.get("ready_before", platform.get("replicas"))
-    if isinstance(found, Mapping):
-        found = found.get(component)
-    if isinstance(found, list | tuple):
-        return len(found)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+def _how_many(component: str, platform: Mapping[str, Any]) -> int | None:
+    """Return how many of the component the target says it has; None: it does not say."""
+    listed = platform.get("nodes" if component == "node" else "replicas")
+    if not isinstance(listed, list):
+        return None
+    # A target that lists one kind of replica only need not name the kind.
+    kinds = [r.get("component", component) if isinstance(r, Mapping) else component for r in listed]
+    return kinds.count(component) or None
 
 
 def _evidence_of(lines: Sequence[InjectionEntry], step: InjectionStep) -> list[tuple[str, str]]:
     proven = [entry for entry in lines if entry.step is step]
     if not proven:
         return []
-    return pairs(proven[-1].evidence) or [("seen", "yes, without details")]
+    seen, data = proven[-1].evidence.get("text"), proven[-1].evidence.get("data")
+    numbers = pairs(data) if isinstance(data, Mapping) else []
+    return [("seen", str(seen or "yes, without details")), *numbers]

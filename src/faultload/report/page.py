@@ -67,7 +67,7 @@ def render_page(facts: Facts) -> str:
     """Return the whole page."""
     frame = Frame.of(facts)
     tiers = tiers_of(facts)
-    timeline = facts.timeline()
+    timeline, platform = facts.timeline(), facts.manifest.platform
     files = resources.files("faultload.report") / "templates"
     return (
         html_environment()
@@ -90,6 +90,7 @@ def render_page(facts: Facts) -> str:
             timeline=timeline[:TIMELINE_MAX],
             timeline_left_out=max(0, len(timeline) - TIMELINE_MAX),
             run_facts=run_facts(facts),
+            configuration=pairs({k: v for k, v in platform.items() if isinstance(v, dict)}),
             evidence=evidence_files(facts.manifest),
             evidence_id=evidence_id,
             ids=_EVIDENCE,
@@ -120,6 +121,8 @@ def key_figures(facts: Facts) -> list[KeyFigure]:
     rows = formats.count(judgement.requests) if judgement.requests else formats.NO_DATA
     share = failed / len(facts.requests) if failed is not None else None
     note = f"{formats.count(failed)} failed ({formats.percent(share)})"
+    if facts.open_requests:
+        note += f", {formats.count(facts.open_requests)} still open at the end"
     figures.append(
         KeyFigure("Requests", rows, note if failed is not None else "none recorded", requests)
     )
@@ -203,7 +206,12 @@ def run_facts(facts: Facts) -> list[tuple[str, Mapping[str, str]]]:
         "Target": manifest.target,
         "Fingerprint": manifest.target_fingerprint or "not recorded",
     }
-    target.update({formats.words(key): value for key, value in pairs(manifest.platform)})
+    for key, value in manifest.platform.items():
+        if isinstance(value, list):
+            names = [str(v.get("name", "")) if isinstance(v, dict) else str(v) for v in value]
+            target[formats.heading(key)] = f"{len(value)}: {', '.join(filter(None, names))}"
+        elif not isinstance(value, dict):
+            target.update({formats.heading(k): text for k, text in pairs({key: value})})
     versions = {
         "faultload": manifest.faultload_version,
         "Commit": manifest.commit or "outside git",

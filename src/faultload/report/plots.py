@@ -20,8 +20,8 @@ REQUESTS = evidence_id("requests.parquet")
 _LOG_FROM_RATIO = 20  # from here on a linear axis would squeeze the healthy part flat
 _COLOURS = 6
 _TTFT_CAPTION = (
-    "By due time, counted from the moment a request was due. Gaps: no data. Crosses: so many got"
-    " no complete answer that the quantile has no value."
+    "By due time, counted from the moment a request was due. Gaps: no data. Crosses: so many"
+    " failed that the quantile has no value."
 )
 
 
@@ -144,7 +144,7 @@ def ttft_figure(frame: Frame, key: str, tiers: Sequence[str], quantiles: Sequenc
 
 
 def errors_figure(frame: Frame, key: str) -> Figure:
-    """Return requests that ended in anything but ok, per second, stacked by status.
+    """Return requests that ended badly, per second, stacked by status.
 
     The figure with key `hero-errors` is a strip under another plot.
     """
@@ -152,7 +152,7 @@ def errors_figure(frame: Frame, key: str) -> Figure:
     if not len(frame.facts.requests):
         return Figure(title, "", [], [], REQUESTS)
     is_strip = key == "hero-errors"
-    by_status = rates.ended_per_second(frame.facts.requests, frame.bins)
+    by_status = rates.failed_per_second(frame.facts.requests, frame.bins)
     totals = {s: float(values.sum()) * frame.bins.width_s for s, values in by_status.items()}
     stack = [(f"s-{status}", list(values)) for status, values in by_status.items()]
     highest = float(np.max(sum(by_status.values()))) if by_status else 0.0
@@ -183,18 +183,20 @@ def traffic_figures(frame: Frame) -> list[Figure]:
     requests = frame.facts.requests
     if not len(requests):
         return []
-    ok, bad = rates.due_per_second(requests, frame.bins)
+    due = rates.due_per_second(requests, frame.bins)
+    words = {"failed": "failed", "ok": "answered completely", "other": "open at the end, or unsent"}
+    shown = {kind: values for kind, values in due.items() if values.any()}
     traffic = Plot(
         key="traffic",
         title="Requests per second, by due time",
         caption="What was asked, and what came of it.",
-        legend=[("ok", "answered completely"), ("bad", "not answered completely")],
+        legend=[(kind, words[kind]) for kind in shown],
         evidence=REQUESTS,
         height=180,
-        y=_count_scale(float(np.max(ok + bad)), 4),
+        y=_count_scale(float(np.max(sum(due.values()))), 4),
         y_text=_axis_rate,
-        paint=lambda chart: chart.bars(frame.edges, [("bad", list(bad)), ("ok", list(ok))]),
-        tips=_rate_tips(frame, {"answered": ok, "not answered": bad}),
+        paint=lambda chart: chart.bars(frame.edges, [(k, list(v)) for k, v in shown.items()]),
+        tips=_rate_tips(frame, {words[kind]: values for kind, values in shown.items()}),
     )
     flight = _line_plot(
         frame,

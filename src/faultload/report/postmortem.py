@@ -173,7 +173,10 @@ def impact(facts: Facts) -> list[Statement]:
     if failed is None:
         return [Statement("No request rows were recorded, so the impact is not known.", _REQUESTS)]
     rows = formats.count(len(facts.requests))
-    sentences = [f"{formats.count(failed)} of {rows} requests were not answered completely."]
+    sentences = [f"{formats.count(failed)} of {rows} requests failed."]
+    if facts.open_requests:
+        still = formats.count(facts.open_requests)
+        sentences.append(f"{still} were still open when the load was stopped; they do not count.")
     if facts.was_harmed:
         lost = formats.plural(judgement.streams_lost, "stream")
         sentences.append(f"{lost} began and did not finish, from the first harm on.")

@@ -11,6 +11,9 @@ import pandas as pd
 
 from faultload.record import Phase, RequestStatus
 
+_NOT_FAILED = (RequestStatus.OK, RequestStatus.UNFINISHED, RequestStatus.UNSENT)
+"""A stream still open at the run's end may end well; what was never sent nobody refused."""
+
 Floats = npt.NDArray[np.float64]
 
 BINS_MAX = 240
@@ -56,44 +59,53 @@ def sent_rows(requests: pd.DataFrame) -> pd.DataFrame:
     return requests[requests["status"] != RequestStatus.UNSENT]
 
 
+def failed_rows(requests: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that ended badly: not ok, not still open at the end, not unsent."""
+    return requests[~requests["status"].isin(_NOT_FAILED)]
+
+
 def ttft_quantiles(requests: pd.DataFrame, bins: Bins, tier: str) -> dict[float, Floats]:
     """Return p50 and p95 of the time to first token by slice of the due time.
 
-    A request that was not answered completely counts as infinite, so a quantile may be infinite;
-    a slice with no request is NaN.
+    A request that failed counts as infinite, so a quantile may be infinite; one that still waits
+    at the run's end counts with its wait so far. A slice with no request is NaN.
     """
     rows = sent_rows(requests)
     rows = rows[rows["tier"] == tier]
     ttft = (rows["first_token_s"] - rows["due_s"]).to_numpy(dtype=float, copy=True)
-    # An open stream at the end of the run has shown its first token; it is not a failure yet.
-    answered = rows["status"].isin([RequestStatus.OK, RequestStatus.UNFINISHED]).to_numpy()
-    ttft[~answered | np.isnan(ttft)] = np.inf
+    waiting = (rows["status"] == RequestStatus.UNFINISHED).to_numpy() & np.isnan(ttft)
+    ttft[waiting] = (rows["end_s"] - rows["due_s"]).to_numpy(dtype=float)[waiting]
+    failed = ~rows["status"].isin(_NOT_FAILED).to_numpy()
+    ttft[failed | np.isnan(ttft)] = np.inf
     grouped = pd.Series(ttft).groupby(_slice_of(rows["due_s"], bins))
     # "higher" picks a value that was seen: a mean of finite and infinite would be neither.
     return {q: _on_bins(grouped.quantile(q, interpolation="higher"), bins) for q in (0.5, 0.95)}
 
 
-def ended_per_second(requests: pd.DataFrame, bins: Bins) -> dict[str, Floats]:
-    """Return rates of outcomes other than ok by status, at the time the outcome was known."""
-    bad = requests[requests["status"] != RequestStatus.OK]
+def failed_per_second(requests: pd.DataFrame, bins: Bins) -> dict[str, Floats]:
+    """Return rates of failed requests by status, at the time the outcome was known."""
+    bad = failed_rows(requests)
     slices = _slice_of(bad["end_s"].fillna(bad["due_s"]), bins)
     rates = {}
     for status in RequestStatus:
         chosen = slices[(bad["status"] == status).to_numpy()]
         if len(chosen):
-            counted = np.bincount(chosen[(chosen >= 0) & (chosen < len(bins))], minlength=len(bins))
+            counted = np.bincount(chosen[chosen >= 0], minlength=len(bins))
             rates[str(status)] = counted / bins.width_s
     return rates
 
 
-def due_per_second(requests: pd.DataFrame, bins: Bins) -> tuple[Floats, Floats]:
-    """Return rates of requests by due time: answered completely, and not."""
+def due_per_second(requests: pd.DataFrame, bins: Bins) -> dict[str, Floats]:
+    """Return rates of requests by due time: `failed`, `ok` and `other` (still open, unsent)."""
     slices = _slice_of(requests["due_s"], bins)
-    inside = (slices >= 0) & (slices < len(bins))
-    is_ok = (requests["status"] == RequestStatus.OK).to_numpy()
-    ok = np.bincount(slices[inside & is_ok], minlength=len(bins)) / bins.width_s
-    bad = np.bincount(slices[inside & ~is_ok], minlength=len(bins)) / bins.width_s
-    return ok, bad
+    status = requests["status"]
+    kinds = {"failed": ~status.isin(_NOT_FAILED), "ok": status == RequestStatus.OK}
+    kinds["other"] = ~kinds["failed"] & ~kinds["ok"]
+    return {
+        name: np.bincount(slices[(slices >= 0) & rows.to_numpy()], minlength=len(bins))
+        / bins.width_s
+        for name, rows in kinds.items()
+    }
 
 
 def tokens_per_second(requests: pd.DataFrame, bins: Bins) -> Floats:
@@ -115,7 +127,7 @@ def in_flight(requests: pd.DataFrame, bins: Bins) -> Floats:
 def empty_slices(requests: pd.DataFrame, bins: Bins) -> list[tuple[float, float]]:
     """Return stretches (start, end) in which no request was due."""
     slices = _slice_of(requests["due_s"], bins)
-    seen = np.bincount(slices[(slices >= 0) & (slices < len(bins))], minlength=len(bins)) > 0
+    seen = np.bincount(slices[slices >= 0], minlength=len(bins)) > 0
     changes = np.flatnonzero(np.diff(np.concatenate(([True], seen, [True])).astype(int)))
     return [
         (float(bins.edges[a]), float(bins.edges[b]))

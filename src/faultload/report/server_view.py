@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from faultload.measure import CATALOGUE
 from faultload.report import formats
 from faultload.report.evidence import evidence_id
 from faultload.report.frame import Figure, Frame, Plot
@@ -22,6 +24,11 @@ LINES_MAX = 6
 
 _GAP_FACTOR = 2.5  # samples further apart than this many usual distances: something is missing
 _BYTES = ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"), (0, "B"))
+_SUFFIXES = ("total", "rate", "ratio", "perc", "s", "seconds", "bytes")
+_READY = "kube_pod_status_ready"
+_PLAIN = ("replica", "pod", "tier", "model_name", "outcome", "reason", "finished_reason", "code")
+"""Labels that people know their platform by; others are shown only where these do not suffice."""
+
 SERIES = evidence_id("series.parquet")
 
 
@@ -49,93 +56,96 @@ class Panel:
         name: the series' name.
         legend: (style, label).
         drawing: the plot.
-        left_out: label sets that were not drawn.
+        left_out: how many label sets were not drawn, in words; "" for none.
     """
 
     title: str
     name: str
     legend: Sequence[tuple[str, str]]
     drawing: Markup
-    left_out: int
+    left_out: str
 
 
 def ready_figure(frame: Frame) -> Figure | None:
-    """Return ready replicas over time; None: the record has no such series."""
-    names = [n for n in _names(frame.facts.series) if _is_ready(n)]
-    lines = [line for name in names for line in _lines(frame.facts.series, name)][:LINES_MAX]
-    if not lines:
+    """Return how many replicas were ready over time; None: the record does not say."""
+    rows = frame.facts.series[frame.facts.series["series"] == _READY]
+    rows = rows[[_labels(text).get("condition") == "true" for text in rows["labels"]]]
+    if rows.empty:
         return None
-    high = max([v for line in lines for v in line.samples if math.isfinite(v)], default=1.0)
-
-    def paint(chart: Chart) -> None:
-        for i, line in enumerate(lines):
-            chart.steps(line.times, line.samples, f"c{i}")
-
+    ready = rows.groupby("t_s")["value"].sum()
+    times, counts = _with_gaps(ready.index.to_numpy(dtype=float), ready.to_numpy(dtype=float))
+    high = max([c for c in counts if math.isfinite(c)], default=1.0)
     return frame.figure(
         Plot(
             key="ready",
             title="Ready replicas",
-            caption="As the platform says. Gaps: no sample.",
-            legend=[(f"c{i}", line.label or "ready") for i, line in enumerate(lines)],
+            caption=f"As the platform says ({_READY}). Gaps: no sample.",
+            legend=[],
             evidence=SERIES,
             height=150,
             y=lambda start, end: LinearScale(0.0, high * 1.15 or 1.0, start, end, 4),
             y_text=formats.number,
-            paint=paint,
+            paint=lambda chart: chart.steps(times, counts, "c0"),
             hatches_empty=False,
         )
     )
 
 
 def panels(frame: Frame) -> list[Panel]:
-    """Return one small plot for every series but ready replicas, in name order."""
-    series = frame.facts.series
-    names = [n for n in _names(series) if not _is_ready(n)]
-    return [_panel(frame, name, index) for index, name in enumerate(names)]
+    """Return one small plot for every series worth one, in the catalogue's order."""
+    found = {str(name) for name in frame.facts.series["series"].dropna().unique()}
+    order = {entry.name: index for index, entry in enumerate(CATALOGUE)}
+    names = sorted(found - {_READY, "up"}, key=lambda n: (order.get(n, len(order)), n))
+    # Buckets and their counts feed ratios; by themselves they are no picture of anything.
+    shown = [n for n in names if not n.endswith(("_bucket", "_count", "_sum"))]
+    return [_panel(frame, name, index) for index, name in enumerate(shown)]
 
 
 def _panel(frame: Frame, name: str, index: int) -> Panel:
-    lines = _lines(frame.facts.series, name)
-    shown, left_out = lines[:LINES_MAX], max(0, len(lines) - LINES_MAX)
-    high = max([v for line in shown for v in line.samples if math.isfinite(v)], default=0.0)
-    low = min([v for line in shown for v in line.samples if math.isfinite(v)], default=0.0)
+    lines = sorted(_lines(frame.facts.series, name), key=_height, reverse=True)
+    shown = sorted(lines[:LINES_MAX], key=lambda line: line.label)
+    high = max([_height(line) for line in shown], default=0.0)
     title, factor, text = _unit(name, high)
     size = Size(320, 150, left=52, right=10, top=8, bottom=22)
-    end = float(frame.bins.edges[-1])
     y_high = high * factor * 1.1 or 1.0
-    y = LinearScale(min(0.0, low * factor), y_high, size.plot_bottom, size.top, 3)
-    x = LinearScale(0.0, end, size.left, size.plot_right, 4)
+    lowest = min([v for line in shown for v in line.samples if math.isfinite(v)], default=0.0)
+    y = LinearScale(min(0.0, lowest * factor), y_high, size.plot_bottom, size.top, 3)
+    x = LinearScale(0.0, frame.edges[-1], size.left, size.plot_right, 4)
     chart = Chart(size, x, y, f"panel{index}", title, f"{title} over time; gaps: no sample.")
     frame.shade_fault(chart)
     chart.axes(text, lambda v: f"{v:,g} s")
     for i, line in enumerate(shown):
         chart.line(line.times, [v * factor for v in line.samples], f"c{i}")
     legend = [(f"c{i}", line.label) for i, line in enumerate(shown) if line.label]
+    rest = lines[LINES_MAX:]
+    left_out = ""
+    if rest:
+        zero = "all zero and " if _height(rest[0]) == 0 else ""
+        left_out = f"{formats.count(len(rest))} more, {zero}not drawn."
     return Panel(title, name, legend, chart.render(), left_out)
 
 
+def _height(line: Line) -> float:
+    return max([v for v in line.samples if math.isfinite(v)], default=0.0)
+
+
 def _unit(name: str, high: float) -> tuple[str, float, Callable[[float], str]]:
-    """Return the title, the factor to people's unit and the text of a tick, from the suffix."""
-    stem, _, suffix = name.rpartition("_")
-    title = formats.heading(stem)
+    """Return the title, the factor to people's unit and the text of a tick."""
+    meaning = next((entry.meaning for entry in CATALOGUE if entry.name == name), "")
+    stem, suffix = re.fullmatch(r"(.*?)(?:[_:]([a-z]+))?", name).groups()  # type: ignore[union-attr]
+    title = meaning or formats.heading(stem if suffix in _SUFFIXES else name)
     if suffix == "total":
-        return f"{title} per second", 1.0, lambda v: f"{formats.number(v)}/s"
-    if suffix == "ratio":
+        return f"{title}, per second", 1.0, lambda v: f"{formats.number(v)}/s"
+    if suffix == "rate":
+        return title, 1.0, lambda v: f"{formats.number(v)}/s"
+    if suffix in ("ratio", "perc"):
         return title, 1.0, formats.percent
     if suffix in ("s", "seconds"):
         return title, 1.0, formats.seconds
     if suffix == "bytes":
         power, unit = next(((p, u) for p, u in _BYTES if high >= 2**p), _BYTES[-1])
         return title, 2.0**-power, lambda v: f"{formats.number(v)} {unit}"
-    return formats.heading(name), 1.0, formats.number
-
-
-def _is_ready(name: str) -> bool:
-    return "ready" in name.split("_")
-
-
-def _names(series: pd.DataFrame) -> list[str]:
-    return sorted(str(n) for n in series["series"].dropna().unique())
+    return title, 1.0, formats.number
 
 
 def _lines(series: pd.DataFrame, name: str) -> list[Line]:
@@ -178,14 +188,21 @@ def _with_gaps(
 
 
 def _short_labels(keys: Sequence[str]) -> dict[str, str]:
-    """Return for each label set the values that differ between the sets."""
+    """Return for each label set the fewest values that tell the sets apart, plainest first."""
     parsed = {key: _labels(key) for key in keys}
-    names = sorted({n for labels in parsed.values() for n in labels})
-    varying = [n for n in names if len({labels.get(n) for labels in parsed.values()}) > 1]
+    names = sorted({n for labels in parsed.values() for n in labels}, key=_plainness)
+    for name in reversed(names):
+        rest = [n for n in names if n != name]
+        if len({tuple(labels.get(n) for n in rest) for labels in parsed.values()}) == len(parsed):
+            names = rest
     return {
-        key: " ".join(str(labels[n]) for n in varying if n in labels)
+        key: " ".join(str(labels[n]) for n in names if n in labels)
         for key, labels in parsed.items()
     }
+
+
+def _plainness(name: str) -> tuple[int, str]:
+    return (_PLAIN.index(name) if name in _PLAIN else len(_PLAIN), name)
 
 
 def _labels(text: str) -> Mapping[str, str]:

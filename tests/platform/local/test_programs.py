@@ -50,7 +50,7 @@ def test_the_variable_names_the_tools(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_missing_program_says_what_to_do(tmp_path: Path) -> None:
     """Exit code 69 and the script that fetches it."""
-    with pytest.raises(MissingError, match=r"redis-server is not on PATH.*fetch_tools") as missing:
+    with pytest.raises(MissingError, match=r"redis-server is not on PATH.*make setup") as missing:
         programs.find("redis-server", tmp_path)
 
     assert missing.value.exit_code == 69

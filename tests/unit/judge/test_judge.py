@@ -153,10 +153,22 @@ class TestPrometheusSource:
 
     def test_a_gap_that_carries_nothing_is_only_mentioned(self) -> None:
         """A series no SLO rests on cannot change a verdict."""
-        judgement = judge(scene(coverage={"vllm:num_requests_running": 0.1}))
+        judgement = judge(scene(coverage={"vllm:num_requests_running": 0.1, "up": 1.0}))
 
         assert judgement.verdict is Verdict.PASS
         assert any("no objective rests on it" in f.text for f in judgement.findings)
+
+    @pytest.mark.parametrize(
+        ("gaps", "verdict"), [((), Verdict.INCONCLUSIVE), (("a", "b"), Verdict.PASS)]
+    )
+    def test_prometheus_away_is_never_a_pass(
+        self, gaps: tuple[str, ...], verdict: Verdict
+    ) -> None:
+        """Where every series has holes Prometheus was away: no pass, unless that was declared."""
+        judgement = judge(scene(coverage={"a": 0.0, "b": 0.6}, gaps=gaps))
+
+        assert judgement.verdict is verdict
+        assert ("Prometheus was away" in judgement.reason) is (not gaps)
 
     def test_zero_events_are_no_data(self) -> None:
         """0 of 0 is neither good nor bad."""

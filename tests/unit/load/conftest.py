@@ -108,8 +108,10 @@ class Asker:
         """Send one request and return its row."""
         before = len(self.rows)
         self.client.release(self.due())
+        (exchange,) = self.client._in_flight
         self.wait(lambda: len(self.rows) > before)
-        gevent.sleep(0)
+        assert exchange.greenlet is not None
+        exchange.greenlet.join(BOUND_S)  # its connection is given back, or closed
         return self.rows[-1]
 
     def due(self) -> Due:
@@ -121,12 +123,8 @@ class Asker:
         deadline_s = time.monotonic() + BOUND_S
         while not until():
             assert time.monotonic() < deadline_s, f"still waiting; rows so far: {self.rows}"
-            gevent.sleep(0.005)
+            gevent.sleep(0.002)
             self.client.tick(self.client.clock())
-
-    def settle(self) -> None:
-        """Let a finished exchange give its connection back."""
-        gevent.sleep(0.02)
 
 
 @pytest.fixture
@@ -140,6 +138,4 @@ def asker(tmp_path: Path) -> Iterator[Callable[..., Asker]]:
 
     yield make
     for one in askers:
-        one.settle()
         one.client.stop()
-        gevent.sleep(0.01)

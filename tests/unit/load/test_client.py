@@ -301,10 +301,7 @@ def test_connections_are_kept_and_reused(serve: Any, asker: Any) -> None:
     """A complete answer gives its connection back; the next request goes out on it."""
     server = serve(answer_forever)
     one = asker(server.url)
-    rows = []
-    for _ in range(3):
-        rows.append(one.ask())
-        one.settle()
+    rows = [one.ask() for _ in range(3)]
     assert [row["connection_reused"] for row in rows] == [False, True, True]
     assert {row["status"] for row in rows} == {"ok"}
     assert server.connections == 1
@@ -315,7 +312,8 @@ def test_a_kept_connection_closed_while_idle_is_replaced_unseen(serve: Any, aske
     server = serve(say(GOOD))
     one = asker(server.url)
     one.ask()
-    one.settle()
+    (kept,) = one.client.pool._kept
+    one.wait(kept.is_stale)
     row = one.ask()
     assert (row["status"], row["connection_reused"]) == ("ok", False)
 
@@ -332,7 +330,6 @@ def test_a_request_on_a_stale_connection_is_sent_once_more(serve: Any, asker: An
     server = serve(die_on_the_second_request, say(GOOD))
     one = asker(server.url)
     one.ask()
-    one.settle()
     row = one.ask()
     assert (row["status"], row["error"], row["connection_reused"]) == ("ok", "", True)
     assert server.connections == 2
@@ -343,7 +340,6 @@ def test_a_request_is_sent_once_more_only_once(serve: Any, asker: Any) -> None:
     server = serve(die_on_the_second_request, lambda connection: None)
     one = asker(server.url)
     one.ask()
-    one.settle()
     assert one.ask()["status"] == "connect_error"
     assert server.connections == 2
 
@@ -361,7 +357,6 @@ def test_a_connection_that_dies_late_took_the_request_with_it(serve: Any, asker:
     server = serve(script, say(GOOD))
     one.client.pool = asker(server.url).client.pool
     one.ask()
-    one.settle()
     row = one.ask()
     assert row["status"] == "connect_error"
     assert server.connections == 1
@@ -409,6 +404,16 @@ def test_what_is_open_at_the_stop_is_unfinished(serve: Any, asker: Any) -> None:
     exchange = next(iter(one.client._in_flight))
     one.wait(lambda: exchange._answer.tokens == 1)
     one.client.stop()
-    one.settle()
+    exchange.greenlet.join(BOUND_S)
     assert [(row["status"], row["output_tokens"]) for row in one.rows] == [("unfinished", 1)]
     assert one.client.in_flight == 0
+
+
+def test_a_peer_that_keeps_back_the_last_chunk_loses_only_the_connection(
+    serve: Any, asker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `[DONE]` the answer is whole; a connection that never ends it is not reused."""
+    monkeypatch.setattr("faultload.load.worker.client._DRAIN_S", 0.02)
+    one = asker(serve(say(stream(*TWO, END, DONE, end=b""), then_close=False)).url)
+    rows = [one.ask(), one.ask()]
+    assert [(row["status"], row["connection_reused"]) for row in rows] == [("ok", False)] * 2

@@ -25,7 +25,7 @@ def plan(tmp_path: Path) -> Callable[..., WorkerPlan]:
     tier |= {"prompt_tokens": {"median": 2}, "output_tokens": {"median": 2}}
     arrivals = {"kind": "constant", "rate_rps": 10}
     scenario = {"name": "s", "description": "d", "arrivals": arrivals, "tiers": [tier]}
-    write_trace(make_trace(Scenario.model_validate(scenario), 2, 1), tmp_path / "trace")
+    write_trace(make_trace(Scenario.model_validate(scenario), 1.2, 1), tmp_path / "trace")
 
     def make(url: str = "http://127.0.0.1:1", worker: int = 0, workers: int = 1) -> WorkerPlan:
         return WorkerPlan(
@@ -62,6 +62,16 @@ def test_due_and_never_released_is_unsent(plan: Callable[..., WorkerPlan]) -> No
     assert told == []
 
 
+def test_a_closed_door_is_seen_before_the_start(plan: Callable[..., WorkerPlan]) -> None:
+    """A worker that cannot connect is not ready: the run must not begin."""
+    orders = plan()
+    dispatcher = Dispatcher(orders, lambda row: None)
+    with pytest.raises(ConnectionRefusedError):
+        dispatcher.prepare()
+    dispatcher.finish()
+    assert not orders.ready_path.exists()
+
+
 def test_nothing_is_due_before_the_start(plan: Callable[..., WorkerPlan]) -> None:
     """A load that is stopped while it waits for its start owes nothing."""
     orders = plan()
@@ -85,7 +95,7 @@ def test_requests_leave_when_due_whatever_became_of_the_others(
     dispatcher.finish()
     gevent.sleep(0.05)
     rows = sorted(Tail(orders.rows_path).read(), key=lambda row: row["index"])
-    assert [row["index"] for row in rows] == list(range(1, 20, 2))
+    assert [row["index"] for row in rows] == list(range(1, 12, 2))
     assert all(row["sent_s"] >= row["due_s"] for row in rows)
     watched = Tail(orders.watch_path).read()
     assert watched

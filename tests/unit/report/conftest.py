@@ -237,20 +237,25 @@ def make_series() -> pd.DataFrame:
     rng = np.random.default_rng(3)
     for t in np.arange(0.0, END_S):
         is_down = KILL_S < t < READY_S
-        engine = json.dumps({"component": "engine"})
-        rows.append(("replicas_ready", engine, t, 3.0 if KILL_S + 1 < t < READY_S else 4.0))
+        for i in range(4):
+            pod = {"pod": f"engine-{i}", "uid": f"uid-{i}", "condition": "true"}
+            is_ready = 0.0 if i == 3 and KILL_S + 1 < t < READY_S else 1.0
+            rows.append(("kube_pod_status_ready", json.dumps(pod), t, is_ready))
+            pod = {**pod, "condition": "false"}
+            rows.append(("kube_pod_status_ready", json.dumps(pod), t, 1.0 - is_ready))
         for i in range(4):
             if i == 3 and is_down:
                 continue
-            labels = json.dumps({"model": "chat", "replica": f"engine-{i}"})
+            labels = json.dumps({"instance": f"10.0.0.{i}", "replica": f"engine-{i}"})
             base = 12 if is_down else 6
             since = READY_S if i == 3 and t >= READY_S else 0
-            rows.append(("engine_requests_running", labels, t, base + rng.normal(0, 1.2)))
+            rows.append(("vllm:num_requests_running", labels, t, base + rng.normal(0, 1.2)))
             waiting = max(0.0, rng.normal(4 if is_down else 0.1, 0.8))
-            rows.append(("engine_requests_waiting", labels, t, waiting))
-            rows.append(("engine_kv_cache_ratio", labels, t, base / 24 + rng.normal(0, 0.02)))
-            rows.append(("engine_generation_tokens_total", labels, t, 420 * (t - since)))
-        rows.append(("router_retries_total", "{}", t, max(0.0, min(t, 33) - KILL_S) * 6))
+            rows.append(("vllm:num_requests_waiting", labels, t, waiting))
+            rows.append(("vllm:kv_cache_usage_perc", labels, t, base / 24 + rng.normal(0, 0.02)))
+            rows.append(("vllm:generation_tokens_total", labels, t, 420 * (t - since)))
+        rows.append(("inference_router_retries_total", "{}", t, max(0.0, min(t, 33) - KILL_S) * 6))
+        rows.append(("vllm:time_to_first_token_seconds_bucket", '{"le":"0.1"}', t, 20 * t))
         rows.append(("gpu_memory_used_bytes", "{}", t, 68 * 2**30 + rng.normal(0, 2**26)))
     return pd.DataFrame(rows, columns=SERIES_SCHEMA.names)
 
@@ -258,20 +263,26 @@ def make_series() -> pd.DataFrame:
 def write_journal(run: RunDirectory) -> None:
     """Write the journal of one kill."""
     plan = {
-        "component": "engine",
-        "victims": [{"name": "engine-3", "node": "gpu-b", "pid": 41207}],
-        "ready_before": 4,
-        "undo": {"kind": "wait_ready", "replicas": 4},
-        "token": "never-to-be-shown",
+        "victims": [{"component": "engine", "name": "engine-3", "node": "gpu-b", "uid": "u-3f"}],
+        "undo": {"continue": ["engine-3"], "token": "never-to-be-shown"},
+        "before": {},
     }
     steps: list[tuple[float, InjectionStep, dict[str, Any]]] = [
         (30.1, InjectionStep.PLANNED, {"plan": plan}),
         (30.3, InjectionStep.INJECTING, {}),
         (KILL_S, InjectionStep.INJECTED, {}),
-        (31.0, InjectionStep.VERIFIED, {"evidence": {"gone": ["engine-3"], "ready": 3}}),
+        (
+            31.0,
+            InjectionStep.VERIFIED,
+            {"evidence": {"text": "engine-3 is gone", "data": {"ready": 3}}},
+        ),
         (40.2, InjectionStep.REVERTING, {}),
         (44.9, InjectionStep.REVERTED, {}),
-        (GONE_S, InjectionStep.VERIFIED_REVERTED, {"evidence": {"ready": 4, "waited_s": 9.7}}),
+        (
+            GONE_S,
+            InjectionStep.VERIFIED_REVERTED,
+            {"evidence": {"text": "engine-3 is back", "data": {"waited_s": 9.7}}},
+        ),
     ]
     for t, step, rest in steps:
         run.injections.append(InjectionEntry("kill-1", step, "kill_replica", T0 + t, **rest))
@@ -326,7 +337,12 @@ def make_manifest(run: RunDirectory, slos: list[SLO], judgement: Judgement) -> M
             cpu_share_max=0.31,
             workers=1,
         ),
-        platform={"replicas": {"engine": 4, "router": 2}, "gpu": "simulated L4"},
+        platform={
+            "replicas": [{"name": f"engine-{i}", "component": "engine"} for i in range(4)],
+            "nodes": [{"name": "gpu-a"}, {"name": "gpu-b"}],
+            "platform_id": "5d0c2f",
+            "config": {"cold_start_s": 8.0, "engine": {"max_num_seqs": 32}},
+        },
         sha256={name: f"{i:02x}" * 32 for i, name in enumerate(files, start=17)},
     )
 

@@ -19,32 +19,33 @@ def facts_of(run: Any) -> Facts:
     return Facts(**vars(run), injections=run.run.injections.entries(), alerts=None)
 
 
+ENGINES = [{"name": "a", "component": "engine"}, {"name": "b", "component": "engine"}]
+ROUTER = {"name": "r", "component": "router"}
+
+
 @pytest.mark.parametrize(
-    ("plan", "platform", "expected"),
+    ("victims", "platform", "expected"),
     [
-        ({"victims": ["a"], "ready_before": 4}, {}, "1 of 4 replicas"),
         (
-            {"victims": ["a", "b"], "component": "engine"},
-            {"replicas": {"engine": 3}},
-            "2 of 3 replicas",
+            [{"name": "a", "component": "engine"}],
+            {"replicas": [*ENGINES, ROUTER]},
+            "1 of 2 replicas",
         ),
-        (
-            {"victims": ["a"], "component": "node"},
-            {"replicas": {"node": ["a", "b"]}},
-            "1 of 2 nodes",
-        ),
-        ({"victims": ["a"], "component": "router"}, {"replicas": 2}, "1 of 2 router replicas"),
-        ({"victims": "a"}, {}, "1 replica"),
-        ({"victims": ["a", {"pid": 3}]}, {"replicas": "many"}, "2 replicas"),
-        ({}, {}, "victims not recorded"),
+        ([{"name": "r", "component": "router"}], {"replicas": [ROUTER]}, "1 of 1 router replica"),
+        ([{"name": "a", "component": "engine"}], {"replicas": [{"name": "a"}]}, "1 of 1 replica"),
+        ([{"name": "n", "component": "node"}], {"nodes": [{}, {}], "replicas": []}, "1 of 2 nodes"),
+        ([{"name": "a", "component": "engine"}], {"replicas": []}, "1 replica"),
+        ("a", {}, "1 replica"),
+        (["a", {"uid": 3}], {"replicas": "many"}, "2 replicas"),
+        (None, {}, "victims not recorded"),
     ],
 )
 def test_the_blast_is_told_as_far_as_it_is_known(
-    killed: Any, plan: dict[str, Any], platform: dict[str, Any], expected: str
+    killed: Any, victims: Any, platform: dict[str, Any], expected: str
 ) -> None:
     """What a plan does not say is not made up."""
     killed.run.injections.path.unlink()
-    entry = InjectionEntry("i", InjectionStep.PLANNED, "f", 1.0, plan=plan)
+    entry = InjectionEntry("i", InjectionStep.PLANNED, "f", 1.0, plan={"victims": victims})
     killed.run.injections.append(entry)
     killed.manifest = killed.manifest.model_copy(update={"platform": platform})
 
@@ -83,10 +84,17 @@ def test_an_event_without_a_time_stands_last(killed: Any) -> None:
 
 def test_pairs_flatten_and_keep_secrets_out() -> None:
     """Nested JSON becomes lines for people; keys that may hold a secret are left out."""
-    data = {"a": {"b": [1, 2.5], "token": "t"}, "waited_s": 1.5, "ok": True, "none": None, "l": []}
+    data = {
+        "a": {"b": [1, 2.5], "token": "t", "tokens": 3},
+        "waited_s": 1.5,
+        "ok": True,
+        "none": None,
+        "l": [],
+    }
 
     assert [(k, v.replace(THIN, " ")) for k, v in pairs(data)] == [
         ("a.b", "1, 2.5"),
+        ("a.tokens", "3"),
         ("waited", "1.5 s"),
         ("ok", "yes"),
         ("none", "no data"),

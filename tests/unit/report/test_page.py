@@ -217,7 +217,42 @@ def test_series_gaps_and_counter_resets_break_the_line(killed: Any) -> None:
     panel = html[html.index('id="server"') :]
 
     assert panel.count('class="line c0"') + panel.count('class="dot c0"') == 3
-    assert "Jobs per second" in panel
+    assert "Jobs, per second" in panel
+
+
+def test_the_servers_view_leaves_out_what_is_no_picture(killed: Any) -> None:
+    """Buckets are not drawn; labels are the fewest that tell lines apart; replicas are summed."""
+    html = killed.write()["report.html"]
+    server = html[html.index('id="server"') : html.index('id="run"')]
+    ready = html[html.index('aria-labelledby="ready-wide') : html.index('id="tokens"')]
+
+    assert "bucket" not in server
+    assert ">engine-0<" in server
+    assert "10.0.0." not in server
+    assert "Tokens generated, per second" in server
+    assert ready.count('class="line c0"') == 2  # one line, drawn wide and narrow
+
+
+def test_more_label_sets_than_can_be_told_apart(killed: Any) -> None:
+    """The highest lines are drawn and the rest are counted in words."""
+    rows = [
+        ("inference_router_inflight", f'{{"replica":"r{i}"}}', float(t), float(i > 3))
+        for i in range(9)
+        for t in range(5)
+    ]
+    killed.series = pd.DataFrame(rows, columns=["series", "labels", "t_s", "value"])
+
+    assert "3 more, all zero and not drawn." in Page(killed.write()["report.html"]).words
+
+
+def test_requests_still_open_at_the_end_did_not_fail(killed: Any) -> None:
+    """A stream cut short by the end of the load is counted apart from failures."""
+    killed.requests["status"] = killed.requests["status"].replace("cut", "unfinished")
+    texts = killed.write()
+
+    assert "8 still open at the end" in Page(texts["report.html"]).words
+    assert "8 were still open when the load was stopped" in texts["postmortem.md"]
+    assert "cut (8)" not in texts["report.html"]
 
 
 def test_a_long_timeline_is_cut_and_says_so(killed: Any) -> None:

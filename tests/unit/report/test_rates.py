@@ -49,15 +49,16 @@ def test_a_second_without_requests_has_no_quantile() -> None:
 
 
 def test_an_open_stream_shows_its_first_token_and_unsent_rows_say_nothing() -> None:
-    """`unfinished` keeps its time to first token; `unsent` is the client's failure."""
+    """`unfinished` keeps its first token, or its wait so far; `unsent` is the client's failure."""
     rows = make_rows(
-        {"due_s": 0.5, "first_token_s": 0.7, "status": "unfinished"},
+        {"due_s": 0.5, "first_token_s": 0.7, "end_s": 3, "status": "unfinished"},
         {"due_s": 1.5, "status": "unsent"},
+        {"due_s": 2.5, "end_s": 3, "status": "unfinished"},
     )
 
-    p50 = rates.ttft_quantiles(rows, make_bins(2), "fast")[0.5]
+    p50 = rates.ttft_quantiles(rows, make_bins(3), "fast")[0.5]
 
-    assert p50 == pytest.approx([0.2, np.nan], nan_ok=True)
+    assert p50 == pytest.approx([0.2, np.nan, 0.5], nan_ok=True)
 
 
 def test_a_median_between_answered_and_not_is_a_value_seen() -> None:
@@ -72,12 +73,31 @@ def test_a_median_between_answered_and_not_is_a_value_seen() -> None:
 def test_failures_count_when_they_were_known() -> None:
     """A failed request is drawn at its end; one with no end at its due time."""
     rows = make_rows(
-        {"due_s": 0.5, "end_s": 2.5, "status": "cut"}, {"due_s": 1.5, "status": "unsent"}
+        {"due_s": 0.5, "end_s": 2.5, "status": "cut"}, {"due_s": 1.5, "status": "garbled"}
     )
 
-    by_status = rates.ended_per_second(rows, make_bins(3))
+    by_status = rates.failed_per_second(rows, make_bins(3))
 
-    assert {s: list(v) for s, v in by_status.items()} == {"cut": [0, 0, 1], "unsent": [0, 1, 0]}
+    assert {s: list(v) for s, v in by_status.items()} == {"cut": [0, 0, 1], "garbled": [0, 1, 0]}
+
+
+def test_open_and_unsent_requests_are_neither_failed_nor_ok() -> None:
+    """What the end of the run cut off, or the client never sent, is counted by itself."""
+    rows = make_rows(
+        {"due_s": 0.1},
+        {"due_s": 0.2, "status": "cut"},
+        {"due_s": 0.3, "status": "unfinished"},
+        {"due_s": 0.4, "status": "unsent"},
+    )
+
+    due = rates.due_per_second(rows, make_bins(1))
+
+    assert {kind: list(values) for kind, values in due.items()} == {
+        "failed": [1],
+        "ok": [1],
+        "other": [2],
+    }
+    assert len(rates.failed_rows(rows)) == 1
 
 
 def test_tokens_are_conserved_and_spread() -> None:
@@ -109,5 +129,5 @@ def test_no_rows_at_all() -> None:
     rows, bins = make_rows().iloc[:0], make_bins(2)
 
     assert np.isnan(rates.ttft_quantiles(rows, bins, "fast")[0.95]).all()
-    assert rates.ended_per_second(rows, bins) == {}
+    assert rates.failed_per_second(rows, bins) == {}
     assert rates.empty_slices(rows, bins) == [(0, 2)]

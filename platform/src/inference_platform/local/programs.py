@@ -36,7 +36,7 @@ def find(name: str, start: Path | None = None) -> str:
                 return str(candidate)
     raise MissingError(
         f"{name} is not on PATH, in ${TOOLS_VARIABLE} or in .tools/bin; "
-        "run scripts/fetch_tools.py or install it"
+        "run: make setup, or install it"
     )
 
 

@@ -154,7 +154,7 @@ class Exchange:
     def __init__(self, client: Client, due: Due) -> None:
         """Wait to be run."""
         self.client, self.due = client, due
-        self.greenlet: gevent.Greenlet | None = None
+        self.greenlet: gevent.Greenlet[[], None] | None = None
         self.sent_s: float | None = None
         """When the client set out to send it, before any connection was made: the client's own
         delay and nothing else."""
@@ -319,7 +319,7 @@ class Exchange:
         parser = self._parser
         if self._answer.done and not parser.complete:
             quiet = contextlib.suppress(OSError, ProtocolError)
-            with gevent.Timeout(_DRAIN_S, exception=False), quiet:
+            with quiet, gevent.Timeout(_DRAIN_S, TimeoutError()):
                 while data := connection.sock.recv(_RECEIVE_BYTES):
                     parser.feed(data)
                     parser.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket as names  # constants and address types; gevent's own module makes the sockets
+from typing import Any
 
 import gevent
 from gevent import socket
@@ -97,7 +98,7 @@ class Pool:
                 return Connection(sock)
         raise failure or OSError(f"{self._endpoint.host}: no address")
 
-    def _addresses(self) -> list[tuple[int, tuple[str, int]]]:
+    def _addresses(self) -> list[tuple[int, Any]]:
         """Resolve anew for every connection, as clients do, so that a broken DNS is felt."""
         host, port = self._endpoint.host, self._endpoint.port
         if self._literal:  # skips the resolver's thread

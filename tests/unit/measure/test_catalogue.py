@@ -1,0 +1,65 @@
+"""The catalogue names only what is really exported, and prices only what is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from faultload.errors import SpecError, UsageError
+from faultload.measure import CATALOGUE, catalogue
+from faultload.measure.prices import load_prices
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_raw_series_are_in_the_one_home_of_names() -> None:
+    """Dashboards, alerts and the harness use the same names."""
+    text = (ROOT / "platform/observability/metrics.yaml").read_text(encoding="utf-8")
+    known: set[str] = set()
+    for series in yaml.safe_load(text)["series"]:
+        parts = ("_bucket", "_sum", "_count") if series["type"] == "histogram" else ("",)
+        known |= {series["name"] + part for part in parts}
+
+    assert {entry.name for entry in CATALOGUE if entry.raw} <= known
+
+
+def test_names_are_unique_and_said_in_words() -> None:
+    """Each entry is one series with a unit and a meaning."""
+    names = [entry.name for entry in CATALOGUE]
+
+    assert len(names) == len(set(names))
+    assert all(entry.unit and entry.meaning for entry in CATALOGUE)
+
+
+def test_matchers_reach_every_selector() -> None:
+    """In a shared Prometheus, no query sees another namespace."""
+    for entry in catalogue({"namespace": "inference"}):
+        selectors = entry.promql.count("{")
+        assert selectors == entry.promql.count('namespace="inference"') > 0
+
+
+def test_prices_are_dated_and_sourced() -> None:
+    """A price says when and from where."""
+    prices = load_prices()
+
+    assert prices.source
+    assert prices.as_of.year >= 2026
+    assert prices.of("g6.xlarge").usd_per_hour == pytest.approx(0.8048)
+
+
+def test_a_missing_price_is_an_error() -> None:
+    """Never zero: the nearest name is offered instead."""
+    with pytest.raises(UsageError, match="did you mean 'g6.xlarge'"):
+        load_prices().of("g6.xlrge")
+
+
+def test_a_bad_price_list_says_where(tmp_path: Path) -> None:
+    """A free machine is a mistake in the file."""
+    path = tmp_path / "prices.yaml"
+    row = "{instance_type: a, gpu: T4, gpus: 1, gpu_memory_gib: 16, usd_per_hour: 0}"
+    path.write_text(f"region: r\nas_of: 2026-01-01\nsource: s\ninstances:\n  - {row}\n")
+
+    with pytest.raises(SpecError, match="instances.0.usd_per_hour"):
+        load_prices(path)
