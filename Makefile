@@ -18,9 +18,9 @@ setup:  ## Fetch what the rest needs into .venv and .tools (done by the others w
 demo: setup  ## Kill an engine under load on the local platform, and judge what users saw
 	@$(BIN)/faultload run engine/replica-loss --target local
 
-test: setup  ## Run every test; PYTEST_ARGS passes arguments on
+test: setup  ## Run every test, or those in TESTS; PYTEST_ARGS passes arguments on
 	@start=$$(date +%s); status=0; \
-	$(BIN)/pytest tests --durations=15 --durations-min=0.5 $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/pytest $(or $(TESTS),tests) --durations=15 --durations-min=0.5 $(PYTEST_ARGS) || status=$$?; \
 	took=$$(( $$(date +%s) - start )); \
 	echo "make test: $$took s of a budget of $(TEST_BUDGET_S) s"; \
 	if [ $$took -gt $(TEST_BUDGET_S) ]; then \

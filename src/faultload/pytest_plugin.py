@@ -16,7 +16,7 @@ import pytest
 from faultload.errors import Interrupted, MissingError, SkippedError, SpecError, UsageError
 
 if TYPE_CHECKING:
-    from faultload.run import RunResult
+    from faultload.run.flow import RunResult
     from faultload.targets import LocalTarget
 
 _LETTERS = {"fail": "F", "inconclusive": "?", "invalid": "!"}
@@ -115,7 +115,8 @@ class ExperimentItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run it on the session's platform; anything but pass raises."""
-        from faultload.run import prepare, run_experiment  # noqa: PLC0415
+        from faultload.run.flow import run_experiment  # noqa: PLC0415
+        from faultload.run.plan import prepare  # noqa: PLC0415
         from faultload.run.progress import Silent  # noqa: PLC0415
         from faultload.spec import Catalogue  # noqa: PLC0415
 

@@ -15,13 +15,13 @@ from faultload.errors import ExitCode
 
 pytestmark = pytest.mark.local
 
-# When each moment of a run has come, seen from outside: the kind of event that marks it.
+# When each moment of a run has come, seen from outside: an event's kind and words.
 MOMENTS = {
-    "warmup": "warmup",
-    "baseline": "baseline",
-    "steady-state": "steady_state",
-    "fault": "activity_completed",
-    "recovery": "recovery",
+    "warmup": ("warmup", ""),
+    "baseline": ("baseline", ""),
+    "steady-state": ("steady_state", ""),
+    "fault": ("activity_completed", "not ready"),
+    "recovery": ("recovery", ""),
 }
 IN_MAKE_TEST = [("baseline", "SIGINT"), ("fault", "SIGTERM"), ("recovery", "SIGINT")]
 FULL = os.environ.get("FAULTLOAD_TESTS") == "full"
@@ -43,7 +43,10 @@ def started_at(project: Project, name: str, moment: str) -> Any:
     def has_come() -> bool:
         assert process.poll() is None, process.communicate()
         is_new = set((project.path / "reports").glob("*")) - before
-        return bool(is_new) and any(e["kind"] == MOMENTS[moment] for e in project.events())
+        kind, words = MOMENTS[moment]
+        return bool(is_new) and any(
+            event["kind"] == kind and words in event["text"] for event in project.events()
+        )
 
     wait_for(has_come, 60, f"the run to come to {moment}")
     return process

@@ -30,10 +30,13 @@ def chaos(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_stock_chaos_run_works_on_a_platform_left_up(left_up: Project) -> None:
-    """`chaos run` plays replica-loss, steady state, fault and rollback, with no run of ours."""
+    """`chaos run` plays replica-loss, steady state, fault and rollback, with no run of ours.
+
+    The hold outlasts the probe's window of 10 s: the steady state after it is the recovered one.
+    """
     wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
     experiment = ROOT / "experiments" / "engine" / "replica-loss.yaml"
-    words = ["--var", "hold_s=3:int", "--rollback-strategy", "always"]
+    words = ["--var", "hold_s:int=12", "--rollback-strategy", "always"]
 
     done = chaos(left_up, "run", *words, "--journal-path", "journal.json", str(experiment))
 
@@ -51,7 +54,7 @@ def pytest_chaos(project: Project, *words: str) -> subprocess.CompletedProcess[s
     """Run pytest on a project's experiments."""
     (project.path / "pytest.ini").write_text("[pytest]\ntestpaths = experiments\n")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-v", "--no-header", *words],
+        [sys.executable, "-m", "pytest", "-v", "-rs", "--no-header", *words],
         cwd=project.path,
         env=project.environment,
         capture_output=True,

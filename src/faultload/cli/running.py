@@ -13,7 +13,8 @@ from rich.console import Console
 from faultload.cli.output import relative, worst_code
 from faultload.errors import ExitCode, UsageError
 from faultload.report import render_summary
-from faultload.run import RunPlan, RunResult, prepare, run_experiment
+from faultload.run.flow import RunResult, run_experiment
+from faultload.run.plan import RunPlan, prepare
 from faultload.run.platform import attach_or_start
 from faultload.run.progress import Silent, make_progress
 from faultload.spec import Catalogue, GameDay, load_gameday

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from faultload.judge.model import Verdict
 from faultload.judge.rows import Floats
@@ -179,10 +179,10 @@ def _spread(old: Floats, new: Floats) -> float:
 
 def _detectable(spread: float, old: int, new: int, alpha: float) -> float:
     freedom = old + new - 2
-    t = float(stats.t.ppf(1 - alpha, freedom) + stats.t.ppf(POWER, freedom))
+    t = float(special.stdtrit(freedom, 1 - alpha) + special.stdtrit(freedom, POWER))
     return math.expm1(t * spread * math.sqrt(1 / old + 1 / new))
 
 
 def _trials(spread: float, effect: float, alpha: float) -> int:
-    z = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER))
+    z = float(special.ndtri(1 - alpha) + special.ndtri(POWER))
     return max(TRIALS_MIN, math.ceil(2 * (z * spread / effect) ** 2) + 1)

@@ -6,6 +6,14 @@ nothing in faultload imports it, because importing Locust patches sockets, threa
 """
 
 from faultload.load.generator import LoadGenerator
+from faultload.load.rows import collect_rows
 from faultload.load.trace import TRACE_SCHEMA, make_trace, read_trace, write_trace
 
-__all__ = ["TRACE_SCHEMA", "LoadGenerator", "make_trace", "read_trace", "write_trace"]
+__all__ = [
+    "TRACE_SCHEMA",
+    "LoadGenerator",
+    "collect_rows",
+    "make_trace",
+    "read_trace",
+    "write_trace",
+]

@@ -15,9 +15,8 @@ import orjson
 
 from faultload.errors import DefectError, InvalidRunError, MissingError
 from faultload.load.plan import PLAN_VARIABLE, Endpoint, WorkerPlan
-from faultload.load.rows import Tail, merge, summarise
-from faultload.load.trace import read_trace
-from faultload.record import REQUEST_SCHEMA, LoadSummary, write_table
+from faultload.load.rows import Tail, collect_rows
+from faultload.record import LoadSummary
 from faultload.spec.scenario import Scenario
 
 _LOCUSTFILE = Path(__file__).with_name("worker") / "user.py"
@@ -181,13 +180,7 @@ class LoadGenerator:
             end_s = 0.0  # it never began, so nothing came due
         else:
             end_s = min(end_s, self._stopped_unix_s - self._t0_unix_s)
-        rows = [Tail(plan.rows_path).read() for plan in self._plans]
-        watched = [Tail(plan.watch_path).read() for plan in self._plans]
-        merged = merge(read_trace(self._trace), itertools.chain.from_iterable(rows), end_s)
-        write_table(merged, REQUEST_SCHEMA, requests)
-        return summarise(
-            merged, list(itertools.chain.from_iterable(watched)), len(self._plans), self._lost
-        )
+        return collect_rows(self._trace, self._out, requests, end_s, workers_lost=self._lost)
 
     def _log_path(self, plan: WorkerPlan) -> Path:
         return self._logs / f"locust-{plan.worker}.log"

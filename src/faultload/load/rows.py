@@ -10,7 +10,8 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from faultload.record import REQUEST_SCHEMA, LoadSummary, RequestStatus
+from faultload.load.trace import read_trace
+from faultload.record import REQUEST_SCHEMA, LoadSummary, RequestStatus, write_table
 
 
 class Tail:
@@ -32,6 +33,33 @@ class Tail:
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
         return [orjson.loads(line) for line in whole.splitlines()]
+
+
+def collect_rows(
+    trace: Path,
+    out: Path,
+    requests: Path,
+    end_s: float,
+    *,
+    workers_lost: int = 0,
+) -> LoadSummary:
+    """Write `requests.parquet` from the files of workers that have ended, however they ended.
+
+    Args:
+        trace: what they played.
+        out: their folder.
+        requests: the file to write.
+        end_s: requests due from here on are left out.
+        workers_lost: how many ended before they were told to.
+    """
+    rows, watched = (
+        [line for path in sorted(out.glob(f"{kind}-*.jsonl")) for line in Tail(path).read()]
+        for kind in ("rows", "watch")
+    )
+    merged = merge(read_trace(trace), rows, end_s)
+    write_table(merged, REQUEST_SCHEMA, requests)
+    workers = len(list(out.glob("plan-*.json")))
+    return summarise(merged, watched, workers, workers_lost)
 
 
 def merge(trace: pd.DataFrame, rows: Iterable[dict[str, Any]], end_s: float) -> pd.DataFrame:

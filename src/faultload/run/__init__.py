@@ -1,6 +1,4 @@
-"""The one flow: load, break, revert, judge, report."""
+"""The one flow: load, break, revert, judge, report. Begin reading at `flow.run_experiment`.
 
-from faultload.run.flow import RunResult, run_experiment
-from faultload.run.plan import RunPlan, prepare
-
-__all__ = ["RunPlan", "RunResult", "prepare", "run_experiment"]
+Nothing is imported here: asking whether a platform is up must not pay for pandas.
+"""

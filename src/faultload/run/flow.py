@@ -78,6 +78,7 @@ def run_experiment(plan: RunPlan, target: Target, progress: Progress) -> RunResu
             run.check_steady_state()
             run.break_it()
             run.pass_time(PhaseName.RECOVERY, plan.recovery_s)
+            run.await_last_answers()
         except (FaultloadError, Interrupted) as problem:
             error = problem
             run.tell("harness", "ended_early", str(problem))

@@ -47,6 +47,10 @@ class LiveRows:
             total=len(self._rows),
         )
 
+    def ended_of(self, end_s: float) -> int:
+        """Return how many requests due before `end_s` have ended."""
+        return sum(row["due_s"] < end_s for row in self._rows)
+
     def over_budget(self, start_s: float, end_s: float) -> list[str]:
         """Return a sentence for each SLO whose bad share is over its budget, or has no data.
 

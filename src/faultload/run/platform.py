@@ -1,7 +1,6 @@
 """A platform left up for people and for stock `chaos run`: `faultload platform up [--load]`.
 
-The command starts a host process of its own and returns when the platform is ready. The host owns
-platform and load, and ends both when it is told to or when its time is over.
+The command starts a host process (`run.platform_host`) and returns when the platform is ready.
 """
 
 from __future__ import annotations
@@ -12,19 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from faultload.errors import Interrupted, MissingError, RefusedError
-from faultload.faults import SessionFile
-from faultload.load import LoadGenerator, make_trace, write_trace
-from faultload.run.signals import SignalGuard
-from faultload.spec import Catalogue, load_target
-from faultload.targets import LocalTarget, TargetLock, state_home
+from faultload.errors import MissingError, RefusedError
+from faultload.spec import Catalogue
+from faultload.targets import LocalTarget, state_home
 from faultload.targets.processes import last_line
 
-_LOAD_S = 3600.0
-_LOAD_READY_TIMEOUT_S = 60.0
+LOAD_READY_TIMEOUT_S = 60.0
 _DOWN_TIMEOUT_S = 30.0
 
 
@@ -108,13 +103,13 @@ def up(catalogue: Catalogue, target: str, scenario: str, overrides: list[str]) -
     words = [str(catalogue.root), str(path), scenario, *overrides]
     with log.open("wb") as output:
         host = subprocess.Popen(
-            [sys.executable, "-m", "faultload.run.platform", *words],
+            [sys.executable, "-m", "faultload.run.platform_host", *words],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    deadline = time.monotonic() + spec.local.start_timeout_s + _LOAD_READY_TIMEOUT_S
+    deadline = time.monotonic() + spec.local.start_timeout_s + LOAD_READY_TIMEOUT_S
     while (about := find_platform(spec.name)) is None:
         if host.poll() is not None:
             raise MissingError(last_line(log) or f"the host ended with {host.returncode}")
@@ -143,73 +138,3 @@ def down(target: str) -> bool:
             )
         time.sleep(0.1)
     return True
-
-
-def host(catalogue: Catalogue, target_path: Path, scenario: str, overrides: list[str]) -> None:
-    """Own a platform, and a load if asked for, until a signal comes."""
-    spec = load_target(target_path)
-    folder, signals = platform_folder(spec.name), SignalGuard()
-    with signals.installed(), TargetLock(folder, "platform host"):
-        platform = LocalTarget.start(spec, target_path, overrides, logs=folder)
-        load: LoadGenerator | None = None
-        try:
-            session = SessionFile(
-                target_file=str(target_path.resolve()),
-                attachment=dict(platform.attachment()),
-                injections=str(folder / "injections.jsonl"),
-                share_max=spec.blast_radius_share_max,
-            )
-            if scenario:
-                load, session = _start_load(catalogue, scenario, platform, folder, session)
-            session.write(folder / "session.json")
-            ends = platform.endpoints
-            about = PlatformUp(
-                target=spec.name,
-                pid=os.getpid(),
-                inference_url=ends.inference_url,
-                prometheus_url=ends.prometheus_url,
-                load=scenario,
-                state=platform.attachment()["state"],
-            )
-            partial = folder / "up.partial"
-            partial.write_text(json.dumps(asdict(about)), encoding="utf-8")
-            partial.replace(folder / "up.json")
-            while True:
-                signal.pause()
-        except Interrupted:
-            pass
-        finally:
-            with signals.shield():
-                (folder / "up.json").unlink(missing_ok=True)
-                if load is not None:
-                    load.stop(0.0)
-                platform.close()
-
-
-def _start_load(
-    catalogue: Catalogue, scenario: str, platform: LocalTarget, folder: Path, session: SessionFile
-) -> tuple[LoadGenerator, SessionFile]:
-    _, spec = catalogue.scenario(scenario)
-    work = folder / "load"
-    work.mkdir(exist_ok=True)
-    for old in work.iterdir():
-        old.unlink()
-    write_trace(make_trace(spec, _LOAD_S, spec.seed), work / "trace.parquet")
-    load = LoadGenerator(
-        work / "trace.parquet", spec, platform.endpoints.inference_url, work, folder
-    )
-    load.start()
-    load.wait_ready(_LOAD_READY_TIMEOUT_S)
-    t0_unix_s = time.time()
-    load.go(t0_unix_s)
-    slos = folder / "slos.yaml"
-    files = sorted((catalogue.root / "slos").glob("*.yaml"))
-    slos.write_text("\n---\n".join(f.read_text(encoding="utf-8") for f in files), encoding="utf-8")
-    return load, SessionFile(
-        **{**asdict(session), "rows": str(work), "slos": str(slos), "t0_unix_s": t0_unix_s}
-    )
-
-
-if __name__ == "__main__":
-    _, root, given, wanted, *rest = sys.argv
-    host(Catalogue(Path(root)), Path(given), wanted, rest)

@@ -10,6 +10,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Self
 
+import numpy as np
+
 from faultload.errors import InvalidRunError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.load import LoadGenerator, make_trace, write_trace
@@ -27,6 +29,7 @@ from faultload.targets import Target, TargetLock, state_home
 _LOAD_READY_TIMEOUT_S = 60.0
 _LOAD_LEAD_S = 0.5
 _LOAD_STOP_GRACE_S = 5.0
+_LAST_ANSWERS_S = 4.0
 _TICK_S = 0.1
 
 
@@ -42,6 +45,7 @@ class Supervisor:
         self._clock = RunClock.starting_in(0.0)
         self._phases: list[Phase] = []
         self._live = LiveRows(plan.slos)
+        self._due_s = np.empty(0)
         self._load: LoadGenerator | None = None
         self._child: ChaosChild | None = None
         self._injection: Injection | None = None
@@ -96,6 +100,7 @@ class Supervisor:
         # The fault's own steps take time beyond the plan, and the load must outlast them.
         trace = make_trace(plan.scenario, plan.length_s + FAULT_TIMEOUT_S, plan.seed)
         write_trace(trace, trace_path)
+        self._due_s = trace["due_s"].to_numpy(dtype=np.float64)
         digest = hashlib.sha256(trace_path.read_bytes()).hexdigest()
         self._draft = self._draft.model_copy(update={"trace_sha256": digest})
         url = self._target.endpoints.inference_url
@@ -172,9 +177,20 @@ class Supervisor:
             self.tell("harness", "reverted", str(outcome["text"]), outcome=outcome)
         self._note_fault_phase()
 
+    def await_last_answers(self) -> None:
+        """Keep the load going a moment longer, so that requests due in the run may end as they do.
+
+        What is still open afterwards is recorded as unfinished.
+        """
+        end_s = self._phases[-1].end_s
+        due = int((self._due_s < end_s).sum())
+        until_s = self._clock.now_s() + _LAST_ANSWERS_S
+        while self._live.ended_of(end_s) < due and self._clock.now_s() < until_s:
+            self._watch(until_s - self._clock.now_s())
+
     def seal(self, outcome: Outcome, reason: str) -> None:
         """Stop the load, collect everything and seal the record (step 7)."""
-        end_s = max(self._clock.now_s(), 0.0) if self._load else 0.0
+        end_s = self._phases[-1].end_s if self._phases else 0.0
         if self._load is not None:
             self._load.stop(_LOAD_STOP_GRACE_S)
         drift_s = self._clock.wall_drift_s()
@@ -216,11 +232,11 @@ class Supervisor:
         fault = self._injection.phase(self._clock.t0_unix_s, self._clock.now_s())
         if fault is None:
             return
-        *earlier, last = [p for p in self._phases if p.start_s <= fault.start_s]
-        later = [p for p in self._phases if p.start_s > fault.start_s]
-        if last.name is not PhaseName.FAULT:
-            earlier, last = [*earlier, last.model_copy(update={"end_s": fault.start_s})], fault
-        self._note_phases([*earlier, last, *later])
+        others = [phase for phase in self._phases if phase.name is not PhaseName.FAULT]
+        *earlier, found = [phase for phase in others if phase.start_s <= fault.start_s]
+        found = found.model_copy(update={"end_s": fault.start_s})
+        later = [phase for phase in others if phase.start_s > fault.start_s]
+        self._note_phases([*earlier, found, fault, *later])
 
     def _note_phases(self, phases: list[Phase]) -> None:
         self._phases = phases

@@ -161,9 +161,7 @@ class TestPrometheusSource:
     @pytest.mark.parametrize(
         ("gaps", "verdict"), [((), Verdict.INCONCLUSIVE), (("a", "b"), Verdict.PASS)]
     )
-    def test_prometheus_away_is_never_a_pass(
-        self, gaps: tuple[str, ...], verdict: Verdict
-    ) -> None:
+    def test_prometheus_away_is_never_a_pass(self, gaps: tuple[str, ...], verdict: Verdict) -> None:
         """Where every series has holes Prometheus was away: no pass, unless that was declared."""
         judgement = judge(scene(coverage={"a": 0.0, "b": 0.6}, gaps=gaps))
 

@@ -98,7 +98,7 @@ _SWAPPED = "expected min <= median <= max, found 1, 600, 200"
         (_TARGET, "kind: local", "kind: moon", "kind", "found 'moon'"),
     ],
 )
-def test_wrong_key_or_value_says_where(  # noqa: PLR0913  # columns of a table
+def test_wrong_key_or_value_says_where(
     mend: Mend, name: str, old: str, new: str, key: str, says: str
 ) -> None:
     """The error names the key's path in the file, what was found, and the nearest right word."""

@@ -1,0 +1,103 @@
+"""The host process of a platform left up: owns platform and load, and ends both when told to.
+
+python -m faultload.run.platform_host ROOT TARGET_FILE SCENARIO [KEY=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from faultload.errors import FaultloadError, Interrupted
+from faultload.faults import SessionFile
+from faultload.load import LoadGenerator, make_trace, write_trace
+from faultload.run.platform import LOAD_READY_TIMEOUT_S, PlatformUp, platform_folder
+from faultload.run.signals import SignalGuard
+from faultload.spec import Catalogue, load_target
+from faultload.targets import LocalTarget, TargetLock
+
+_LOAD_S = 3600.0
+"""How long the load lasts beside a platform left up; the platform itself stays."""
+
+
+def host(catalogue: Catalogue, target_path: Path, scenario: str, overrides: list[str]) -> None:
+    """Own a platform, and a load if asked for, until a signal comes."""
+    spec = load_target(target_path)
+    folder, signals = platform_folder(spec.name), SignalGuard()
+    with signals.installed(), TargetLock(folder, "platform host"):
+        platform = LocalTarget.start(spec, target_path, overrides, logs=folder)
+        load: LoadGenerator | None = None
+        try:
+            session = SessionFile(
+                target_file=str(target_path.resolve()),
+                attachment=dict(platform.attachment()),
+                injections=str(folder / "injections.jsonl"),
+                share_max=spec.blast_radius_share_max,
+            )
+            if scenario:
+                load, session = _start_load(catalogue, scenario, platform, folder, session)
+            session.write(folder / "session.json")
+            ends = platform.endpoints
+            about = PlatformUp(
+                target=spec.name,
+                pid=os.getpid(),
+                inference_url=ends.inference_url,
+                prometheus_url=ends.prometheus_url,
+                load=scenario,
+                state=platform.attachment()["state"],
+            )
+            partial = folder / "up.partial"
+            partial.write_text(json.dumps(asdict(about)), encoding="utf-8")
+            partial.replace(folder / "up.json")
+            while True:
+                signal.pause()
+        except Interrupted:
+            pass
+        finally:
+            with signals.shield():
+                (folder / "up.json").unlink(missing_ok=True)
+                if load is not None:
+                    load.stop(0.0)
+                platform.close()
+
+
+def _start_load(
+    catalogue: Catalogue, scenario: str, platform: LocalTarget, folder: Path, session: SessionFile
+) -> tuple[LoadGenerator, SessionFile]:
+    _, spec = catalogue.scenario(scenario)
+    work = folder / "load"
+    work.mkdir(exist_ok=True)
+    for old in work.iterdir():
+        old.unlink()
+    write_trace(make_trace(spec, _LOAD_S, spec.seed), work / "trace.parquet")
+    load = LoadGenerator(
+        work / "trace.parquet", spec, platform.endpoints.inference_url, work, folder
+    )
+    load.start()
+    load.wait_ready(LOAD_READY_TIMEOUT_S)
+    t0_unix_s = time.time()
+    load.go(t0_unix_s)
+    slos = folder / "slos.yaml"
+    files = sorted((catalogue.root / "slos").glob("*.yaml"))
+    slos.write_text("\n---\n".join(f.read_text(encoding="utf-8") for f in files), encoding="utf-8")
+    return load, replace(session, rows=str(work), slos=str(slos), t0_unix_s=t0_unix_s)
+
+
+def main() -> int:
+    """Host until told to end; what goes wrong is the log's last line."""
+    _, root, target_file, scenario, *overrides = sys.argv
+    try:
+        host(Catalogue(Path(root)), Path(target_file), scenario, overrides)
+    except FaultloadError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.exit_code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
