@@ -19,7 +19,7 @@ def test_the_shipped_file_has_two_tiers_on_two_zones() -> None:
     }
     assert len({node.zone for node in shipped.nodes.values()}) == 2
     assert shipped.first_start_s == 0
-    assert shipped.restart.backoff_s + shipped.cold_start_s == pytest.approx(12)
+    assert shipped.restart.backoff_s + shipped.cold_start_s == pytest.approx(36)
 
 
 def test_every_field_is_documented() -> None:
@@ -74,7 +74,7 @@ def test_a_bad_assignment_is_refused(assignment: str, message: str) -> None:
     ("old", "new", "message"),
     [
         ("replicas: 2", "replicsa: 2", "tiers.fast.replicsa: no such key; did you mean 'replicas'"),
-        ("cold_start_s: 11", "cold_start: 11", "cold_start: no such key; did you mean 'cold_st"),
+        ("cold_start_s: 35", "cold_start: 11", "cold_start: no such key; did you mean 'cold_st"),
         ("capacity_type: spot", "capacity_type: sport", "nodes.node-b.capacity_type: Input should"),
         ("tiers:", "tiers: [", "cannot be read as YAML"),
     ],
@@ -98,5 +98,5 @@ def test_a_restarted_engine_starts_cold() -> None:
     replica = place(shipped)[0]
     command = programs.engine(shipped, replica, ("127.1.2.10", 8000), shipped.cold_start_s)
 
-    assert command[command.index("--sim-startup-s") + 1] == "11.0"
+    assert command[command.index("--sim-startup-s") + 1] == "35.0"
     assert command[command.index("--served-model-name") + 1] == "chat-fast"
