@@ -36,7 +36,7 @@ def test_stock_chaos_run_works_on_a_platform_left_up(left_up: Project) -> None:
     """
     wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
     experiment = ROOT / "experiments" / "engine" / "replica-loss.yaml"
-    words = ["--var", "hold_s:int=12", "--rollback-strategy", "always"]
+    words = ["--var", "hold_s:int=12"]
 
     done = chaos(left_up, "run", *words, "--journal-path", "journal.json", str(experiment))
 

@@ -86,6 +86,6 @@ def _run_one(plan: RunPlan, platform: Target, *, as_json: bool) -> RunResult:
     if as_json:
         typer.echo((result.directory.path / "verdict.json").read_text(encoding="utf-8"))
     else:
-        typer.echo(render_summary(result.judgement, result.directory.manifest()))
-        typer.echo(f"report: {relative(result.directory.path / 'report.html')}")
+        page = relative(result.directory.path / "report.html")
+        typer.echo(render_summary(result.judgement, result.directory.manifest(), page))
     return result

@@ -10,8 +10,14 @@ from faultload.report.facts import recovery_text, slowest, worst_budget
 LINES_MAX = 12
 
 
-def render_summary(judgement: Judgement, manifest: Manifest) -> str:
-    """Return at most 12 lines, without colour and without a newline at the end."""
+def render_summary(judgement: Judgement, manifest: Manifest, report: str = "") -> str:
+    """Return at most 12 lines, without colour and without a newline at the end.
+
+    Args:
+        judgement: the verdict.
+        manifest: the run's.
+        report: where its page is, as the reader should type it; "": not said.
+    """
     lines = [
         f"{str(judgement.verdict).upper()}  {_line(manifest.experiment)}",
         f"  claim         {_line(manifest.title)}",
@@ -29,7 +35,8 @@ def render_summary(judgement: Judgement, manifest: Manifest) -> str:
     lines += [f"  {e.verdict!s:<13} {_line(e.text)}" for e in broken[:2]]
     rows = formats.count(judgement.requests) if judgement.requests else "none were recorded"
     lines.append(f"  requests      {rows}")
-    lines.append(f"  report        {_line(f'reports/{manifest.run_id}/report.html')}")
+    if report:
+        lines.append(f"  report        {_line(report)}")
     text = "\n".join(line.rstrip() for line in lines[:LINES_MAX])
     return text.replace(formats.THIN, " ")
 

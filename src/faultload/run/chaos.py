@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
 from faultload.errors import FaultError, SpecError
 from faultload.faults.session import SESSION_VARIABLE
@@ -45,15 +44,6 @@ def check_with_chaoslib(experiment: Experiment) -> None:
         raise SpecError(experiment.path, "", f"Chaos Toolkit refuses it: {problem}") from None
     finally:
         chaos_logger.setLevel(level)
-
-
-def write_experiment(experiment: Experiment, hold_s: float, path: Path) -> None:
-    """Write the experiment as it will run, with this target's hold."""
-    configuration = {**experiment.raw.get("configuration", {})}
-    if "hold_s" in configuration:
-        configuration["hold_s"] = hold_s
-    raw = {**experiment.raw, "configuration": configuration}
-    path.write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 class ChaosChild:

@@ -19,6 +19,8 @@ from chaoslib.experiment import run_experiment
 from chaoslib.run import RunEventHandler
 from chaoslib.types import Strategy
 
+import faultload.faults  # noqa: F401  # seconds of imports, paid before the fault's moment comes
+
 
 def say(kind: str, **more: Any) -> None:
     """Write one JSON line for the supervisor."""

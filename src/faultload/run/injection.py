@@ -26,7 +26,7 @@ def preview(plan: RunPlan, target: Target) -> list[Plan]:
         RefusedError: it would hit more than the blast radius allows.
     """
     plans: list[Plan] = []
-    for index, action in enumerate(plan.experiment.raw["method"]):
+    for action in plan.experiment.fault_actions:
         provider = action.get("provider", {})
         if provider.get("module") != "faultload.faults" or provider.get("func") not in FAULTS:
             continue
@@ -37,7 +37,7 @@ def preview(plan: RunPlan, target: Target) -> list[Plan]:
         if choice.replicas > radius.replicas or choice.component != radius.component:
             raise SpecError(
                 plan.experiment_path,
-                f"method[{index}].provider.arguments",
+                f"method[{action['name']}].provider.arguments",
                 f"hits {choice.replicas} {choice.component}, and blast_radius allows"
                 f" {radius.replicas} {radius.component}; change one of them",
             )

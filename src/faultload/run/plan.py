@@ -74,6 +74,8 @@ def prepare(
     _check_tiers(chosen, scenario, slos)
     check_with_chaoslib(chosen)
     lengths, block = target_spec.phases, chosen.block
+    if lengths.hold_s is not None:
+        chosen = chosen.holding(lengths.hold_s)
 
     def length(override: float | None, own: float) -> float:
         return own if override is None else override
@@ -91,7 +93,7 @@ def prepare(
         seed=use_seed,
         warmup_s=length(lengths.warmup_s, block.phases.warmup_s),
         baseline_s=length(lengths.baseline_s, block.phases.baseline_s),
-        hold_s=length(lengths.hold_s, chosen.hold_s),
+        hold_s=chosen.hold_s,
         recovery_s=length(lengths.recovery_s, block.phases.recovery_s),
         share_max=min(block.blast_radius.share_max, target_spec.blast_radius_share_max),
         reports=reports or catalogue.root / "reports",

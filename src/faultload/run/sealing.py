@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -28,7 +29,6 @@ from faultload.record import (
     write_table,
 )
 from faultload.record.manifest import Clock
-from faultload.run.chaos import write_experiment
 from faultload.run.events import EventLog, RunClock
 from faultload.run.plan import RunPlan
 from faultload.targets import Target
@@ -38,10 +38,10 @@ _REPORTED = ("chaostoolkit-lib", "locust", "numpy", "pandas", "pyarrow", "scipy"
 
 def save_inputs(plan: RunPlan, directory: RunDirectory) -> None:
     """Copy what the run was given into its record, as it will be used."""
-    write_experiment(plan.experiment, plan.hold_s, directory.experiment)
-    _write_yaml(directory.scenario, plan.scenario)
-    _write_yaml(directory.slos, *plan.slos)
-    _write_yaml(directory.target, plan.target)
+    _write_yaml(directory.experiment, plan.experiment.raw)
+    _write_yaml(directory.scenario, *_plain(plan.scenario))
+    _write_yaml(directory.slos, *_plain(*plan.slos))
+    _write_yaml(directory.target, *_plain(plan.target))
 
 
 def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) -> Manifest:
@@ -124,8 +124,11 @@ def _note_platform_events(target: Target, events: EventLog, t0_unix_s: float, en
         events.add(t_s, "platform", event.reason, text, subject=event.subject)
 
 
-def _write_yaml(path: Path, *models: BaseModel) -> None:
-    documents = [model.model_dump(mode="json", by_alias=True) for model in models]
+def _plain(*models: BaseModel) -> list[dict[str, Any]]:
+    return [model.model_dump(mode="json", by_alias=True) for model in models]
+
+
+def _write_yaml(path: Path, *documents: dict[str, Any]) -> None:
     text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,6 +132,13 @@ class Experiment:
     def fault_actions(self) -> list[dict[str, Any]]:
         """The method's actions, in order."""
         return [a for a in self.raw["method"] if a.get("type") == "action"]
+
+    def holding(self, hold_s: float) -> Experiment:
+        """Return the experiment with `configuration.hold_s` replaced; itself where it has none."""
+        configuration = self.raw.get("configuration", {})
+        if "hold_s" not in configuration:
+            return self
+        return replace(self, raw={**self.raw, "configuration": {**configuration, "hold_s": hold_s}})
 
 
 def _seconds(pause: Any, configuration: Mapping[str, Any]) -> float:

@@ -22,6 +22,7 @@ def test_valid_file(project: Path) -> None:
     assert experiment.tags == ("engine",)
     assert experiment.hold_s == 4
     assert [action["name"] for action in experiment.fault_actions] == ["kill"]
+    assert experiment.holding(9).hold_s == 9
     assert experiment.block.expects.recovery_s_max == 30
     assert experiment.block.expects.streams_lost_max is None
 
