@@ -25,6 +25,8 @@ main() {
   export PIP_ROOT_USER_ACTION=ignore
   export UV_PYTHON=$python UV_PYTHON_DOWNLOADS=never UV_PYTHON_PREFERENCE=only-system
   export UV_PROJECT_ENVIRONMENT=$root/.venv
+  # The machine's own certificates, where it has some: a company's proxy may have added its own.
+  if [ -s /etc/ssl/certs/ca-certificates.crt ]; then export UV_SYSTEM_CERTS=true; fi
   # pip and uv share the user's caches; where there is no home to write to, ours take their place.
   if ! mkdir -p "${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}" 2>/dev/null; then
     export XDG_CACHE_HOME=$tools/cache
