@@ -4,7 +4,8 @@ FaultloadError                      something went wrong; carries the exit code
 ├── UsageError              64      a bad file, key, argument or name: the user can mend it
 │   └── SpecError           64      … in a YAML file: names the file, the key and the remedy
 ├── MissingError            69      something needed is not here: a binary, a port, a capability
-│   └── SkippedError        69      … a capability of the target: the experiment does not apply
+│   ├── SkippedError        69      … a capability of the target: the experiment does not apply
+│   └── TargetGoneError     69      … the target itself, for certain: it no longer exists
 ├── RefusedError            75      we will not start: locked, unreverted fault, freeze
 ├── InvalidRunError          3      the run cannot tell what happened (no load, …)
 │   └── FaultError           3      … because the fault could not be planned, injected or proven
@@ -72,6 +73,13 @@ class MissingError(FaultloadError):
 
 class SkippedError(MissingError):
     """The target lacks a capability: the experiment does not apply to it."""
+
+
+class TargetGoneError(MissingError):
+    """The target no longer exists, and whatever was done to it is gone with it.
+
+    Not raised for a target that merely does not answer: what is silent may still be harmed.
+    """
 
 
 class RefusedError(FaultloadError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faultload.errors import Interrupted, MissingError, SkippedError, SpecError, UsageError
+from faultload.errors import FaultloadError, Interrupted, SkippedError, SpecError
 
 if TYPE_CHECKING:
     from faultload.run.flow import RunResult
@@ -143,7 +143,7 @@ class ExperimentItem(pytest.Item):
         problem = excinfo.value
         if isinstance(problem, ExperimentNotPassed):
             return f"{problem}\nreport: {os.path.relpath(problem.report)}"
-        if isinstance(problem, UsageError | MissingError):
+        if isinstance(problem, FaultloadError):
             return str(problem)
         return str(super().repr_failure(excinfo, style))
 

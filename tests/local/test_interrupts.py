@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from projects import Project, everyone_is_ready, wait_for
+from projects import Project, chaos_process, everyone_is_ready, wait_for
 
 from faultload.errors import ExitCode
 
@@ -110,3 +110,24 @@ def test_killed_supervisor_takes_its_own_platform_along(project: Project) -> Non
     assert "the platform is gone" in outcome["reverted"][0]
     rows = project.run_directory() / "record" / "requests.parquet"
     assert rows.stat().st_size > 0
+
+
+def test_killed_stock_chaos_run_is_recovered(left_up: Project) -> None:
+    """A fault of stock `chaos run` is journalled too: after SIGKILL, `recover` undoes it."""
+    wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
+    left_up.experiment("hang", hang)
+    path = str(left_up.path / "experiments" / "engine" / "hang.yaml")
+    process = chaos_process(left_up, "run", "--var", "hold_s:int=60", path)
+    try:
+        wait_for(lambda: not everyone_is_ready(left_up), 60, "a replica to hang")
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+    refused = left_up.faultload("run", "engine/replica-loss")
+    recovered = left_up.faultload("recover")
+
+    assert refused.returncode == ExitCode.REFUSED, refused.stderr
+    assert "ready after" in recovered.stdout
+    assert everyone_is_ready(left_up)
+    assert left_up.faultload("recover").stdout.strip() == "nothing to recover"

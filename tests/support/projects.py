@@ -142,3 +142,15 @@ def everyone_is_ready(project: Project) -> bool:
         return all(replica.ready for replica in platform.replicas("engine"))
     finally:
         platform.close()
+
+
+def chaos_process(project: Project, *words: str) -> subprocess.Popen[str]:
+    """Start stock Chaos Toolkit in a project."""
+    return subprocess.Popen(
+        [str(Path(sys.executable).with_name("chaos")), "--no-version-check", *words],
+        cwd=project.path,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

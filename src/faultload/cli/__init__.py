@@ -52,10 +52,10 @@ def _end(error: BaseException) -> int:
         case FaultloadError() | Interrupted():
             code = error.exit_code
             _complain(str(error))
-        case BrokenPipeError():
-            # The reader of our output went away (`| head`); there is nobody left to tell.
-            code = ExitCode.PASS
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        case OSError():
+            code = ExitCode.MISSING
+            where = f"{error.filename}: " if error.filename else ""
+            _complain(f"{where}{error.strerror or error}")
         case _:
             _complain(f"a defect in faultload, please report it: {type(error).__name__}: {error}")
             if os.environ.get("FAULTLOAD_TRACEBACK"):

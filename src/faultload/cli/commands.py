@@ -19,6 +19,7 @@ from faultload.cli.output import (
     echo_json,
     echo_lines,
     relative,
+    say,
     worst_code,
 )
 from faultload.errors import ExitCode
@@ -37,7 +38,7 @@ add_groups(app)
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"faultload {__version__}")
+        say(f"faultload {__version__}")
         raise typer.Exit
 
 
@@ -111,20 +112,25 @@ def gate(
 
 
 @app.command()
-def recover(as_json: Json = False) -> int:  # a flag of the command line
+def recover(
+    forget: Annotated[
+        str, typer.Option(help="Drop this run's state and undo nothing: you have seen to it.")
+    ] = "",
+    as_json: Json = False,
+) -> int:
     """Undo what a crashed run left in force, and seal its record."""
     from faultload.run.recover import recover as recover_all
 
-    outcomes = recover_all()
+    outcomes = recover_all(forget)
     if as_json:
         echo_json([dataclasses.asdict(outcome) for outcome in outcomes])
     elif not outcomes:
-        typer.echo("nothing to recover")
+        say("nothing to recover")
     for outcome in [] if as_json else outcomes:
         done = outcome.problem or "; ".join(outcome.reverted) or "no fault was in force"
-        typer.echo(f"{outcome.run_id}: {done}")
+        say(f"{outcome.run_id}: {done}")
         if outcome.sealed:
-            typer.echo(f"  sealed as crashed: {relative(outcome.sealed)}")
+            say(f"  sealed as crashed: {relative(outcome.sealed)}")
     return int(ExitCode.INVALID) if any(o.problem for o in outcomes) else int(ExitCode.PASS)
 
 
@@ -154,7 +160,7 @@ def _again(runs: list[Path], slos: Path | None, *, as_json: bool) -> int:
         if as_json:
             documents.append(json.loads((directory.path / "verdict.json").read_text()))
         else:
-            typer.echo(render_summary(judgement, directory.manifest()))
+            say(render_summary(judgement, directory.manifest()))
             echo_lines([f"wrote {relative(written)}" for written in reports])
     if as_json:
         echo_json(documents)

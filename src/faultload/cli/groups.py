@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from faultload.cli.output import Json, Root, catalogue_of, echo_json, echo_lines
+from faultload.cli.output import Json, Root, catalogue_of, echo_json, echo_lines, say
 from faultload.errors import ExitCode
 
 _Target = Annotated[str, typer.Option(help="Target, as path or name in targets/.")]
@@ -60,7 +60,7 @@ def platform_down(target: _Target = "local", root: Root = None) -> int:
 
     name = catalogue_of(root).target(target)[1].name
     was_up = platform.down(name)
-    typer.echo(f"{name}: ended" if was_up else f"{name}: there was none up")
+    say(f"{name}: ended" if was_up else f"{name}: there was none up")
     return int(ExitCode.PASS if was_up else ExitCode.MISSING)
 
 
@@ -72,7 +72,7 @@ def platform_status(target: _Target = "local", root: Root = None, as_json: Json 
     name = catalogue_of(root).target(target)[1].name
     about = platform.find_platform(name)
     if about is None:
-        typer.echo(f"{name}: none is up", err=True)
+        say(f"{name}: none is up")
         return int(ExitCode.MISSING)
     _show(about, as_json=as_json)
     return int(ExitCode.PASS)
@@ -93,7 +93,7 @@ def trace_make(
     trace = make_trace(spec, seconds, spec.seed if seed is None else seed)
     write_trace(trace, out)
     digest = hashlib.sha256(out.read_bytes()).hexdigest()
-    typer.echo(f"{out}: {len(trace)} requests, sha256 {digest}")
+    say(f"{out}: {len(trace)} requests, sha256 {digest}")
 
 
 @_slo.command("list")
@@ -122,7 +122,7 @@ def faults_list(as_json: Json = False) -> None:
         return
     for row in rows:
         first, *_ = row["does"].split("\n\n")
-        typer.echo(f"{row['name']} (needs {row['capability']})\n  {' '.join(first.split())}")
+        say(f"{row['name']} (needs {row['capability']})\n  {' '.join(first.split())}")
 
 
 @_runs.command("list")
@@ -135,8 +135,13 @@ def runs_list(
     folder = reports or catalogue_of(root).root / "reports"
     rows = []
     for path in sorted(folder.glob("*/verdict.json"), reverse=True):
-        data = json.loads(path.read_text(encoding="utf-8"))
-        rows.append({key: data[key] for key in ("run_id", "experiment", "verdict", "reason")})
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            rows.append({key: data[key] for key in ("run_id", "experiment", "verdict", "reason")})
+        except (ValueError, KeyError, TypeError):
+            problem = "verdict.json cannot be read; run: faultload report"
+            name = path.parent.name
+            rows.append({"run_id": name, "experiment": "", "verdict": "?", "reason": problem})
     if as_json:
         echo_json(rows)
     else:
@@ -152,9 +157,9 @@ def prices_list(as_json: Json = False) -> None:
     if as_json:
         echo_json(prices.model_dump(mode="json"))
         return
-    typer.echo(f"{prices.region}, as of {prices.as_of}: {prices.source}")
+    say(f"{prices.region}, as of {prices.as_of}: {prices.source}")
     for row in prices.instances:
-        typer.echo(f"{row.instance_type:<16} {row.gpu:<8} x{row.gpus}  ${row.usd_per_hour:.4f}/h")
+        say(f"{row.instance_type:<16} {row.gpu:<8} x{row.gpus}  ${row.usd_per_hour:.4f}/h")
 
 
 def _show(about: object, *, as_json: bool) -> None:

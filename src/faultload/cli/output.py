@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,13 +28,22 @@ def catalogue_of(root: Path | None) -> Catalogue:
 
 def echo_json(data: Any) -> None:
     """Print strict JSON; paths and enums as text."""
-    typer.echo(json.dumps(data, indent=2, sort_keys=True, default=str, allow_nan=False))
+    say(json.dumps(data, indent=2, sort_keys=True, default=str, allow_nan=False))
 
 
 def echo_lines(lines: Iterable[str]) -> None:
     """Print one line each."""
     for line in lines:
-        typer.echo(line)
+        say(line)
+
+
+def say(text: str) -> None:
+    """Print; a reader that went away (`| head`) changes no exit code."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def code_of(verdict: str) -> int:
@@ -41,12 +52,11 @@ def code_of(verdict: str) -> int:
 
 
 def worst_code(codes: Sequence[int]) -> int:
-    """Return the code that counts: a refusal or a signal, else the worst verdict."""
-    special = [code for code in codes if code >= ExitCode.USAGE]
-    if special:
-        return special[0]
+    """Return the code that counts: a refusal or a signal, else the worst verdict, else a skip."""
+    ended = [code for code in codes if code > ExitCode.MISSING]
     order = (ExitCode.INVALID, ExitCode.FAIL, ExitCode.INCONCLUSIVE, ExitCode.PASS)
-    return next((int(code) for code in order if code in codes), int(ExitCode.INCONCLUSIVE))
+    counted = [*ended, *(code for code in order if code in codes), *codes]
+    return int(counted[0]) if counted else int(ExitCode.INCONCLUSIVE)
 
 
 def relative(path: Path) -> str:

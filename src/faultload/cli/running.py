@@ -7,16 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-from rich.console import Console
-
-from faultload.cli.output import relative, worst_code
-from faultload.errors import ExitCode, UsageError
+from faultload.cli.output import relative, say, worst_code
+from faultload.errors import ExitCode, SkippedError, UsageError
 from faultload.report import render_summary
-from faultload.run.flow import RunResult, run_experiment
+from faultload.run.flow import run_experiment
 from faultload.run.plan import RunPlan, prepare
 from faultload.run.platform import attach_or_start
 from faultload.run.progress import Silent, make_progress
+from faultload.run.signals import SignalGuard
 from faultload.spec import Catalogue, GameDay, load_gameday
 from faultload.spec.gameday import GameDayStep
 from faultload.targets import Target
@@ -56,36 +54,43 @@ def run_all(
         (step, prepare(catalogue, step.experiment, day.target, seed=seed, reports=reports))
         for step in day.steps
     ]
-    started_s = time.monotonic()
-    platform = attach_or_start(catalogue, day.target, overrides)
-    codes: list[int] = []
-    try:
-        for index, (step, plan) in enumerate(steps):
-            result = _run_one(plan, platform, as_json=as_json)
-            codes.append(result.exit_code)
-            stops = result.judgement.verdict.value in day.stop_on
-            if stops or result.exit_code >= ExitCode.USAGE:
-                break
-            if index + 1 < len(steps):
-                time.sleep(step.cooldown_s)
-    finally:
-        platform.close()
+    started_s, signals, codes = time.monotonic(), SignalGuard(), list[int]()
+    with signals.installed():
+        with signals.listening():
+            platform = attach_or_start(catalogue, day.target, overrides)
+        try:
+            for index, (step, plan) in enumerate(steps):
+                code, verdict = _run_one(plan, platform, signals, as_json=as_json)
+                codes.append(code)
+                if verdict in day.stop_on or code > ExitCode.MISSING:
+                    break
+                if index + 1 < len(steps):
+                    with signals.listening():
+                        time.sleep(step.cooldown_s)
+        finally:
+            platform.close()
     if not as_json:
-        typer.echo(f"took {time.monotonic() - started_s:.0f} s")
+        say(f"took {time.monotonic() - started_s:.0f} s")
     return worst_code(codes)
 
 
-def _run_one(plan: RunPlan, platform: Target, *, as_json: bool) -> RunResult:
+def _run_one(
+    plan: RunPlan, platform: Target, signals: SignalGuard, *, as_json: bool
+) -> tuple[int, str]:
+    """Run one experiment; return its exit code and verdict, "" for a skip."""
     plain = bool(os.environ.get("CI"))
-    progress = Silent() if as_json else make_progress(Console(stderr=True), plain=plain)
+    progress = Silent() if as_json else make_progress(plain=plain)
     progress.note(f"{plan.experiment.name} on {plan.target.name}: {plan.experiment.title}")
     try:
-        result = run_experiment(plan, platform, progress)
+        result = run_experiment(plan, platform, progress, signals)
+    except SkippedError as error:
+        progress.note(str(error))
+        return int(error.exit_code), ""
     finally:
         progress.close()
     if as_json:
-        typer.echo((result.directory.path / "verdict.json").read_text(encoding="utf-8"))
+        say((result.directory.path / "verdict.json").read_text(encoding="utf-8"))
     else:
         page = relative(result.directory.path / "report.html")
-        typer.echo(render_summary(result.judgement, result.directory.manifest(), page))
-    return result
+        say(render_summary(result.judgement, result.directory.manifest(), page))
+    return result.exit_code, result.judgement.verdict.value

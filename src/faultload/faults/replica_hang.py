@@ -49,4 +49,4 @@ class HangReplica:
 
     def verify_reverted(self, plan: Plan) -> Evidence:
         """Prove that each victim's name is ready, as itself or as its replacement."""
-        return prove_ready(self._target, plan, _RETURN_TIMEOUT_S, replaced=False)
+        return prove_ready(self._target, plan, _RETURN_TIMEOUT_S)

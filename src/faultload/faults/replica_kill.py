@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from faultload.errors import FaultError
 from faultload.faults.protocol import Evidence, Plan
 from faultload.faults.victims import Choice, as_victims, prove_ready, prove_unready
 from faultload.targets import KILL_REPLICA, Target
 
 _EFFECT_TIMEOUT_S = 10.0
-_RETURN_TIMEOUT_S = 120.0
+_RETURN_TIMEOUT_S = 60.0
 
 
 class KillReplica:
     """Kill replicas of a component with SIGKILL: open streams are cut, nothing is drained.
 
-    There is nothing to take back: the platform is expected to replace them. The fault is over when
-    every victim's name is ready again under a new uid.
+    There is nothing to take back: a kill is over when the process is dead. We wait for the
+    replacements, and a platform that brings none has not kept its claim: that is for the judge to
+    say, who sees what users saw, and no reason to call the run invalid.
     """
 
     name: ClassVar[str] = "kill_replica"
@@ -43,5 +45,8 @@ class KillReplica:
         """Nothing to take back: the platform replaces what died."""
 
     def verify_reverted(self, plan: Plan) -> Evidence:
-        """Prove that each victim's name is ready again, under another uid."""
-        return prove_ready(self._target, plan, _RETURN_TIMEOUT_S, replaced=True)
+        """Say whether each victim's name is ready again; waits for it within a bound."""
+        try:
+            return prove_ready(self._target, plan, _RETURN_TIMEOUT_S)
+        except FaultError as error:
+            return Evidence(f"the kill is over, and the platform did not heal: {error}")

@@ -13,9 +13,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from faultload.errors import FaultError, FaultloadError, MissingError
+from pydantic import TypeAdapter
+
+from faultload.errors import FaultError, FaultloadError, MissingError, TargetGoneError
 from faultload.faults.catalogue import FAULTS
 from faultload.faults.protocol import Fault, Plan
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep
@@ -56,19 +58,19 @@ class SessionFile:
             json.dump(asdict(self), file, indent=2)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path) -> SessionFile:
         """Read it.
 
         Raises:
             MissingError: it is not there or not a session.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            return _SESSION.validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise MissingError(f"{path}: not a session file: {error}") from None
 
     @classmethod
-    def find(cls) -> Self:
+    def find(cls) -> SessionFile:
         """Return the session this process was started for, else that of the platform left up.
 
         Raises:
@@ -148,7 +150,10 @@ class FaultSession:
         if fault_class is None:
             raise FaultError(f"this version knows no fault {entry.fault!r}")
         fault: Fault = fault_class(self.target)
-        plan = Plan.from_json(entry.plan)
+        try:
+            plan = Plan.from_json(entry.plan)
+        except TypeError as error:
+            raise FaultError(f"its plan cannot be read: {error}") from None
         name, key = entry.fault, entry.injection_id
         self._write(key, InjectionStep.REVERTING, name)
         self._step(key, name, "revert", lambda: fault.revert(plan))
@@ -168,21 +173,26 @@ class FaultSession:
         self.journal.append(InjectionEntry(key, step, fault, time.time(), **more))
 
 
+_SESSION = TypeAdapter(SessionFile)
+
+
 def revert_unreverted(session: SessionFile) -> list[dict[str, Any]]:
     """Revert what a journal holds unreverted, from any process.
 
-    A platform that is gone took its faults with it: that is journalled as the proof.
+    A platform that is gone took its faults with it: that is journalled as the proof. One that
+    merely does not answer proves nothing.
 
     Raises:
         FaultError: something is still in force.
+        MissingError: the platform does not answer.
     """
     journal = session.journal
     if not journal.unreverted():
         return []
     try:
         target = session.attach()
-        target.replicas("engine")
-    except MissingError as error:
+        target.describe()
+    except TargetGoneError as error:
         return [_platform_gone(journal, entry, error) for entry in journal.unreverted()]
     try:
         return FaultSession(target, journal).revert_all()
@@ -191,7 +201,7 @@ def revert_unreverted(session: SessionFile) -> list[dict[str, Any]]:
 
 
 def _platform_gone(
-    journal: InjectionJournal, entry: InjectionEntry, why: MissingError
+    journal: InjectionJournal, entry: InjectionEntry, why: TargetGoneError
 ) -> dict[str, Any]:
     evidence = {"text": f"the platform is gone, and the fault with it: {why}", "data": {}}
     journal.append(

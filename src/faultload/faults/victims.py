@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from faultload.errors import FaultError, RefusedError
 from faultload.faults.protocol import Evidence, Plan
@@ -15,10 +17,15 @@ from faultload.targets import Replica, Target
 
 Select = Literal["busiest", "random"]
 
+_NOTICE_S = 3.0
+"""Longer than the failed probes after which a platform knows that a replica is gone."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Choice:
     """An intent: how many of what to hit. The target says who that is.
+
+    Types are checked: the values come from a file.
 
     Attributes:
         component: what is hit.
@@ -72,43 +79,47 @@ def as_victims(replicas: list[Replica]) -> list[dict[str, Any]]:
 
 
 def prove_unready(target: Target, plan: Plan, timeout_s: float) -> Evidence:
-    """Wait until no victim is ready under its planned uid.
+    """Wait until no victim is ready under its planned uid; one no longer listed is not ready.
 
     Raises:
         FaultError: not within the bound.
     """
     hit = {victim["uid"] for victim in plan.victims}
-    return _wait(
-        target, plan, lambda s: not (s["ready"] and s["uid"] in hit), timeout_s, "not ready"
-    )
+
+    def are_unready(states: list[dict[str, Any]]) -> bool:
+        return not any(s["ready"] and s["uid"] in hit for s in states)
+
+    return _wait(target, plan, are_unready, timeout_s, "not ready")
 
 
-def prove_ready(target: Target, plan: Plan, timeout_s: float, *, replaced: bool) -> Evidence:
-    """Wait until each victim's name is ready.
+def prove_ready(target: Target, plan: Plan, timeout_s: float) -> Evidence:
+    """Wait until each victim's name is ready, under its planned uid or another.
 
-    Args:
-        target: where.
-        plan: whose victims.
-        timeout_s: the bound.
-        replaced: only under another uid than the planned one.
+    A victim ready under its planned uid may be dead already and its platform not know yet: that
+    state must last for longer than a platform takes to notice.
 
     Raises:
         FaultError: not within the bound.
     """
     hit = {victim["uid"] for victim in plan.victims}
-    return _wait(
-        target,
-        plan,
-        lambda s: s["ready"] and not (replaced and s["uid"] in hit),
-        timeout_s,
-        "ready under a new uid" if replaced else "ready",
-    )
+    since_s: float | None = None
+
+    def are_back(states: list[dict[str, Any]]) -> bool:
+        nonlocal since_s
+        if len(states) < len(plan.victims) or not all(s["ready"] for s in states):
+            since_s = None
+            return False
+        since_s = since_s or time.monotonic()
+        replaced = all(s["uid"] not in hit for s in states)
+        return replaced or time.monotonic() - since_s >= _NOTICE_S
+
+    return _wait(target, plan, are_back, timeout_s, "ready")
 
 
 def _wait(
     target: Target,
     plan: Plan,
-    condition: Callable[[dict[str, Any]], bool],
+    condition: Callable[[list[dict[str, Any]]], bool],
     timeout_s: float,
     what: str,
 ) -> Evidence:
@@ -117,10 +128,7 @@ def _wait(
     while True:
         states = _states(target, plan)
         waited_s = time.monotonic() - start
-        # A victim that is no longer listed is not ready either; one that never comes back is not.
-        if all(map(condition, states)) and (
-            what == "not ready" or len(states) == len(plan.victims)
-        ):
+        if condition(states):
             text = f"{names} {what} after {waited_s:.2f} s"
             return Evidence(text, {"waited_s": waited_s, "states": states})
         if waited_s > timeout_s:

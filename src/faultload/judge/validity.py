@@ -33,7 +33,7 @@ def check_outcome(evidence: Evidence) -> list[Finding]:
     ended = f": {evidence.reason}" if evidence.reason else ""
     match evidence.outcome:
         case Outcome.STOPPED:
-            return [_invalid("run", f"The run stopped before it injected a fault{ended}.")]
+            return [_invalid("run", f"The run could not be carried through{ended}.")]
         case Outcome.CRASHED:
             return [_invalid("run", f"The harness died during the run{ended}.")]
         case Outcome.INTERRUPTED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -129,6 +130,7 @@ class PrometheusReader:
         t0_unix_s: float,
         end_s: float,
         step_s: float = 1.0,
+        within_s: float = 30.0,
     ) -> pd.DataFrame:
         """Return everything the catalogue names, from the start to `end_s`, in the series schema.
 
@@ -140,6 +142,7 @@ class PrometheusReader:
             t0_unix_s: the run's start.
             end_s: its end, in seconds since then.
             step_s: between values of derived entries.
+            within_s: what was not read by then is not asked for.
 
         Raises:
             MissingError: nothing at all could be read.
@@ -147,7 +150,11 @@ class PrometheusReader:
         end_unix_s = t0_unix_s + end_s
         rows: list[tuple[str, str, float, float]] = []
         failures, answered = 0, False
+        deadline = time.monotonic() + within_s
         for entry in entries:
+            if time.monotonic() > deadline:
+                self._warn(f"{entry.name} and what follows: not read within {within_s:g} s")
+                break
             try:
                 if entry.raw:
                     samples = self.raw(entry.promql, t0_unix_s, end_unix_s)

@@ -63,7 +63,9 @@ class InjectionJournal:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             # A line cut short by a crash is ended first, so that it spoils only itself.
-            os.write(descriptor, (self._missing_newline() + line).encode())
+            data = (self._missing_newline() + line).encode()
+            while data:  # a nearly full disk takes a part and then refuses
+                data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -110,17 +112,18 @@ class InjectionJournal:
                 raise SpecError(self.path, f"line {number}", problem) from None
 
     def unreverted(self) -> list[InjectionEntry]:
-        """Return the `planned` entries of faults that may still be in force, newest first.
+        """Return faults that may still be in force, newest first.
 
-        A plan that was never followed by `injecting` did no harm and is left out.
+        A plan that was never followed by `injecting` did no harm and is left out. An entry is the
+        `planned` one, or where that line was lost the `injecting` one, whose plan is empty.
         """
         planned: dict[str, InjectionEntry] = {}
-        began: set[str] = set()
+        began: dict[str, InjectionEntry] = {}
         for entry in self._read():
             if entry.step is InjectionStep.PLANNED:
                 planned[entry.injection_id] = entry
             elif entry.step is InjectionStep.INJECTING:
-                began.add(entry.injection_id)
+                began[entry.injection_id] = planned.get(entry.injection_id, entry)
             elif entry.step is InjectionStep.VERIFIED_REVERTED:
-                planned.pop(entry.injection_id, None)
-        return [entry for key, entry in reversed(planned.items()) if key in began]
+                began.pop(entry.injection_id, None)
+        return list(reversed(began.values()))

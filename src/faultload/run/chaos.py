@@ -6,6 +6,7 @@ most (docs/decisions/ has the reasons).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import subprocess
@@ -44,6 +45,15 @@ def check_with_chaoslib(experiment: Experiment) -> None:
         raise SpecError(experiment.path, "", f"Chaos Toolkit refuses it: {problem}") from None
     finally:
         chaos_logger.setLevel(level)
+
+
+def arguments_of(experiment: Experiment, activity: dict[str, Any]) -> Any:
+    """Return an activity's arguments with `${names}` replaced, as Chaos Toolkit will pass them."""
+    from chaoslib import substitute  # noqa: PLC0415
+    from chaoslib.configuration import load_configuration  # noqa: PLC0415
+
+    configuration = load_configuration(experiment.raw.get("configuration", {}))
+    return substitute(activity["provider"].get("arguments", {}), configuration, {})
 
 
 class ChaosChild:
@@ -104,5 +114,6 @@ class ChaosChild:
     def end(self) -> None:
         """Interrupt it, so that it plays its rollbacks, and end it within a bound. Idempotent."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):  # it may be dead already
+                self._process.stdin.close()
         end(self._process, _REVERT_GRACE_S, signal.SIGINT)

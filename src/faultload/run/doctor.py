@@ -81,6 +81,9 @@ def _experiments(catalogue: Catalogue) -> Check:
 
 
 def _left_behind() -> Check:
-    runs = [state.folder.name for state in left_behind()]
+    try:
+        runs = [state.folder.name for state in left_behind()]
+    except FaultloadError as error:
+        return Check("left behind", passed=False, found=str(error))
     found = f"{', '.join(runs)}: still going, or dead: run faultload recover" if runs else "nothing"
     return Check("left behind", not runs, found)

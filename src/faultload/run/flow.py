@@ -47,7 +47,9 @@ class RunResult:
         return int(_EXIT_CODES[self.judgement.verdict])
 
 
-def run_experiment(plan: RunPlan, target: Target, progress: Progress) -> RunResult:
+def run_experiment(
+    plan: RunPlan, target: Target, progress: Progress, signals: SignalGuard | None = None
+) -> RunResult:
     """Run one experiment on one target.
 
     1. Load and validate experiment, scenario, SLOs and target: `plan`, made by `prepare`.
@@ -60,6 +62,8 @@ def run_experiment(plan: RunPlan, target: Target, progress: Progress) -> RunResu
     8. Judge it.
     9. Report.
 
+    A signal ends steps 2 to 6; what follows is short and is not disturbed.
+
     Raises:
         SkippedError: the target lacks a capability.
         MissingError: the target is gone.
@@ -68,31 +72,36 @@ def run_experiment(plan: RunPlan, target: Target, progress: Progress) -> RunResu
     missing = sorted(set(plan.experiment.block.requires) - target.capabilities)
     if missing:
         raise SkippedError(f"skipped: target {plan.target.name!r} lacks {', '.join(missing)}")
-    signals, error = SignalGuard(), None
+    signals = signals or SignalGuard()
+    error: BaseException | None = None
     with signals.installed(), Supervisor(plan, target, progress) as run:
         try:
-            run.survey()
-            run.start_load()
-            run.pass_time(PhaseName.WARMUP, plan.warmup_s)
-            run.pass_time(PhaseName.BASELINE, plan.baseline_s)
-            run.check_steady_state()
-            run.break_it()
-            run.pass_time(PhaseName.RECOVERY, plan.recovery_s)
-            run.await_last_answers()
-        except (FaultloadError, Interrupted) as problem:
+            with signals.listening():
+                run.survey()
+                run.start_load()
+                run.pass_time(PhaseName.WARMUP, plan.warmup_s)
+                run.pass_time(PhaseName.BASELINE, plan.baseline_s)
+                run.check_steady_state()
+                run.break_it()
+                run.pass_time(PhaseName.RECOVERY, plan.recovery_s)
+                run.await_last_answers()
+        except BaseException as problem:  # noqa: BLE001  # whatever it was, the harm goes first
             error = problem
-            run.tell("harness", "ended_early", str(problem))
-        with signals.shield():
-            try:
-                run.ensure_reverted()
-            except FaultloadError as problem:
-                error = problem
-            run.seal(_outcome(error), str(error or ""))
-            judgement, reports = judge_and_report(run.directory)
+            run.give_up(str(problem))
+        try:
+            run.ensure_reverted()
+        except FaultloadError as problem:
+            error = problem
+        run.seal(_outcome(error), str(error or ""))
+        judgement, reports = judge_and_report(run.directory)
+    if error is None and signals.received is not None:
+        error = Interrupted(signals.received)
+    if error is not None and not isinstance(error, FaultloadError | Interrupted):
+        raise error
     return RunResult(run.directory, judgement, reports, error)
 
 
-def _outcome(error: FaultloadError | Interrupted | None) -> Outcome:
+def _outcome(error: BaseException | None) -> Outcome:
     if error is None:
         return Outcome.COMPLETED
     return Outcome.INTERRUPTED if isinstance(error, Interrupted) else Outcome.STOPPED

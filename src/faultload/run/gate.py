@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faultload.errors import UsageError
+from faultload.errors import InvalidRunError, UsageError
 from faultload.judge import Judgement, PhaseResult, Verdict
 from faultload.judge.gate import GateResult, GateRule, gate
 from faultload.record import Manifest, PhaseName, RunDirectory
@@ -43,6 +43,7 @@ def compare_runs(baseline: Sequence[Path], candidate: Sequence[Path]) -> list[Co
 
     Raises:
         UsageError: the runs are not trials of one experiment under one workload.
+        InvalidRunError: a trial is invalid.
     """
     sides = [[_trial(path) for path in paths] for paths in (baseline, candidate)]
     _check_same_trials([manifest for side in sides for manifest, _ in side])
@@ -61,8 +62,13 @@ def compare_runs(baseline: Sequence[Path], candidate: Sequence[Path]) -> list[Co
 
 
 def _trial(path: Path) -> tuple[Manifest, Judgement]:
-    directory = RunDirectory.open(path)
-    return directory.manifest(), judge_stored(directory).judgement
+    judged = judge_stored(RunDirectory.open(path))
+    if judged.judgement.verdict is Verdict.INVALID:
+        raise InvalidRunError(
+            f"{path}: this trial is invalid and proves nothing: {judged.judgement.reason}"
+            " Leave it out and run another"
+        )
+    return judged.manifest, judged.judgement
 
 
 def _check_same_trials(manifests: Sequence[Manifest]) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from faultload.errors import FaultError, SpecError
+from faultload.errors import FaultError
 from faultload.faults import FAULTS, Plan
-from faultload.faults.victims import Choice
-from faultload.record import InjectionJournal, InjectionStep, Phase, PhaseName
+from faultload.record import (
+    InjectionEntry,
+    InjectionJournal,
+    InjectionStep,
+    Phase,
+    PhaseName,
+)
 from faultload.run.chaos import ChaosChild
 from faultload.run.plan import RunPlan
 from faultload.targets import Target
@@ -22,30 +27,42 @@ def preview(plan: RunPlan, target: Target) -> list[Plan]:
     """Resolve the victims of every fault of the method; nothing is touched.
 
     Raises:
-        FaultError: a fault has nothing to hit, or the method has no fault of ours.
+        FaultError: a fault has nothing to hit, or the method has no fault.
         RefusedError: it would hit more than the blast radius allows.
     """
-    plans: list[Plan] = []
-    for action in plan.experiment.fault_actions:
-        provider = action.get("provider", {})
-        if provider.get("module") != "faultload.faults" or provider.get("func") not in FAULTS:
-            continue
-        arguments = provider.get("arguments", {})
-        known = {field.name for field in fields(Choice)}
-        choice = Choice(**{key: value for key, value in arguments.items() if key in known})
-        radius = plan.experiment.block.blast_radius
-        if choice.replicas > radius.replicas or choice.component != radius.component:
-            raise SpecError(
-                plan.experiment_path,
-                f"method[{action['name']}].provider.arguments",
-                f"hits {choice.replicas} {choice.component}, and blast_radius allows"
-                f" {radius.replicas} {radius.component}; change one of them",
-            )
-        limits = replace(choice, seed=plan.seed, share_max=plan.share_max)
-        plans.append(FAULTS[provider["func"]](target, limits).plan())
-    if not plans:
-        raise FaultError("the method holds no fault of faultload.faults: nothing would be broken")
-    return plans
+    if not plan.faults:
+        raise FaultError("the method holds no fault: nothing would be broken")
+    return [
+        FAULTS[fault](target, replace(choice, seed=plan.seed, share_max=plan.share_max)).plan()
+        for fault, choice in plan.faults
+    ]
+
+
+def fault_phase(entries: Sequence[InjectionEntry], t0_unix_s: float, now_s: float) -> Phase | None:
+    """Return the fault phase as a journal has it; None: no harm was begun.
+
+    Args:
+        entries: the injection journal.
+        t0_unix_s: the run's start.
+        now_s: the phase's end where the fault was never proven gone.
+    """
+    began = [e.time_unix_s for e in entries if e.step is InjectionStep.INJECTING]
+    if not began:
+        return None
+    gone = [e.time_unix_s for e in entries if e.step is InjectionStep.VERIFIED_REVERTED]
+    end_s = max(gone) - t0_unix_s if gone else now_s
+    return Phase(name=PhaseName.FAULT, start_s=min(began) - t0_unix_s, end_s=end_s)
+
+
+def with_fault(phases: Sequence[Phase], fault: Phase) -> list[Phase]:
+    """Return the phases with the fault's among them; the one it interrupts ends where it begins."""
+    others = [phase for phase in phases if phase.name is not PhaseName.FAULT]
+    # A wall clock that stepped back would put the fault before everything; the judge sees the step.
+    start_s = max(fault.start_s, others[0].start_s)
+    fault = fault.model_copy(update={"start_s": start_s, "end_s": max(fault.end_s, start_s)})
+    *earlier, found = [phase for phase in others if phase.start_s <= start_s]
+    later = [phase for phase in others if phase.start_s > start_s]
+    return [*earlier, found.model_copy(update={"end_s": start_s}), fault, *later]
 
 
 class Injection:
@@ -99,21 +116,6 @@ class Injection:
             )
             text = problem or seen or f"{answer.get('status')}, answered {output!r}"
             self._tell("fault", kind, f"{name}: {text}", answer=answer)
-
-    def phase(self, t0_unix_s: float, now_s: float) -> Phase | None:
-        """Return the fault phase as the journal has it; None: no harm was begun.
-
-        Args:
-            t0_unix_s: the run's start.
-            now_s: the phase's end where the fault was never proven gone.
-        """
-        entries = self._journal.entries()
-        began = [e.time_unix_s for e in entries if e.step is InjectionStep.INJECTING]
-        if not began:
-            return None
-        gone = [e.time_unix_s for e in entries if e.step is InjectionStep.VERIFIED_REVERTED]
-        end_s = max(gone) - t0_unix_s if gone else now_s
-        return Phase(name=PhaseName.FAULT, start_s=min(began) - t0_unix_s, end_s=end_s)
 
     def _insist_on_proof(self) -> None:
         entries = self._journal.entries()

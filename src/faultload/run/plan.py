@@ -5,9 +5,14 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from faultload.errors import SpecError
-from faultload.run.chaos import check_with_chaoslib
+from pydantic import ValidationError
+
+from faultload.errors import RefusedError, SpecError
+from faultload.faults import FAULTS
+from faultload.faults.victims import Choice
+from faultload.run.chaos import arguments_of, check_with_chaoslib
 from faultload.spec import SLO, Catalogue, Experiment, Scenario, TargetSpec
 
 
@@ -17,12 +22,13 @@ class RunPlan:
 
     Attributes:
         experiment, scenario, slos, target: as read.
-        experiment_path, scenario_path, target_path: where they were read.
+        experiment_path, target_path: where they were read.
         seed: of the workload and of the choice of victims.
         warmup_s, baseline_s, hold_s, recovery_s: lengths on this target.
         share_max: the blast radius: the smaller of what experiment and target allow.
         reports: where the run's directory goes.
         repeat: the command that repeats it.
+        faults: what the method will do: fault and intent, in order.
     """
 
     experiment: Experiment
@@ -30,7 +36,6 @@ class RunPlan:
     slos: list[SLO]
     target: TargetSpec
     experiment_path: Path
-    scenario_path: Path
     target_path: Path
     seed: int
     warmup_s: float
@@ -40,6 +45,7 @@ class RunPlan:
     share_max: float
     reports: Path
     repeat: str
+    faults: list[tuple[str, Choice]]
 
     @property
     def length_s(self) -> float:
@@ -69,10 +75,11 @@ def prepare(
     """
     chosen = catalogue.experiment(experiment)
     target_path, target_spec = catalogue.target(target)
-    scenario_path, scenario = catalogue.scenario(chosen.block.scenario, chosen.path)
+    _, scenario = catalogue.scenario(chosen.block.scenario, chosen.path)
     slos = catalogue.slos(chosen.block.slos, chosen.path)
     _check_tiers(chosen, scenario, slos)
     check_with_chaoslib(chosen)
+    faults = _intended(chosen)
     lengths, block = target_spec.phases, chosen.block
     if lengths.hold_s is not None:
         chosen = chosen.holding(lengths.hold_s)
@@ -88,7 +95,6 @@ def prepare(
         slos=slos,
         target=target_spec,
         experiment_path=chosen.path,
-        scenario_path=scenario_path,
         target_path=target_path,
         seed=use_seed,
         warmup_s=length(lengths.warmup_s, block.phases.warmup_s),
@@ -98,7 +104,66 @@ def prepare(
         share_max=min(block.blast_radius.share_max, target_spec.blast_radius_share_max),
         reports=reports or catalogue.root / "reports",
         repeat=shlex.join(words),
+        faults=faults,
     )
+
+
+def _intended(experiment: Experiment) -> list[tuple[str, Choice]]:
+    """Return every fault of the method, and see that together they keep to the blast radius.
+
+    Harm comes from the method's actions alone, and only from faults of ours: what has no plan and
+    no proof cannot be journalled, judged or undone.
+    """
+    faults: list[tuple[str, Choice]] = []
+    for section, activities in _sections(experiment):
+        for activity in activities:
+            provider, at = activity["provider"], f"{section}[{activity['name']}]"
+            is_ours = provider.get("module") == "faultload.faults"
+            fault = provider.get("func") if is_ours and provider["func"] in FAULTS else None
+            if section == "method" and activity["type"] == "action":
+                if fault is None:
+                    raise RefusedError(
+                        f"{experiment.path}: {at}: only faults of faultload.faults may act here"
+                        f" ({', '.join(FAULTS)}): others cannot be proven, judged or undone"
+                    )
+                faults.append((fault, _choice(experiment, activity, at)))
+            elif fault is not None:
+                problem = f"{fault} does harm: it belongs into the method, as an action"
+                raise SpecError(experiment.path, at, problem)
+    radius = experiment.block.blast_radius
+    hit = sum(choice.replicas for _, choice in faults)
+    others = {choice.component for _, choice in faults} - {radius.component}
+    if hit > radius.replicas or others:
+        raise SpecError(
+            experiment.path,
+            "extensions[faultload].blast_radius",
+            f"the method hits {hit} of {', '.join(sorted(others | {radius.component}))}, and"
+            f" {radius.replicas} {radius.component} is allowed; change one of them",
+        )
+    return faults
+
+
+def _sections(experiment: Experiment) -> list[tuple[str, list[dict[str, Any]]]]:
+    hypothesis = experiment.raw.get("steady-state-hypothesis", {})
+    return [
+        ("steady-state-hypothesis", hypothesis.get("probes", [])),
+        ("method", experiment.raw["method"]),
+        ("rollbacks", experiment.raw.get("rollbacks", [])),
+    ]
+
+
+def _choice(experiment: Experiment, activity: dict[str, Any], at: str) -> Choice:
+    arguments = arguments_of(experiment, activity)
+    try:
+        return Choice(**arguments)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join([at, "provider.arguments", *map(str, first["loc"])])
+        problem = f"{first['msg']}, found {first['input']!r}"
+        raise SpecError(experiment.path, key, problem) from None
+    except TypeError:
+        problem = f"expected a mapping, found {arguments!r}"
+        raise SpecError(experiment.path, f"{at}.provider.arguments", problem) from None
 
 
 def _check_tiers(experiment: Experiment, scenario: Scenario, slos: list[SLO]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from faultload.errors import MissingError, RefusedError
 from faultload.spec import Catalogue
-from faultload.targets import LocalTarget, state_home
+from faultload.targets import LocalTarget, is_locked, state_home
 from faultload.targets.processes import last_line
 
 LOAD_READY_TIMEOUT_S = 60.0
@@ -50,12 +50,14 @@ def platform_folder(target: str) -> Path:
 
 def find_platform(target: str) -> PlatformUp | None:
     """Return the platform left up for a target; None when there is none alive."""
+    folder = platform_folder(target)
+    # The host holds its lock as long as it lives; a pid alone could be a stranger's by now.
+    if not (folder / "up.json").exists() or not is_locked(folder):
+        return None
     try:
-        about = PlatformUp(**json.loads((platform_folder(target) / "up.json").read_text()))
-        os.kill(about.pid, 0)
+        return PlatformUp(**json.loads((folder / "up.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return about
 
 
 def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> LocalTarget:

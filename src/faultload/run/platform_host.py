@@ -5,19 +5,22 @@ python -m faultload.run.platform_host ROOT TARGET_FILE SCENARIO [KEY=VALUE ...]
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from faultload.errors import FaultloadError, Interrupted
 from faultload.faults import SessionFile
 from faultload.load import LoadGenerator, make_trace, write_trace
+from faultload.record.directory import write_json
 from faultload.run.platform import LOAD_READY_TIMEOUT_S, PlatformUp, platform_folder
 from faultload.run.signals import SignalGuard
+from faultload.run.state import STANDING, RunState
 from faultload.spec import Catalogue, load_target
 from faultload.targets import LocalTarget, TargetLock
 
@@ -29,41 +32,53 @@ def host(catalogue: Catalogue, target_path: Path, scenario: str, overrides: list
     """Own a platform, and a load if asked for, until a signal comes."""
     spec = load_target(target_path)
     folder, signals = platform_folder(spec.name), SignalGuard()
-    with signals.installed(), TargetLock(folder, "platform host"):
-        platform = LocalTarget.start(spec, target_path, overrides, logs=folder)
-        load: LoadGenerator | None = None
+    with signals.installed(), TargetLock(folder, "platform host"), ExitStack() as owned:
         try:
-            session = SessionFile(
-                target_file=str(target_path.resolve()),
-                attachment=dict(platform.attachment()),
-                injections=str(folder / "injections.jsonl"),
-                share_max=spec.blast_radius_share_max,
-            )
-            if scenario:
-                load, session = _start_load(catalogue, scenario, platform, folder, session)
-            session.write(folder / "session.json")
-            ends = platform.endpoints
-            about = PlatformUp(
-                target=spec.name,
-                pid=os.getpid(),
-                inference_url=ends.inference_url,
-                prometheus_url=ends.prometheus_url,
-                load=scenario,
-                state=platform.attachment()["state"],
-            )
-            partial = folder / "up.partial"
-            partial.write_text(json.dumps(asdict(about)), encoding="utf-8")
-            partial.replace(folder / "up.json")
-            while True:
-                signal.pause()
+            with signals.listening():
+                platform = LocalTarget.start(spec, target_path, overrides, logs=folder)
+                owned.callback((folder / "up.json").unlink, missing_ok=True)
+                owned.callback(platform.close)
+                about = _set_up(catalogue, scenario, target_path, platform, folder, owned)
+                write_json(folder / "up.json", asdict(about))
+                while True:
+                    signal.pause()
         except Interrupted:
-            pass
-        finally:
-            with signals.shield():
-                (folder / "up.json").unlink(missing_ok=True)
-                if load is not None:
-                    load.stop(0.0)
-                platform.close()
+            return
+
+
+def _set_up(  # noqa: PLR0913  # what a host owns
+    catalogue: Catalogue,
+    scenario: str,
+    target_path: Path,
+    platform: LocalTarget,
+    folder: Path,
+    owned: ExitStack,
+) -> PlatformUp:
+    """Write the session that stock `chaos run` finds, and start the load if one is asked for."""
+    # Faults of stock `chaos run` are journalled where `faultload recover` looks.
+    state = RunState.create(platform.identity.fingerprint, STANDING, None)
+    owned.callback(state.remove)
+    spec = load_target(target_path)
+    shutil.copyfile(target_path, folder / "target.yaml")
+    session = SessionFile(
+        target_file=str(folder / "target.yaml"),
+        attachment=dict(platform.attachment()),
+        injections=str(state.journal.path),
+        share_max=spec.blast_radius_share_max,
+    )
+    if scenario:
+        load, session = _start_load(catalogue, scenario, platform, folder, session)
+        owned.callback(load.stop, 0.0)
+    session.write(state.session_path)
+    session.write(folder / "session.json")
+    return PlatformUp(
+        target=spec.name,
+        pid=os.getpid(),
+        inference_url=platform.endpoints.inference_url,
+        prometheus_url=platform.endpoints.prometheus_url,
+        load=scenario,
+        state=platform.attachment()["state"],
+    )
 
 
 def _start_load(

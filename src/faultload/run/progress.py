@@ -137,6 +137,15 @@ def describe(stats: LiveStats | None) -> str:
     return f"{stats.requests_per_s:5.1f} req/s  TTFT p95 {ttft}  {stats.bad} bad of {stats.total}"
 
 
-def make_progress(console: Console, *, plain: bool) -> Progress:
+class _Console(Console):
+    """Standard error, for as long as somebody reads it: a closed pipe must not end a run."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on; the default would exit."""
+        self.quiet = True
+
+
+def make_progress(*, plain: bool) -> Progress:
     """Return a live line on a terminal, lines elsewhere or when `plain` is asked for."""
+    console = _Console(stderr=True)
     return Lines(console) if plain or not console.is_terminal else Terminal(console)

@@ -6,10 +6,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from faultload.errors import FaultloadError, MissingError, RefusedError
+from faultload.errors import RefusedError, UsageError, nearest
 from faultload.faults import revert_unreverted
 from faultload.load import collect_rows
-from faultload.record import LoadSummary, RunDirectory
+from faultload.record import LoadSummary, Manifest, RunDirectory, read_live_rows
+from faultload.run.injection import fault_phase, with_fault
 from faultload.run.judging import judge_and_report
 from faultload.run.sealing import seal_run
 from faultload.run.state import RunState, left_behind
@@ -33,41 +34,57 @@ class Recovered:
     problem: str = ""
 
 
-def recover() -> list[Recovered]:
+def recover(forget: str = "") -> list[Recovered]:
     """Recover every run that died on this machine; empty: there was none.
 
-    A run whose lock is held is still going and is left alone.
+    A run whose lock is held is still going and is left alone. What cannot be undone for one run
+    does not keep the others from it.
+
+    Args:
+        forget: id of a run whose state is dropped without undoing anything, for a person who has
+            seen to it by hand.
+
+    Raises:
+        UsageError: there is no such run to forget.
     """
-    return [outcome for state in left_behind() if (outcome := _recover_one(state)) is not None]
+    states = list(left_behind())
+    if forget:
+        known = {state.folder.name: state for state in states}
+        if forget not in known:
+            raise UsageError(f"no run {forget!r} was left behind{nearest(forget, known)}")
+        known[forget].remove()
+        return [Recovered(forget, ["forgotten; nothing was undone"], None)]
+    return [outcome for state in states if (outcome := _recover_one(state)) is not None]
 
 
 def _recover_one(state: RunState) -> Recovered | None:
     run_id, reverted = state.folder.name, list[str]()
     try:
         with TargetLock(state.target_home, f"recover {run_id}"):
-            try:
+            if state.may_be_harmed():
                 reverted = [str(o["text"]) for o in revert_unreverted(state.session)]
-            except MissingError:
-                if state.journal.unreverted():
-                    raise
             sealed = _seal(state)
-            state.remove()
+            if not state.is_standing:
+                state.remove()
             return Recovered(run_id, reverted, sealed)
     except RefusedError:
         return None
-    except FaultloadError as error:
-        return Recovered(run_id, reverted, None, str(error))
+    except Exception as error:  # noqa: BLE001  # one bad state must not hide the next
+        problem = f"{error} (when it is seen to: faultload recover --forget {run_id})"
+        return Recovered(run_id, reverted, None, problem)
 
 
 def _seal(state: RunState) -> Path | None:
     """Seal the crashed run's record from its draft; None when it has none or is sealed already."""
     draft = state.draft()
-    directory = RunDirectory(state.run_directory)
-    if draft is None or not directory.record.is_dir() or directory.manifest_path.exists():
+    if draft is None:
         return None
-    work = directory.path / "work"
+    directory = RunDirectory(state.run_directory)
+    if not directory.record.is_dir() or directory.manifest_path.exists():
+        return None
+    work, trace = directory.path / "work", directory.record / "trace.parquet"
+    draft = _completed(draft, state, work)
     end_s = draft.phases[-1].end_s if draft.phases else 0.0
-    trace = directory.record / "trace.parquet"
 
     def collect() -> LoadSummary:
         return collect_rows(trace, work, directory.requests, end_s)
@@ -76,3 +93,17 @@ def _seal(state: RunState) -> Path | None:
     judge_and_report(directory)
     shutil.rmtree(work, ignore_errors=True)
     return directory.path
+
+
+def _completed(draft: Manifest, state: RunState, work: Path) -> Manifest:
+    """Return the draft with its last phase reaching to the last thing that was seen."""
+    if not draft.phases:
+        return draft
+    *done, last = draft.phases
+    seen = read_live_rows(work)["end_s"].max()
+    end_s = max(last.end_s, float(seen) if seen == seen else 0.0)  # noqa: PLR0124  # NaN: no row
+    phases = [*done, last.model_copy(update={"end_s": end_s})]
+    fault = fault_phase(state.journal.entries(), draft.clock.t0_unix_s, end_s)
+    if fault is not None:
+        phases = with_fault(phases, fault)
+    return draft.model_copy(update={"phases": phases})

@@ -101,8 +101,14 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
         try:
             reader = PrometheusReader(target.endpoints.prometheus_url)
             series = reader.snapshot(CATALOGUE, draft.clock.t0_unix_s, end_s)
+            for warning in reader.warnings:
+                events.add(end_s, "harness", "telemetry_warning", warning)
         except FaultloadError as error:
             events.add(end_s, "harness", "telemetry_missing", str(error))
+        try:
+            target.save_logs(directory.logs / "platform")
+        except (OSError, FaultloadError) as error:
+            events.add(end_s, "harness", "platform_logs_missing", str(error))
         _note_platform_events(target, events, draft.clock.t0_unix_s, end_s)
     write_table(series, SERIES_SCHEMA, directory.series)
     if journal.path.exists():

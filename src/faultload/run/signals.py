@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP end a run once, and never in the middle of a revert."""
+"""SIGINT, SIGTERM and SIGHUP end a run once, and only where it can be ended in good order."""
 
 from __future__ import annotations
 
@@ -14,21 +14,33 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SignalGuard:
-    """Turns the first signal into `Interrupted`; shielded code is not disturbed by it."""
+    """Notes the first signal, and raises it as `Interrupted` where somebody listens.
+
+    Nobody listens while a run is put back, sealed or judged: that is short, bounded, and must not
+    be cut. Whoever opens a `listening` block next is told at once.
+    """
 
     def __init__(self) -> None:
         """Nothing is installed before `installed`."""
-        self._shielded = False
+        self._listening = False
+        self._told = False
         self.received: int | None = None
-        """The first signal that came, if any."""
+        """The first signal that came; None: none came."""
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle signals inside the block; outside the main thread Python allows none of it."""
+        """Handle signals inside the block; outside the main thread Python allows none of it.
+
+        A signal that is ignored already stays ignored: under `nohup` a hang-up means nothing.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.signal(signum, self._handle) for signum in _SIGNALS}
+        before = {
+            signum: signal.signal(signum, self._handle)
+            for signum in _SIGNALS
+            if signal.getsignal(signum) is not signal.SIG_IGN
+        }
         try:
             yield
         finally:
@@ -36,17 +48,25 @@ class SignalGuard:
                 signal.signal(signum, handler)
 
     @contextmanager
-    def shield(self) -> Iterator[None]:
-        """Let the block finish: a signal that comes meanwhile is only noted."""
-        was, self._shielded = self._shielded, True
+    def listening(self) -> Iterator[None]:
+        """Raise `Interrupted` inside the block at the first signal, also one that came before it.
+
+        Raises:
+            Interrupted: once, whatever comes later.
+        """
+        self._listening = True
         try:
+            self._tell()
             yield
         finally:
-            self._shielded = was
+            self._listening = False
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        first = self.received is None
-        if first:
+        if self.received is None:
             self.received = signum
-        if first and not self._shielded:
-            raise Interrupted(signum)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.received is not None and self._listening and not self._told:
+            self._told = True
+            raise Interrupted(self.received)

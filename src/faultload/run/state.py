@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from faultload.errors import RefusedError
+from faultload.errors import RefusedError, SpecError
 from faultload.faults import SessionFile
 from faultload.record import InjectionJournal, Manifest
 from faultload.targets import state_home
+
+STANDING = "chaos-run"
+"""Name of the state that a platform left up keeps for stock `chaos run`."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,18 @@ class RunState:
     folder: Path
 
     @classmethod
-    def create(cls, fingerprint: str, run_id: str, run_directory: Path) -> RunState:
-        """Make the folder of a new run; `run_directory` is where its record goes."""
+    def create(cls, fingerprint: str, run_id: str, run_directory: Path | None) -> RunState:
+        """Make the folder of a new run; `run_directory` is where its record goes, if it has one."""
         state = cls(state_home() / fingerprint / "runs" / run_id)
         state.folder.mkdir(parents=True, mode=0o700)
-        (state.folder / "directory").write_text(str(run_directory.resolve()), encoding="utf-8")
+        if run_directory is not None:
+            (state.folder / "directory").write_text(str(run_directory.resolve()), encoding="utf-8")
         return state
+
+    @property
+    def is_standing(self) -> bool:
+        """Tell whether this is the journal of a platform left up rather than of a run."""
+        return self.folder.name == STANDING
 
     @property
     def journal(self) -> InjectionJournal:
@@ -77,15 +86,27 @@ class RunState:
         except (OSError, ValueError):
             return None
 
+    def may_be_harmed(self) -> bool:
+        """Tell whether a fault may be in force; a journal that cannot be read may hide one."""
+        try:
+            return bool(self.journal.unreverted())
+        except SpecError:
+            return True
+
     def remove(self) -> None:
         """Forget the run: everything is reverted and sealed."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def left_behind(fingerprint: str = "*") -> Iterator[RunState]:
-    """Yield the state of runs that never ended in good order, oldest first."""
+    """Yield the state of runs that never ended in good order, oldest first.
+
+    A platform left up keeps a journal for stock `chaos run`; it counts once a fault is in force.
+    """
     folders = state_home().glob(f"{fingerprint}/runs/*")
-    yield from (RunState(folder) for folder in sorted(folders, key=lambda path: path.name))
+    for state in map(RunState, sorted(folders, key=lambda path: path.name)):
+        if not state.is_standing or state.may_be_harmed():
+            yield state
 
 
 def refuse_if_harmed(fingerprint: str) -> None:
@@ -94,7 +115,7 @@ def refuse_if_harmed(fingerprint: str) -> None:
     Raises:
         RefusedError: names the runs and the remedy.
     """
-    harmed = [s.folder.name for s in left_behind(fingerprint) if s.journal.unreverted()]
+    harmed = [s.folder.name for s in left_behind(fingerprint) if s.may_be_harmed()]
     if harmed:
         raise RefusedError(
             f"an earlier run left a fault in force on this target ({', '.join(harmed)});"

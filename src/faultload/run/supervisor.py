@@ -18,7 +18,13 @@ from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.record import Outcome, Phase, PhaseName, RunDirectory
 from faultload.run.chaos import ChaosChild
 from faultload.run.events import EventLog, RunClock
-from faultload.run.injection import FAULT_TIMEOUT_S, Injection, preview
+from faultload.run.injection import (
+    FAULT_TIMEOUT_S,
+    Injection,
+    fault_phase,
+    preview,
+    with_fault,
+)
 from faultload.run.live import LiveRows
 from faultload.run.plan import RunPlan
 from faultload.run.progress import Progress
@@ -88,7 +94,7 @@ class Supervisor:
         """
         for planned in preview(self._plan, self._target):
             names = ", ".join(str(victim["name"]) for victim in planned.victims)
-            self.tell("harness", "preview", f"would hit {names}", victims=planned.victims)
+            self.tell("harness", "preview", f"would hit {names} now", victims=planned.victims)
 
     def start_load(self) -> None:
         """Start the load and the chaos child, and set the run's clock (step 3).
@@ -125,15 +131,17 @@ class Supervisor:
         Raises:
             InvalidRunError: the load client died.
         """
-        start_s = self._phases[-1].end_s if self._phases else 0.0
+        done = self._phases
+        start_s = done[-1].end_s if done else 0.0
         self._progress.phase(name.value, length_s)
         self.tell("harness", name.value, f"{name.value} begins")
+        self._note_phases([*done, Phase(name=name, start_s=start_s, end_s=start_s)])
         try:
             while (left_s := start_s + length_s - self._clock.now_s()) > 0:
                 self._watch(left_s)
         finally:
             end_s = max(self._clock.now_s(), start_s)
-            self._note_phases([*self._phases, Phase(name=name, start_s=start_s, end_s=end_s)])
+            self._note_phases([*done, Phase(name=name, start_s=start_s, end_s=end_s)])
 
     def check_steady_state(self) -> None:
         """Hold the baseline against every SLO counted on client rows (step 4).
@@ -143,8 +151,12 @@ class Supervisor:
         """
         baseline = self._phases[-1]
         problems = self._live.over_budget(baseline.start_s, baseline.end_s)
-        self._steady_state_met = not problems
+        due = int(((self._due_s >= baseline.start_s) & (self._due_s < baseline.end_s)).sum())
+        ended = self._live.ended_of(baseline.end_s) - self._live.ended_of(baseline.start_s)
+        if ended < due / 2:
+            problems.append(f"only {ended} of the {due} requests due in the baseline have ended")
         if problems:
+            self._steady_state_met = False
             raise InvalidRunError(
                 f"the steady state is broken before any fault: {'; '.join(problems)}."
                 " Nothing was injected; look at the platform, or at the load it was given"
@@ -161,8 +173,16 @@ class Supervisor:
         self._progress.phase(PhaseName.FAULT.value, self._plan.hold_s)
         try:
             self._injection.play(self._plan.hold_s, self._watch)
+            self._steady_state_met = True  # the child acts only after its own hypothesis held
         finally:
             self._note_fault_phase()
+
+    def give_up(self, why: str) -> None:
+        """Say why the run ends early, and take the load away."""
+        self.tell("harness", "ended_early", why)
+        self._progress.note(f"ending early: {why}; reverting")
+        if self._load is not None:
+            self._load.stop(_LOAD_STOP_GRACE_S)
 
     def ensure_reverted(self) -> None:
         """End the chaos child and revert what the journal holds unreverted (always).
@@ -170,12 +190,13 @@ class Supervisor:
         Raises:
             FaultError: something is still in force; its journal is kept for `faultload recover`.
         """
-        if self._child is not None and self._injection is not None:
+        if self._child is not None:
             self._child.end()
-            self._injection.hear()
         for outcome in revert_unreverted(self._session()):
             self.tell("harness", "reverted", str(outcome["text"]), outcome=outcome)
         self._note_fault_phase()
+        if self._injection is not None:
+            self._injection.hear()
 
     def await_last_answers(self) -> None:
         """Keep the load going a moment longer, so that requests due in the run may end as they do.
@@ -210,7 +231,9 @@ class Supervisor:
 
     def tell(self, source: str, kind: str, text: str, **data: Any) -> None:
         """Write an event; what a person wants to see now is shown as well."""
-        self._events.add(self._clock.now_s(), source, kind, text, **data)
+        # Before the load starts the run has no clock: all that happened then happened at its start.
+        t_s = self._clock.now_s() if self._phases else 0.0
+        self._events.add(t_s, source, kind, text, **data)
         if source == "fault" and kind == "activity_completed":
             self._progress.note(f"+{self._clock.now_s():.1f} s  {text}")
 
@@ -227,16 +250,10 @@ class Supervisor:
 
     def _note_fault_phase(self) -> None:
         """The fault phase is what the journal says it was, not when we asked for it."""
-        if self._injection is None:
-            return
-        fault = self._injection.phase(self._clock.t0_unix_s, self._clock.now_s())
-        if fault is None:
-            return
-        others = [phase for phase in self._phases if phase.name is not PhaseName.FAULT]
-        *earlier, found = [phase for phase in others if phase.start_s <= fault.start_s]
-        found = found.model_copy(update={"end_s": fault.start_s})
-        later = [phase for phase in others if phase.start_s > fault.start_s]
-        self._note_phases([*earlier, found, fault, *later])
+        entries = self._state.journal.entries()
+        fault = fault_phase(entries, self._clock.t0_unix_s, self._clock.now_s())
+        if fault is not None and self._phases:
+            self._note_phases(with_fault(self._phases, fault))
 
     def _note_phases(self, phases: list[Phase]) -> None:
         self._phases = phases
@@ -257,7 +274,7 @@ class Supervisor:
 
     def _session(self) -> SessionFile:
         return SessionFile(
-            target_file=str(self._plan.target_path.resolve()),
+            target_file=str(self.directory.target.resolve()),
             attachment=dict(self._target.attachment()),
             injections=str(self._state.journal.path),
             rows=str(self._work.resolve()),

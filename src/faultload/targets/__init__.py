@@ -9,7 +9,7 @@ from faultload.targets.base import (
     Target,
 )
 from faultload.targets.local import LocalTarget
-from faultload.targets.state import TargetLock, state_home
+from faultload.targets.state import TargetLock, is_locked, state_home
 
 __all__ = [
     "HANG_REPLICA",
@@ -20,5 +20,6 @@ __all__ = [
     "Replica",
     "Target",
     "TargetLock",
+    "is_locked",
     "state_home",
 ]

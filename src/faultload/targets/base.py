@@ -7,7 +7,8 @@ uid, so that it never hits a replacement that took the victim's name in the mean
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 KILL_REPLICA = "kill-replica"
@@ -121,6 +122,14 @@ class Target(Protocol):
         """Return what the platform reported since it began, oldest first."""
         ...
 
+    def save_logs(self, folder: Path) -> None:
+        """Write what the platform's processes logged into a folder of the record.
+
+        Raises:
+            OSError: it cannot be read or written.
+        """
+        ...
+
     def kill_replica(self, replica: str, uid: str) -> None:
         """End the replica's processes at once. Needs `KILL_REPLICA`.
 
@@ -140,18 +149,3 @@ class Target(Protocol):
     def close(self) -> None:
         """End what this object started; leave alone what was there before. Idempotent."""
         ...
-
-
-@dataclass(frozen=True)
-class Unsupported:
-    """Why an experiment cannot run on a target.
-
-    Attributes:
-        missing: capabilities it asks for and the target lacks.
-    """
-
-    missing: Sequence[str] = field(default_factory=tuple)
-
-    def __str__(self) -> str:
-        """In words, for a skip's reason."""
-        return f"the target lacks {', '.join(self.missing)}"

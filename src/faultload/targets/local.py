@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,14 @@ from typing import Any
 
 import requests
 
-from faultload.errors import ExitCode, FaultError, MissingError, SpecError, UsageError
+from faultload.errors import (
+    ExitCode,
+    FaultError,
+    MissingError,
+    SpecError,
+    TargetGoneError,
+    UsageError,
+)
 from faultload.spec.target import TargetSpec
 from faultload.targets.base import (
     HANG_REPLICA,
@@ -29,7 +37,6 @@ from faultload.targets.processes import end, last_line, spawn
 
 _CALL_TIMEOUT_S = 5.0
 _STOP_GRACE_S = 10.0
-_COMPONENTS_WITHOUT_REPLICAS = ("router", "prometheus", "redis")
 
 
 class LocalTarget:
@@ -58,10 +65,13 @@ class LocalTarget:
         try:
             about = json.loads((state / "platform.json").read_text(encoding="utf-8"))
             token = Path(about["token_file"]).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError, KeyError):
-            raise MissingError(
+        except FileNotFoundError:
+            raise TargetGoneError(
                 f"no local platform is up in {state}; start one with: faultload platform up"
             ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise MissingError(f"{state}: not a local platform's state: {problem}") from None
         self._about: dict[str, Any] = about
         self._http = requests.Session()
         self._http.trust_env = False  # a proxy must not see loopback calls
@@ -148,22 +158,18 @@ class LocalTarget:
         return {"state": str(self._state)}
 
     def replicas(self, component: str) -> Sequence[Replica]:
-        """Return the component's replicas, by name."""
-        state = self._call("GET", "/v1/state")
-        if component == "engine":
-            rows = state["replicas"]
-        elif component in _COMPONENTS_WITHOUT_REPLICAS:
-            rows = [row for row in state["components"] if row["name"] == component]
-        else:
+        """Return the engine's replicas, by name; no other component has any here."""
+        if component != "engine":
             return []
+        rows = self._call("GET", "/v1/state")["replicas"]
         return [
             Replica(
                 component=component,
                 name=row["name"],
-                uid=row.get("uid") or str(row.get("pid") or ""),
-                tier=row.get("tier", ""),
-                node=row.get("node", ""),
-                zone=row.get("zone", ""),
+                uid=row["uid"],
+                tier=row["tier"],
+                node=row["node"],
+                zone=row["zone"],
                 ready=bool(row["ready"]),
                 restarts=int(row["restarts"]),
                 inflight=row.get("inflight"),
@@ -187,6 +193,10 @@ class LocalTarget:
             PlatformEvent(event["time_unix"], event["reason"], event["object"], event["message"])
             for event in self._call("GET", "/v1/events", params={"since": "0"})
         ]
+
+    def save_logs(self, folder: Path) -> None:
+        """Copy what every process of the platform wrote."""
+        shutil.copytree(self._state / "logs", folder, dirs_exist_ok=True)
 
     def kill_replica(self, replica: str, uid: str) -> None:
         """SIGKILL the replica's process group."""
@@ -234,9 +244,28 @@ class LocalTarget:
             )
         except requests.RequestException as error:
             problem = type(error).__name__
-            raise MissingError(f"the local platform does not answer at {url}: {problem}") from None
+            gone = "" if self._is_alive() else ", and its process is gone"
+            raise (TargetGoneError if gone else MissingError)(
+                f"the local platform does not answer at {url}: {problem}{gone}"
+            ) from None
         if response.status_code in (404, 409):
             raise FaultError(f"the local platform refused {method} {path}: {response.text[:300]}")
-        if not response.ok:
-            raise MissingError(f"{method} {url} answered {response.status_code}")
-        return response.json()
+        try:
+            response.raise_for_status()
+            return response.json()
+        except requests.RequestException as error:
+            raise MissingError(f"{method} {url} was not answered properly: {error}") from None
+
+    def _is_alive(self) -> bool:
+        """Tell whether the platform's process exists, by pid and by what it runs."""
+        try:
+            os.kill(self._about["pid"], 0)
+            return b"inference_platform" in self._command_line()
+        except ProcessLookupError:
+            return False
+        except (OSError, KeyError, TypeError):
+            return True  # it cannot be told, so nothing may be concluded
+
+    def _command_line(self) -> bytes:
+        path = Path(f"/proc/{self._about['pid']}/cmdline")
+        return path.read_bytes() if path.exists() else b"inference_platform"

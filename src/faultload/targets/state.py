@@ -32,6 +32,15 @@ def state_home() -> Path:
     return home
 
 
+def is_locked(folder: Path) -> bool:
+    """Tell whether somebody alive holds the `TargetLock` of a folder."""
+    try:
+        with TargetLock(folder, "look"):
+            return False
+    except RefusedError:
+        return True
+
+
 class TargetLock:
     """One run a target. The kernel drops the lock when its holder dies, however it dies."""
 

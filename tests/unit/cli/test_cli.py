@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from faultload.cli import invoke
+from faultload.cli.output import worst_code
 from faultload.errors import ExitCode
 
 ROOT = Path(__file__).parents[3]
@@ -146,6 +147,34 @@ def test_trace_is_byte_identical(project: Path, capsys: pytest.CaptureFixture[st
     a, b, c = (Path(name).read_bytes() for name in "abc")
     assert a == b
     assert a != c
+
+
+@pytest.mark.parametrize(
+    ("codes", "counts"),
+    [
+        ([0, 0], 0),
+        ([0, 2, 1], 1),
+        ([1, 3, 0], 3),
+        ([1, 69], 1),
+        ([69, 69], 69),
+        ([1, 130], 130),
+        ([0, 75], 75),
+        ([], 2),
+    ],
+)
+def test_the_code_that_counts(codes: list[int], counts: int) -> None:
+    """A signal or refusal ends all; a skip hides no verdict; nothing at all is never a pass."""
+    assert worst_code(codes) == counts
+
+
+def test_reader_that_goes_away_changes_no_exit_code(project: Path) -> None:
+    """`faultload ... | head` ends with the command's own code and no traceback."""
+    command = f"{sys.executable} -m faultload slo list --json"
+    script = f"{command} 2>err | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], cwd=project, check=False)
+
+    assert done.returncode == ExitCode.PASS
+    assert (project / "err").read_text() == ""
 
 
 def test_importing_the_command_line_leaves_sockets_alone() -> None:

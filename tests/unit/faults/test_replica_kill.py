@@ -61,16 +61,40 @@ def test_missing_capability_does_nothing(journal: InjectionJournal) -> None:
     assert journal.entries() == []
 
 
-def test_killed_replica_is_back_only_under_a_new_uid(journal: InjectionJournal) -> None:
-    """A victim that is ready under its old uid was never killed: that is no recovery."""
+def test_replacement_is_proof_enough(journal: InjectionJournal) -> None:
+    """A victim's name ready under another uid is back at once."""
     platform = Platform(replica("a"), heals=True)
     session = FaultSession(platform, journal)
     session.apply(KillReplica(platform))
 
     assert session.revert_all()[0]["data"]["states"][0]["uid"] == "u-a'"
+    assert journal.unreverted() == []
+
+
+def test_victim_under_its_old_uid_must_stay_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be dead already and its platform not know yet: that state must last."""
+    platform = Platform(replica("a"))
     plan = KillReplica(platform).plan()
-    with pytest.raises(FaultError, match="under a new uid"):
-        prove_ready(platform, plan, 0.05, replaced=True)
+    with pytest.raises(FaultError, match="to be ready within"):
+        prove_ready(platform, plan, 0.1)
+
+    monkeypatch.setattr("faultload.faults.victims._NOTICE_S", 0.1)
+    assert "ready after" in prove_ready(platform, plan, 5.0).text
+
+
+def test_platform_that_does_not_heal_is_for_the_judge(
+    journal: InjectionJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kill itself is over: a missing replacement is said, and does not make the run invalid."""
+    monkeypatch.setattr("faultload.faults.replica_kill._RETURN_TIMEOUT_S", 0.1)
+    platform = Platform(replica("a"), replica("b"), heals=False)
+    session = FaultSession(platform, journal)
+    session.apply(KillReplica(platform))
+
+    (outcome,) = session.revert_all()
+
+    assert "did not heal" in outcome["text"]
+    assert journal.unreverted() == []
 
 
 def test_vanished_victim_is_unready_and_not_back() -> None:
@@ -81,4 +105,4 @@ def test_vanished_victim_is_unready_and_not_back() -> None:
 
     assert "not ready" in prove_unready(platform, plan, 0.05).text
     with pytest.raises(FaultError):
-        prove_ready(platform, plan, 0.05, replaced=False)
+        prove_ready(platform, plan, 0.05)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -122,14 +125,31 @@ def test_unreverted_are_those_that_began_and_are_not_proven_gone(tmp_path: Path)
 def test_unreverted_never_forgets(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, InjectionStep]]
 ) -> None:
-    """Whatever the order, harm that was planned and begun is listed until proven gone."""
+    """Whatever the order, harm that was begun is listed until proven gone."""
     journal = _journal(tmp_path_factory.mktemp("any"), *(_entry(i, s) for i, s in steps))
     listed = {entry.injection_id for entry in journal.unreverted()}
     for name in "abc":
         own = [step for injection, step in steps if injection == name]
         proven_gone = InjectionStep.VERIFIED_REVERTED in own
-        harmful = InjectionStep.PLANNED in own and InjectionStep.INJECTING in own
+        harmful = InjectionStep.INJECTING in own
         if harmful and not proven_gone:
             assert name in listed
         if not harmful:
             assert name not in listed
+
+
+def test_full_disk_is_an_error_before_the_act(tmp_path: Path) -> None:
+    """A disk that takes only part of a line makes the append fail: nobody acts on half a plan."""
+    code = textwrap.dedent(f"""
+        import pathlib, resource, signal
+        from faultload.record import InjectionEntry, InjectionJournal, InjectionStep
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        journal = InjectionJournal(pathlib.Path({str(tmp_path / "j")!r}))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
+        try:
+            journal.append(InjectionEntry("a", InjectionStep.PLANNED, "f", 0.0))
+        except OSError:
+            raise SystemExit(3)
+    """)
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3

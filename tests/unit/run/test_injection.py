@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError, SpecError
-from faultload.record import InjectionEntry, InjectionJournal, InjectionStep, PhaseName
-from faultload.run.injection import Injection, preview
+from faultload.record import InjectionEntry, InjectionJournal, InjectionStep, Phase, PhaseName
+from faultload.run.injection import Injection, fault_phase, preview, with_fault
 from faultload.run.plan import RunPlan, prepare
 from faultload.spec import Catalogue
 
@@ -24,13 +27,20 @@ def plan(tmp_path: Path) -> RunPlan:
     return prepare(Catalogue(ROOT), "engine/replica-loss", "local", reports=tmp_path)
 
 
-def with_arguments(plan: RunPlan, **arguments: Any) -> RunPlan:
-    """Return the plan with other arguments of its fault."""
-    raw = {**plan.experiment.raw}
-    action = raw["method"][0]
-    provider = {**action["provider"], "arguments": arguments}
-    raw["method"] = [{**action, "provider": provider}]
-    return replace(plan, experiment=replace(plan.experiment, raw=raw))
+@pytest.fixture
+def project(tmp_path: Path) -> Catalogue:
+    """Return a copy of the project's own files that a test may change."""
+    for folder in ("experiments", "scenarios", "slos", "targets"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    return Catalogue(tmp_path)
+
+
+def change(project: Catalogue, how: Callable[[dict[str, Any]], None]) -> None:
+    """Change replica-loss."""
+    path = project.root / "experiments" / "engine" / "replica-loss.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    how(document)
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
 
 def test_preview_names_victims_and_touches_nothing(plan: RunPlan) -> None:
@@ -43,13 +53,74 @@ def test_preview_names_victims_and_touches_nothing(plan: RunPlan) -> None:
     assert platform.acts == []
 
 
-def test_more_than_the_file_allows_is_a_bad_file(plan: RunPlan) -> None:
-    """A fault that hits more than its own blast radius contradicts itself: a usage error."""
-    platform = Platform(*(replica(name) for name in "abcdef"))
-    wide = with_arguments(plan, component="engine", replicas=2)
+def two_kills(document: dict[str, Any]) -> None:
+    """Hit one replica twice over."""
+    document["method"].append({**document["method"][0], "name": "once-more"})
 
-    with pytest.raises(SpecError, match="hits 2 engine, and blast_radius allows 1 engine"):
-        preview(wide, platform)
+
+def kill_as_probe(document: dict[str, Any]) -> None:
+    """Hide a fault among the probes."""
+    kill = document["method"][0]
+    probe = {**kill, "type": "probe", "tolerance": True}
+    probe.pop("pauses")
+    document["steady-state-hypothesis"]["probes"].append(probe)
+
+
+def kill_as_rollback(document: dict[str, Any]) -> None:
+    """Hide a fault among the rollbacks."""
+    document["rollbacks"].append({**document["method"][0], "name": "again"})
+
+
+def shell_command(document: dict[str, Any]) -> None:
+    """Act by a process that nobody can prove or undo."""
+    provider = {"type": "process", "path": "/bin/true"}
+    document["method"].append({"type": "action", "name": "shell", "provider": provider})
+
+
+def arguments(**values: Any) -> Callable[[dict[str, Any]], None]:
+    """Give the fault other arguments."""
+
+    def how(document: dict[str, Any]) -> None:
+        document["method"][0]["provider"]["arguments"] = values
+
+    return how
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "said"),
+    [
+        (arguments(replicas=2), SpecError, "hits 2 of engine, and 1 engine is allowed"),
+        (two_kills, SpecError, "hits 2 of engine"),
+        (arguments(component="router"), SpecError, "1 engine is allowed"),
+        (kill_as_probe, SpecError, "does harm: it belongs into the method"),
+        (kill_as_rollback, SpecError, "does harm: it belongs into the method"),
+        (shell_command, RefusedError, "only faults of faultload.faults may act"),
+        (arguments(replicas="1"), SpecError, "arguments.replicas: .*found '1'"),
+        (arguments(select="fastest"), SpecError, "arguments.select: .*found 'fastest'"),
+    ],
+)
+def test_harm_beyond_the_plan_is_refused_before_anything_starts(
+    project: Catalogue, how: Callable[[dict[str, Any]], None], error: type[Exception], said: str
+) -> None:
+    """All faults count together, stand in the method, and have arguments of their type."""
+    change(project, how)
+
+    with pytest.raises(error, match=said):
+        prepare(project, "engine/replica-loss", "local")
+
+
+def test_arguments_may_come_from_the_configuration(project: Catalogue) -> None:
+    """`${names}` are replaced before the arguments are checked, as Chaos Toolkit will."""
+
+    def how(document: dict[str, Any]) -> None:
+        document["configuration"]["how_many"] = 1
+        arguments(replicas="${how_many}")(document)
+
+    change(project, how)
+
+    ((_, choice),) = prepare(project, "engine/replica-loss", "local").faults
+
+    assert choice.replicas == 1
 
 
 def test_more_than_the_target_allows_is_refused(plan: RunPlan) -> None:
@@ -60,11 +131,8 @@ def test_more_than_the_target_allows_is_refused(plan: RunPlan) -> None:
 
 def test_method_without_a_fault_of_ours_breaks_nothing(plan: RunPlan) -> None:
     """An experiment with no fault cannot be judged: the run is invalid, not a pass."""
-    raw = {**plan.experiment.raw, "method": []}
-    empty = replace(plan, experiment=replace(plan.experiment, raw=raw))
-
     with pytest.raises(FaultError, match="nothing would be broken"):
-        preview(empty, Platform(replica("a"), replica("b")))
+        preview(replace(plan, faults=[]), Platform(replica("a"), replica("b")))
 
 
 class Child:
@@ -144,16 +212,33 @@ def test_unproven_and_unreverted_faults_end_the_run(tmp_path: Path) -> None:
 def test_fault_phase_is_what_the_journal_says(tmp_path: Path) -> None:
     """It begins with the first act, not when we asked for it, and ends with the last proof."""
     journal = InjectionJournal(tmp_path / "j")
-    injection = Injection(Child(), journal, lambda *_, **__: None)  # type: ignore[arg-type]
-    assert injection.phase(100.0, 9.0) is None
+    assert fault_phase(journal.entries(), 100.0, 9.0) is None
     journal.append(entry(InjectionStep.PLANNED, 101.0))
     journal.append(entry(InjectionStep.INJECTING, 102.0))
 
-    open_ended = injection.phase(100.0, 9.0)
+    open_ended = fault_phase(journal.entries(), 100.0, 9.0)
     journal.append(entry(InjectionStep.VERIFIED_REVERTED, 105.5))
-    ended = injection.phase(100.0, 9.0)
+    ended = fault_phase(journal.entries(), 100.0, 9.0)
 
     assert open_ended is not None
     assert ended is not None
     assert (open_ended.name, open_ended.start_s, open_ended.end_s) == (PhaseName.FAULT, 2.0, 9.0)
     assert (ended.start_s, ended.end_s) == (2.0, 5.5)
+
+
+@pytest.mark.parametrize("start_s", [12.0, -50.0])
+def test_fault_interrupts_the_phase_it_began_in(start_s: float) -> None:
+    """The phases stay in order and without gaps, also where the wall clock stepped back."""
+    phases = [
+        Phase(name=PhaseName.WARMUP, start_s=0, end_s=5),
+        Phase(name=PhaseName.BASELINE, start_s=5, end_s=20),
+        Phase(name=PhaseName.RECOVERY, start_s=30, end_s=40),
+    ]
+    fault = Phase(name=PhaseName.FAULT, start_s=start_s, end_s=30)
+
+    placed = with_fault(with_fault(phases, fault), fault)
+
+    starts = [phase.start_s for phase in placed]
+    assert starts == sorted(starts)
+    assert [phase.name for phase in placed].count(PhaseName.FAULT) == 1
+    assert all(phase.end_s >= phase.start_s for phase in placed)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from faultload.errors import ExitCode, Interrupted, MissingError, RefusedError, UsageError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.record import InjectionEntry, InjectionStep
+from faultload.run import flow
+from faultload.run.platform import PlatformUp, down, find_platform, platform_folder
+from faultload.run.recover import recover
 from faultload.run.signals import SignalGuard
 from faultload.run.state import RunState, left_behind, refuse_if_harmed
 from faultload.targets import TargetLock, state_home
@@ -98,21 +104,108 @@ def test_session_without_a_platform_says_how_to_start_one() -> None:
 
 
 def test_first_signal_interrupts_once() -> None:
-    """The first signal raises; those after it are ignored while the run is put back."""
+    """The first signal raises where somebody listens; those after it change nothing."""
     guard = SignalGuard()
     with guard.installed():
-        with pytest.raises(Interrupted) as caught:
+        with pytest.raises(Interrupted) as caught, guard.listening():
             signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGINT)
+        with guard.listening():
+            signal.raise_signal(signal.SIGINT)
 
     assert caught.value.exit_code == ExitCode.SIGTERM
     assert guard.received == signal.SIGTERM
 
 
-def test_shield_only_notes_a_signal() -> None:
-    """A revert is never cut short: a signal meanwhile is noted and nothing else."""
+def test_signal_while_nobody_listens_is_told_to_the_next() -> None:
+    """A revert is never cut short, and the next experiment of the day does not start."""
     guard = SignalGuard()
-    with guard.installed(), guard.shield():
-        os.kill(os.getpid(), signal.SIGINT)
+    with guard.installed():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted), guard.listening():
+            pytest.fail("the block was entered")
 
-    assert guard.received == signal.SIGINT
+
+def test_ignored_signal_stays_ignored() -> None:
+    """Under nohup a hang-up means nothing, and we do not change that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        guard = SignalGuard()
+        with guard.installed(), guard.listening():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert guard.received is None
+
+
+def test_pid_of_a_stranger_is_no_platform() -> None:
+    """After a crash the pid on file may be anybody's: without the host's lock nothing is up."""
+    folder = platform_folder("local")
+    folder.mkdir(parents=True)
+    about = PlatformUp("local", os.getpid(), "http://x", "http://x", "", "state")
+    (folder / "up.json").write_text(json.dumps(asdict(about)), encoding="utf-8")
+
+    assert find_platform("local") is None
+    assert down("local") is False
+    with TargetLock(folder, "host"):
+        assert find_platform("local") == about
+
+
+def test_one_unreadable_state_does_not_hide_the_next(tmp_path: Path) -> None:
+    """`recover` goes on after a run it cannot undo, says what to do, and can be told to forget."""
+    for name, content in (("a-bad", '{"attachment": {}}'), ("b-good", None)):
+        state = RunState.create("f" * 16, name, tmp_path)
+        if content is not None:
+            in_force(state)
+            state.session_path.write_text(content, encoding="utf-8")
+
+    bad, good = recover()
+
+    assert (bad.run_id, good.run_id) == ("a-bad", "b-good")
+    assert "--forget a-bad" in bad.problem
+    assert good.problem == ""
+    assert [outcome.run_id for outcome in recover()] == ["a-bad"]
+    recover(forget="a-bad")
+    assert recover() == []
+    with pytest.raises(UsageError, match="no run 'a-bad'"):
+        recover(forget="a-bad")
+
+
+def test_journal_of_another_version_keeps_the_target_closed(tmp_path: Path) -> None:
+    """A journal that cannot be read may hide a fault: refused, never started."""
+    state = RunState.create("f" * 16, "run-1", tmp_path)
+    line = {"injection_id": "x", "step": "from-the-future", "fault": "f", "time_unix_s": 0}
+    state.journal.path.write_text(json.dumps(line) + "\n", encoding="utf-8")
+
+    with pytest.raises(RefusedError, match="faultload recover"):
+        refuse_if_harmed("f" * 16)
+
+
+def test_harm_is_reverted_whatever_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error nobody foresaw ends the run as a defect, after the revert and the seal."""
+    done: list[str] = []
+
+    class Run:
+        directory = None
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            done.append("closed")
+
+        def survey(self) -> None:
+            raise ZeroDivisionError
+
+        def __getattr__(self, name: str) -> object:
+            return lambda *_: done.append(name)
+
+    plan = type("P", (), {"experiment": type("E", (), {"block": type("B", (), {"requires": []})})})
+    target = type("T", (), {"capabilities": frozenset[str]()})
+    monkeypatch.setattr(flow, "Supervisor", lambda *_: Run())
+    monkeypatch.setattr(flow, "judge_and_report", lambda _: (None, []))
+
+    with pytest.raises(ZeroDivisionError):
+        flow.run_experiment(plan, target, None)  # type: ignore[arg-type]
+
+    assert done == ["give_up", "ensure_reverted", "seal", "closed"]
