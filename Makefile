@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos bench screenshot clean
+.PHONY: help setup demo test check chaos bench samples screenshot clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -42,8 +42,11 @@ bench: setup  ## List the benchmarks
 	@found=$$(ls benchmarks/*.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \
 	for file in $$found; do echo "$(BIN)/python $$file"; done
 
-screenshot: setup  ## Draw docs/images/report.png from a published run
-	@$(BIN)/python scripts/screenshot.py
+samples: setup  ## Publish a passing and a failing run of the demo in reports/samples/
+	@scripts/samples.sh
+
+screenshot: setup  ## Draw docs/images/report.png from a published run (needs Chromium)
+	@$(BIN)/python scripts/screenshot.py reports/samples/replica-loss/report.html docs/images/report.png
 
 clean:  ## Remove .venv, .tools and caches; reports/ stays
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
