@@ -45,7 +45,8 @@ def _end(error: BaseException) -> int:
             code = error.code if isinstance(error.code, int) else ExitCode.DEFECT
         case typer.TyperException():
             code = ExitCode.USAGE
-            _complain(_mistake(error))
+            if mistake := _mistake(error):  # empty where the help was asked for by giving nothing
+                _complain(mistake)
         case KeyboardInterrupt() | typer.Abort():
             code = ExitCode.SIGINT
             _complain("interrupted")

@@ -47,6 +47,10 @@ def compare_runs(baseline: Sequence[Path], candidate: Sequence[Path]) -> list[Co
     """
     sides = [[_trial(path) for path in paths] for paths in (baseline, candidate)]
     _check_same_trials([manifest for side in sides for manifest, _ in side])
+    ids = [manifest.run_id for side in sides for manifest, _ in side]
+    twice = sorted({run_id for run_id in ids if ids.count(run_id) > 1})
+    if twice:
+        raise UsageError(f"expected different trials, found {', '.join(twice)} more than once")
     numbers = [[_numbers(judgement) for _, judgement in side] for side in sides]
     names = sorted({name for side in numbers for trial in side for name in trial})
     compared = []

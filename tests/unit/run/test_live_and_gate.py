@@ -88,6 +88,7 @@ class Trial:
 
     def __init__(self, seed: int = 1, recovery_s: float | None = 2.0) -> None:
         self.experiment, self.scenario, self.slos, self.seed = "e", "s", ["x"], seed
+        self.run_id = str(id(self))
         self.phases: list[Any] = []
         recovery = type("R", (), {"slo": "x", "recovery_s": recovery_s})
         self.recoveries = [recovery]
@@ -109,6 +110,14 @@ def test_runs_of_different_workloads_are_not_compared(monkeypatch: pytest.Monkey
     """Trials that differ in seed, scenario, SLOs or experiment are a usage error."""
     with pytest.raises(UsageError, match="expected trials of one seed, found 1, 2"):
         compare(monkeypatch, [Trial(), Trial()], [Trial(seed=2), Trial(seed=2)])
+
+
+def test_trial_given_twice_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial compared with itself would prove that nothing changed."""
+    trial = Trial()
+
+    with pytest.raises(UsageError, match="found .* more than once"):
+        compare(monkeypatch, [trial, Trial()], [trial, Trial()])
 
 
 def test_few_trials_are_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
