@@ -36,7 +36,7 @@ check: setup  ## Lint, format, types, layers and contracts, in under a minute
 	@$(BIN)/pytest -q tests/contract
 
 chaos: setup  ## Run every experiment on TARGET (local) as a test
-	@$(BIN)/pytest -m chaos --target $(TARGET) $(PYTEST_ARGS)
+	@$(BIN)/pytest experiments -m chaos --target $(TARGET) $(PYTEST_ARGS)
 
 bench: setup  ## List the benchmarks
 	@found=$$(ls benchmarks/*.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \
