@@ -10,7 +10,8 @@ One process, one event loop. From the wire inwards:
     shapes     the JSON of answers and chunks
     tokens     how many tokens a prompt has, and which words answer it
     engine     drives a scheduler on the wall clock and hands its tokens to the streams
-    scheduler  pure continuous batching: token budget, chunked prefill, KV blocks. No clock
+    scheduler  pure continuous batching: token budget, chunked prefill, preemption. No clock
+    blocks     the KV cache: who holds which block, and prefix caching
     fixed_timing  the same interface with known latencies, for tests of what measures latency
     metrics    the `/metrics` page, named as vLLM names it; http_metrics: the HTTP families
 

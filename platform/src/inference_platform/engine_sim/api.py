@@ -40,10 +40,9 @@ _STREAM_START = {
     "status": 200,
     "headers": [(b"content-type", b"text/event-stream; charset=utf-8"), _VARY],
 }
-BUSY = (
-    "The engine is currently busy and cannot accept new requests. "
-    "Please try again later or on a different instance."
-)
+_ELSEWHERE = "Please try again later or on a different instance."
+BUSY = f"The engine is currently busy and cannot accept new requests. {_ELSEWHERE}"
+BACKLOG = f"The engine has reached its prefill token backlog limit. {_ELSEWHERE}"
 
 
 class Call:
@@ -215,7 +214,7 @@ class Api:
             int(time.time()),
             self._flags.served_model_name,
             self._fingerprint,
-            request.prompt_tokens,
+            len(request.prompt_tokens),
         )
         watch = asyncio.get_running_loop().create_task(self._abort_when_gone(call, stream))
         try:
@@ -235,15 +234,24 @@ class Api:
         if model and model != flags.served_model_name:
             text = f"The model `{model}` does not exist. Valid aliases: {flags.served_model_name}."
             raise ApiError(404, "NotFoundError", text, "model")
-        limit = flags.max_num_queued_reqs
-        if limit is not None and self._engine.unfinished >= limit:
-            self._metrics.record_rejection("max_num_queued_reqs")
-            raise ApiError(503, "Service Unavailable", BUSY)
+        self._check_queue()
         request = read_generation(kind, body, flags.max_model_len)
         if self.draining:
             text = "cannot schedule new futures after shutdown"
             raise ApiError(500, "InternalServerError", text)
         return request
+
+    def _check_queue(self) -> None:
+        """Refuse with 503 what a queue limit has no place for; the new request is not counted."""
+        flags, engine = self._flags, self._engine
+        most = flags.max_num_queued_reqs
+        if most is not None and engine.unfinished >= most:
+            self._metrics.record_rejection("max_num_queued_reqs")
+            raise ApiError(503, "Service Unavailable", BUSY)
+        most = flags.max_num_queued_tokens
+        if most is not None and engine.prefill_backlog >= most:
+            self._metrics.record_rejection("max_num_queued_tokens")
+            raise ApiError(503, "Service Unavailable", BACKLOG)
 
     async def _abort_when_gone(self, call: Call, stream: Stream) -> None:
         await call.gone()

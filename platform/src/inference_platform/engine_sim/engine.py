@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from inference_platform.engine_sim.metrics import EngineMetrics
 from inference_platform.engine_sim.scheduler import Request, Scheduler
@@ -74,11 +74,22 @@ class Engine:
         """Requests running and waiting."""
         return self.scheduler.running + self.scheduler.waiting
 
+    @property
+    def prefill_backlog(self) -> int:
+        """Prompt tokens of the requests that wait for their first token."""
+        return sum(r.prompt_tokens for r in self._streams if not r.emitted_tokens)
+
     def submit(
-        self, request_id: str, prompt_tokens: int, answer: Answer, max_tokens: int
+        self, request_id: str, prompt: Sequence[str], answer: Answer, max_tokens: int
     ) -> Stream:
         """Take a request in and return its stream; ValueError if it can never fit the cache."""
-        request = Request(request_id, prompt_tokens, answer.tokens, time.monotonic())
+        request = Request(
+            request_id,
+            len(prompt),
+            answer.tokens,
+            time.monotonic(),
+            lambda start, end: answer.continued(prompt, start, end),
+        )
         self.scheduler.add(request)
         stream = self._streams[request] = Stream(request, answer, max_tokens)
         self._arm()

@@ -31,6 +31,8 @@ class Flags:
     api_key: tuple[str, ...] = ()
     shutdown_timeout: float = 0.0
     max_num_queued_reqs: int | None = None
+    max_num_queued_tokens: int | None = None
+    enable_prefix_caching: bool = True
     dtype: str = "auto"
     quantization: str | None = None
     tensor_parallel_size: int = 1
@@ -98,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", _whole(0), "seed of the words of requests that bring none")
     add("--shutdown-timeout", _number(0.0), "seconds to drain after SIGTERM; 0 stops at once")
     add("--max-num-queued-reqs", _whole(1), "most requests running and waiting (default: no limit)")
+    add("--max-num-queued-tokens", _whole(1), "most prompt tokens before prefill ends, or no limit")
+    parser.add_argument(
+        "--enable-prefix-caching",
+        action=argparse.BooleanOptionalAction,
+        default=default["enable_prefix_caching"],
+        help="use KV blocks again for prompts that begin alike",
+    )
     add("--dtype", str, "accepted, without effect")
     add("--quantization", str, "accepted, without effect")
     add("--tensor-parallel-size", _whole(1), "accepted, without effect")

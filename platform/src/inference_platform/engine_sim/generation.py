@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inference_platform.engine_sim.body import ApiError, Body, Kind, bad_request
-from inference_platform.engine_sim.tokens import CHAT_ENDING_TOKENS, Limits, count_chat, count_words
+from inference_platform.engine_sim.tokens import CHAT_ENDING_TOKENS, Limits, chat_tokens
 
 COMPLETION_DEFAULT_MAX_TOKENS = 16  # OpenAI's legacy default, kept by vLLM
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A checked request for tokens. `seed` is None when the request brings none."""
+    """A checked request for tokens.
+
+    The answer depends on `prompt` and `seed`; the latter is None when the request brings none.
+    """
 
     prompt: str
-    prompt_tokens: int
+    prompt_tokens: list[str]
     limits: Limits
     seed: int | None
     stream: bool
@@ -48,7 +51,7 @@ def read_generation(kind: Kind, body: Body, max_model_len: int) -> Generation:
         prompt, prompt_tokens = _read_chat(body)
     else:
         prompt, prompt_tokens = _read_prompt(body)
-    if prompt_tokens > max_model_len:
+    if len(prompt_tokens) > max_model_len:
         raise bad_request(
             f"This model's maximum context length is {max_model_len} tokens. However, your prompt "
             f"contains at least {max_model_len + 1} input tokens, which exceeds this limit even "
@@ -62,7 +65,7 @@ def read_generation(kind: Kind, body: Body, max_model_len: int) -> Generation:
     return Generation(
         prompt=prompt,
         prompt_tokens=prompt_tokens,
-        limits=_read_limits(kind, body, prompt_tokens, max_model_len),
+        limits=_read_limits(kind, body, len(prompt_tokens), max_model_len),
         seed=None if seed is None else int(seed),
         stream=_truth(body.get("stream")),
         include_usage=include_usage,
@@ -119,15 +122,15 @@ def _check_sampling(body: Body) -> None:
         raise bad_request(text, "stream_options")
 
 
-def _read_chat(body: Body) -> tuple[str, int]:
-    """Return a chat as one text, and its number of tokens."""
+def _read_chat(body: Body) -> tuple[str, list[str]]:
+    """Return a chat as one text, and its tokens."""
     turns = [(message["role"], _content(message.get("content"))) for message in body["messages"]]
     if not turns:
         text = "Cannot apply chat template to an empty conversation. Provide at least one message."
         raise bad_request(text)
-    tokens = count_chat(turns)
+    tokens = chat_tokens(turns)
     if _truth(body.get("continue_final_message")):
-        tokens -= CHAT_ENDING_TOKENS
+        del tokens[-CHAT_ENDING_TOKENS:]
     return "\n".join(f"{role}: {text}" for role, text in turns), tokens
 
 
@@ -137,8 +140,8 @@ def _content(content: str | list[dict[str, str]] | None) -> str:
     return content or ""
 
 
-def _read_prompt(body: Body) -> tuple[str, int]:
-    """Return a completion's prompt and its number of tokens; a list of token ids counts itself."""
+def _read_prompt(body: Body) -> tuple[str, list[str]]:
+    """Return a completion's prompt and its tokens; token ids are taken as words."""
     prompt = body.get("prompt")
     if prompt == []:
         raise bad_request("You must pass at least one prompt", "prompt")
@@ -148,12 +151,13 @@ def _read_prompt(body: Body) -> tuple[str, int]:
         )
     if isinstance(prompt, list):
         if not isinstance(prompt[0], str):
-            return " ".join(map(str, prompt)), len(prompt)
+            ids = list(map(str, prompt))
+            return " ".join(ids), ids
         if len(prompt) > 1:
             raise bad_request("The engine simulator takes one prompt.", "prompt", len(prompt))
         prompt = prompt[0]
     text = str(prompt)
-    return text, max(1, count_words(text))
+    return text, text.split() or [""]
 
 
 def _read_limits(kind: Kind, body: Body, prompt_tokens: int, max_model_len: int) -> Limits:

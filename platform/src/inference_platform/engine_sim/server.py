@@ -25,12 +25,12 @@ import uvloop
 
 from inference_platform.engine_sim import flags as command_line
 from inference_platform.engine_sim.api import Api
+from inference_platform.engine_sim.blocks import BlockPool
 from inference_platform.engine_sim.engine import Engine
 from inference_platform.engine_sim.fixed_timing import FixedTiming
 from inference_platform.engine_sim.flags import Flags
 from inference_platform.engine_sim.metrics import EngineMetrics
 from inference_platform.engine_sim.scheduler import (
-    BlockPool,
     ContinuousBatching,
     Scheduler,
     StepCost,
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     flags = command_line.parse(sys.argv[1:] if argv is None else argv)
     if flags.sim_die_with_parent:
         _die_with_parent()
-    pool = BlockPool(flags.sim_kv_blocks, flags.block_size)
+    pool = make_pool(flags)
     if pool.needed(flags.max_model_len) > pool.capacity:
         _log(
             "ERROR",
@@ -72,9 +72,14 @@ def main(argv: list[str] | None = None) -> int:
 def build(flags: Flags, pool: BlockPool | None = None) -> tuple[Api, Engine]:
     """Put an application together; it needs a running event loop only when requests come."""
     metrics = EngineMetrics(flags)
-    pool = pool or BlockPool(flags.sim_kv_blocks, flags.block_size)
+    pool = pool or make_pool(flags)
     engine = Engine(_make_scheduler(flags, pool), metrics)
     return Api(flags, engine, metrics), engine
+
+
+def make_pool(flags: Flags) -> BlockPool:
+    """Return the KV blocks that the flags ask for."""
+    return BlockPool(flags.sim_kv_blocks, flags.block_size, caching=flags.enable_prefix_caching)
 
 
 def _make_scheduler(flags: Flags, pool: BlockPool) -> Scheduler:

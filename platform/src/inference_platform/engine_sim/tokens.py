@@ -25,20 +25,18 @@ WORD = r"tok(\d{4,})-([0-9a-f]{4}) "
 
 # Median output length of the workload in which the default step costs were measured.
 NATURAL_MEDIAN_TOKENS = 140
-
+END_OF_TURN = "</s>"
 
 # End of turn, assistant, colon: what a chat that continues its last message does not get.
 CHAT_ENDING_TOKENS = 3
 
 
-def count_words(text: str) -> int:
-    """Return the number of tokens of a text."""
-    return len(text.split())
-
-
-def count_chat(messages: Iterable[tuple[str, str]]) -> int:
-    """Return the number of prompt tokens of a chat given as (role, text) pairs."""
-    return 2 + sum(len(role.split()) + len(text.split()) + 2 for role, text in messages)
+def chat_tokens(messages: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the prompt tokens of a chat given as (role, text) pairs."""
+    tokens: list[str] = []
+    for role, text in messages:
+        tokens += [*role.split(), ":", *text.split(), END_OF_TURN]
+    return [*tokens, "assistant", ":"]
 
 
 def word(index: int, tag: str) -> str:
@@ -69,6 +67,12 @@ class Answer:
         if self.cut is None:
             return word(index, self.tag)
         return word(index, self.tag)[: max(0, self.cut - _start_of(index))]
+
+    def continued(self, prompt: Sequence[str], start: int, end: int) -> tuple[str, ...]:
+        """Return tokens `start` to `end` of the prompt with this answer behind it."""
+        asked = len(prompt)
+        answered = (word(i - asked, self.tag)[:-1] for i in range(max(start, asked), end))
+        return (*prompt[start:end], *answered)
 
     def full_text(self) -> str:
         """Return the whole visible text."""
