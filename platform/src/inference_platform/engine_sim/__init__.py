@@ -4,7 +4,9 @@ One process, one event loop. From the wire inwards:
 
     __main__   command line → server
     server     the life of the process: bind, start up, serve, signals, exit code
+    chaos      a second port that takes faults: die, hang, slow down
     api        ASGI: routes, streaming, disconnects, API key
+    call       one HTTP request and its answer
     body       request bodies: JSON and types, and the error object
     generation what a body means: prompt, limits, options
     shapes     the JSON of answers and chunks

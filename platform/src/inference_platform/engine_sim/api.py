@@ -11,13 +11,12 @@ import hmac
 import time
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from inference_platform.engine_sim.body import ApiError, Kind, read_body
+from inference_platform.engine_sim.body import ApiError, EngineDeadError, Kind, read_body
+from inference_platform.engine_sim.call import JSON, Call, Receive, Scope, Send
 from inference_platform.engine_sim.engine import Engine, Stream
 from inference_platform.engine_sim.flags import Flags
 from inference_platform.engine_sim.generation import Generation, read_generation
@@ -26,89 +25,17 @@ from inference_platform.engine_sim.metrics import EngineMetrics
 from inference_platform.engine_sim.shapes import DONE, VERSION, Shape, model_list
 from inference_platform.engine_sim.tokens import plan_answer
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 _KINDS: dict[str, Kind] = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
-_VARY = (b"vary", b"Origin")
-_JSON = (b"content-type", b"application/json")
-_STREAM_START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"text/event-stream; charset=utf-8"), _VARY],
-}
 _ELSEWHERE = "Please try again later or on a different instance."
 BUSY = f"The engine is currently busy and cannot accept new requests. {_ELSEWHERE}"
 BACKLOG = f"The engine has reached its prefill token backlog limit. {_ELSEWHERE}"
 
 
-class Call:
-    """One HTTP request and what was answered, for the handlers and for the metrics."""
-
-    __slots__ = ("_send", "headers", "method", "path", "receive", "response_bytes", "status")
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take the request apart."""
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.receive = receive
-        self._send = send
-        self.status = 0
-        self.response_bytes = 0
-
-    def header(self, name: bytes) -> str:
-        """Return a request header, "" when it is not there."""
-        return self.headers.get(name, b"").decode("latin-1")
-
-    async def body(self) -> bytes | None:
-        """Return the whole request body, None when the client left meanwhile."""
-        parts = []
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            if not message.get("more_body"):
-                return b"".join(parts)
-
-    async def gone(self) -> None:
-        """Wait until the client has left or the answer is complete."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-
-    async def answer(
-        self, status: int, body: bytes = b"", *headers: tuple[bytes, bytes], vary: bool = True
-    ) -> None:
-        """Send a whole answer."""
-        self.status = status
-        self.response_bytes = len(body)
-        fields = [(b"content-length", b"%d" % len(body)), *headers]
-        if vary:
-            fields.append(_VARY)
-        start = {"type": "http.response.start", "status": status, "headers": fields}
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def answer_json(self, status: int, value: object, *headers: tuple[bytes, bytes]) -> None:
-        """Send a whole JSON answer."""
-        await self.answer(status, orjson.dumps(value), _JSON, *headers)
-
-    async def start_stream(self) -> None:
-        """Send the head of an event stream."""
-        self.status = 200
-        await self._send(_STREAM_START)
-
-    async def send_events(self, events: bytes, *, more: bool = True) -> None:
-        """Send one or more server-sent events."""
-        await self._send({"type": "http.response.body", "body": events, "more_body": more})
-
-
 class Api:
     """The application. `draining` refuses new work while the rest finishes.
+
+    `on_dead_answer` is called when a request was answered 500 because the engine is dead.
 
     Args:
         flags: the command line.
@@ -119,6 +46,7 @@ class Api:
     def __init__(self, flags: Flags, engine: Engine, metrics: EngineMetrics) -> None:
         """Build the routes."""
         self.draining = False
+        self.on_dead_answer: Callable[[], None] = lambda: None
         self._flags = flags
         self._engine = engine
         self._metrics = metrics
@@ -127,8 +55,8 @@ class Api:
         self._started = int(time.time())
         self._fingerprint = f"vllm-{VERSION}-{zlib.crc32(repr(flags).encode()):08x}"
         self._routes: dict[str, dict[str, Callable[[Call], Awaitable[None]]]] = {
-            "/health": {"GET": self._empty},
-            "/ping": {"GET": self._empty, "POST": self._empty},
+            "/health": {"GET": self._show_health},
+            "/ping": {"GET": self._show_health, "POST": self._show_health},
             "/version": {"GET": lambda call: call.answer_json(200, {"version": VERSION})},
             "/load": {"GET": lambda call: call.answer_json(200, {"server_load": 0})},
             "/metrics": {"GET": self._show_metrics},
@@ -142,7 +70,7 @@ class Api:
             raise RuntimeError(f"engine_sim serves HTTP only, not {scope['type']}")
         call = Call(scope, receive, send)
         if not self._is_allowed(call):
-            await call.answer(401, b'{"error":"Unauthorized"}', _JSON, vary=False)
+            await call.answer(401, b'{"error":"Unauthorized"}', JSON, vary=False)
             return
         methods = self._routes.get(call.path)
         handler = None if methods is None else methods.get(call.method)
@@ -157,6 +85,8 @@ class Api:
                 await call.answer_json(404, {"detail": "Not Found"})
         except ApiError as error:
             await call.answer_json(error.status, error.body())
+            if isinstance(error, EngineDeadError):
+                self.on_dead_answer()
         except Exception:
             call.status = 500  # what uvicorn answers
             raise
@@ -179,8 +109,8 @@ class Api:
         matches = [hmac.compare_digest(token, key) for key in self._keys]
         return scheme.lower() == b"bearer" and any(matches)
 
-    async def _empty(self, call: Call) -> None:
-        await call.answer(200)
+    async def _show_health(self, call: Call) -> None:
+        await call.answer(503 if self._engine.dead else 200)
 
     async def _show_metrics(self, call: Call) -> None:
         page = generate_latest(self._metrics.registry)
@@ -239,6 +169,8 @@ class Api:
         if self.draining:
             text = "cannot schedule new futures after shutdown"
             raise ApiError(500, "InternalServerError", text)
+        if self._engine.dead:
+            raise EngineDeadError
         return request
 
     def _check_queue(self) -> None:
@@ -267,7 +199,9 @@ async def _write_stream(call: Call, stream: Stream, shape: Shape, request: Gener
     while shown < answer.tokens:
         ready = await stream.more(shown)
         if ready <= shown:
-            return  # aborted
+            if stream.failed:
+                await call.send_events(shape.failure(EngineDeadError().body()), more=False)
+            return
         events = [] if shown else [shape.role_chunk(0 if counts else None)]
         events += [
             shape.token_chunk(answer.text(index), index + 1 if counts else None)
@@ -289,5 +223,7 @@ async def _write_whole(call: Call, stream: Stream, shape: Shape) -> None:
     while ready < stream.answer.tokens:
         before, ready = ready, await stream.more(ready)
         if ready <= before:
+            if stream.failed:
+                raise EngineDeadError
             return  # aborted
     await call.answer_json(200, shape.whole(stream.answer))

@@ -39,6 +39,15 @@ class ApiError(Exception):
         return {"error": error}
 
 
+class EngineDeadError(ApiError):
+    """What every request gets from an engine that has died."""
+
+    def __init__(self) -> None:
+        """Say what vLLM says to clients."""
+        text = "The server had an error while processing your request."
+        super().__init__(500, "InternalServerError", text)
+
+
 def bad_request(message: str, param: str | None = None, value: object = None) -> ApiError:
     """Return a 400 about the meaning of a request; `value` is shown when a `param` is named."""
     if param is not None:

@@ -23,10 +23,10 @@ class Stream:
     """One answer on its way out.
 
     `ready` is the number of tokens that may be shown; the words are in `answer`. `closed` means
-    that no more will come because the request was aborted.
+    that no more will come, because the request was aborted or, when `failed`, the engine died.
     """
 
-    __slots__ = ("_waiter", "answer", "closed", "max_tokens", "ready", "request")
+    __slots__ = ("_waiter", "answer", "closed", "failed", "max_tokens", "ready", "request")
 
     def __init__(self, request: Request, answer: Answer, max_tokens: int) -> None:
         """Start with nothing to show."""
@@ -35,6 +35,7 @@ class Stream:
         self.max_tokens = max_tokens
         self.ready = 0
         self.closed = False
+        self.failed = False
         self._waiter: asyncio.Future[None] | None = None
 
     async def more(self, shown: int) -> int:
@@ -53,6 +54,10 @@ class Stream:
 class Engine:
     """The engine core: one scheduler, one timer, and the streams by request.
 
+    It can hang: nothing reaches the scheduler and nothing comes out, so that `/metrics` stands
+    still; what was sent meanwhile is taken in afterwards. And it can die, which ends every stream.
+    `on_death` is called then, with the reason.
+
     Args:
         scheduler: decides what comes out when.
         metrics: what `/metrics` shows; updated as tokens come out.
@@ -66,13 +71,25 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: float | None = None
         self._stopped = False
+        self._hang: asyncio.TimerHandle | None = None
+        self._inbox: list[Callable[[], None]] = []  # what to tell the scheduler after a hang
+        self.dead = False
+        self.slow_factor = 1.0
+        self.on_death: Callable[[str], None] = lambda _: None
         self._on_idle: Callable[[], None] | None = None
         metrics.watch(scheduler)
 
     @property
     def unfinished(self) -> int:
         """Requests running and waiting."""
-        return self.scheduler.running + self.scheduler.waiting
+        return len(self._streams)
+
+    @property
+    def state(self) -> str:
+        """Return serving, hung or dead."""
+        if self.dead:
+            return "dead"
+        return "serving" if self._hang is None else "hung"
 
     @property
     def prefill_backlog(self) -> int:
@@ -90,9 +107,8 @@ class Engine:
             time.monotonic(),
             lambda start, end: answer.continued(prompt, start, end),
         )
-        self.scheduler.add(request)
         stream = self._streams[request] = Stream(request, answer, max_tokens)
-        self._arm()
+        self._tell(lambda: self.scheduler.add(request))
         return stream
 
     def abort(self, stream: Stream) -> None:
@@ -102,17 +118,65 @@ class Engine:
         """
         if self._streams.pop(stream.request, None) is None:
             return
-        self.scheduler.abort(stream.request)
+        self._tell(lambda: self.scheduler.abort(stream.request))
         stream.closed = True
         stream.wake()
-        self._arm()
         self._tell_if_idle()
+
+    def die(self, reason: str) -> None:
+        """Fail every request, now and from now on; gauges keep their last values."""
+        if self.dead:
+            return
+        self.stop()
+        self.dead = True
+        self.on_death(reason)
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.closed = stream.failed = True
+            stream.wake()
+        self._tell_if_idle()
+
+    def hang(self, seconds: float) -> None:
+        """Stand still for so long from now; 0 goes on at once. ValueError when it is dead."""
+        if self.dead:
+            raise ValueError("the engine is dead: it cannot hang")
+        if self._hang is not None:
+            self._hang.cancel()
+        self._cancel_timer()
+        self._hang = asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def slow_down(self, factor: float) -> None:
+        """Make every later step so many times as long; ValueError with known timing."""
+        self.scheduler.slow_down(factor)
+        self.slow_factor = factor
+
+    def _go_on(self) -> None:
+        """End a hang: the scheduler hears what has happened."""
+        self._hang = None
+        inbox, self._inbox = self._inbox, []
+        for message in inbox:
+            message()
+        self._arm()
+
+    def _tell(self, message: Callable[[], None]) -> None:
+        """Let the scheduler know, at once or when it is there again."""
+        if self._hang is not None:
+            self._inbox.append(message)
+        elif not self.dead:
+            message()
+            self._arm()
 
     def stop(self) -> None:
         """Freeze: no token comes out any more, and readers wait for ever."""
         self._stopped = True
+        if self._hang is not None:
+            self._hang.cancel()
+        self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._timer = self._timer_due = None
 
     def when_idle(self, callback: Callable[[], None]) -> None:
         """Call `callback` as soon as no request is left."""
@@ -127,10 +191,9 @@ class Engine:
     def _arm(self) -> None:
         """Set the timer to when the scheduler wants its next step."""
         due = self.scheduler.next_at
-        if self._stopped or due == self._timer_due:
+        if self._stopped or self._hang is not None or due == self._timer_due:
             return
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel_timer()
         self._timer_due = due
         self._timer = None if due is None else self._call_at(due)
 

@@ -45,6 +45,9 @@ class Flags:
     sim_slow_factor: float = 1.0
     sim_kv_blocks: int = 32768
     sim_die_with_parent: bool = False
+    sim_watchdog_s: float = 5.0
+    sim_chaos_port: int | None = None
+    sim_chaos_token_file: str | None = None
 
 
 def parse(argv: Sequence[str]) -> Flags:
@@ -61,6 +64,8 @@ def parse(argv: Sequence[str]) -> Flags:
     flags = Flags(**given)
     if (flags.sim_fixed_ttft_s is None) != (flags.sim_fixed_tpot_s is None):
         parser.error("--sim-fixed-ttft-s and --sim-fixed-tpot-s must be given together")
+    if (flags.sim_chaos_port is None) != (flags.sim_chaos_token_file is None):
+        parser.error("--sim-chaos-port and --sim-chaos-token-file must be given together")
     if flags.max_num_batched_tokens < flags.max_num_seqs:
         parser.error(
             f"--max-num-batched-tokens ({flags.max_num_batched_tokens}) must be at least "
@@ -118,6 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--sim-fixed-tpot-s", _number(0.0), "known timing: each next token this long after")
     add("--sim-slow-factor", _number(0.1), "multiplies every step time")
     add("--sim-kv-blocks", _whole(2), "KV blocks on the simulated GPU, one of them reserved")
+    add("--sim-watchdog-s", _number(0.1), "how often it looks whether its engine is dead")
+    add("--sim-chaos-port", _whole(0), "loopback port that takes faults; 0: the log tells")
+    add("--sim-chaos-token-file", str, "file with the token that the chaos port asks for")
     return parser
 
 

@@ -117,6 +117,9 @@ class Scheduler(Protocol):
     def abort(self, request: Request) -> None:
         """Drop a request and free what it holds; harmless when it is already gone."""
 
+    def slow_down(self, factor: float) -> None:
+        """Multiply the length of every later step; ValueError where that cannot be."""
+
     def step(self, now: float) -> StepOutput:
         """Hand out the tokens that are ready at `now` and start the next step."""
 
@@ -162,6 +165,7 @@ class ContinuousBatching:
     ) -> None:
         """Start idle."""
         self.cost = cost
+        self._slow_factor = 1.0
         self.pool = pool
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
@@ -209,6 +213,10 @@ class ContinuousBatching:
         elif request in self._waiting:
             self._waiting.remove(request)
 
+    def slow_down(self, factor: float) -> None:
+        """Multiply the length of every later step; 1 is as asked for on the command line."""
+        self._slow_factor = factor
+
     def step(self, now: float) -> StepOutput:
         """End the step in flight at `now`, hand out its tokens and start the next one."""
         output = StepOutput()
@@ -231,7 +239,7 @@ class ContinuousBatching:
         duration_s = self.cost.duration_s(
             budget.decodes, budget.prefill_tokens, budget.context_tokens
         )
-        self._ends_at = now + duration_s if self._batch else None
+        self._ends_at = now + duration_s * self._slow_factor if self._batch else None
 
     def _continue(self, budget: _Budget, output: StepOutput) -> None:
         """Give running requests their next tokens, the oldest first, at the newest one's cost."""

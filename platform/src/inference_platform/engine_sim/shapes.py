@@ -6,6 +6,7 @@ words need no escaping, and building JSON for each token would cost more than ev
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -150,6 +151,11 @@ class Shape:
                 b',"kv_transfer_params":null}\n\n',
             )
         )
+
+    def failure(self, error: dict[str, Any]) -> bytes:
+        """Return what ends a stream after an error; completions space their JSON, chats do not."""
+        body = orjson.dumps(error) if self._chat else json.dumps(error).encode()
+        return b"data: " + body + b"\n\n" + DONE
 
     def usage_chunk(self, tokens: int) -> bytes:
         """Return the chunk without choices that ends a stream when usage was asked for."""
