@@ -181,8 +181,8 @@ def test_a_prompt_over_the_context_is_refused_and_one_that_ends_there_is_capped(
         b'{"messages":[{"role":"user","content":"x"}],"max_tokens":1e400}',
         b'{"messages":[{"role":"user","content":"x"}],"temperature":1%s}' % (b"0" * 400),
         b'{"messages":[{"role":"user","content":"x"}],"max_tokens":"%s"}' % (b"9" * 5000),
-        b'{"messages":[{"role":"user","content":"x"}],"n":2}',
-        b'{"messages":[{"role":"user","content":"x"}],"logprobs":true}',
+        b'{"messages":[{"role":"user","content":"x"}],"n":2,"temperature":0}',
+        b'{"messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":"21"}',
     ],
 )
 def test_a_bad_body_is_a_400_that_says_why(engine: Any, body: bytes) -> None:

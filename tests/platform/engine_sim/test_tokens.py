@@ -72,6 +72,7 @@ def test_a_stop_string_ends_the_answer_where_it_begins(
         assert answer.full_text() == full
         assert not any(stop in full for stop in stops)
         return
+    assert isinstance(answer.stop_reason, str)
     at = full.find(answer.stop_reason)
     assert answer.full_text() == full[: at + len(answer.stop_reason) * include]
     assert (answer.finish_reason, answer.stop_reason in stops) == ("stop", True)

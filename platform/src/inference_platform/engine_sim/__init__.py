@@ -7,8 +7,12 @@ One process, one event loop. From the wire inwards:
     chaos      a second port that takes faults: die, hang, slow down
     api        ASGI: routes, streaming, disconnects, API key
     call       one HTTP request and its answer
+    dev        sleep and pause, in vLLM's developer mode
+    tokenizer  /tokenize and /detokenize
     body       request bodies: JSON and types, and the error object
     generation what a body means: prompt, limits, options
+    answers    writes the tokens of a request's answers, as events or as a whole
+    logprobs   made-up values in vLLM's shapes
     shapes     the JSON of answers and chunks
     tokens     how many tokens a prompt has, and which words answer it
     engine     drives a scheduler on the wall clock and hands its tokens to the streams

@@ -14,25 +14,38 @@ Send = Callable[[Message], Awaitable[None]]
 
 _VARY = (b"vary", b"Origin")
 JSON = (b"content-type", b"application/json")
-_STREAM_START = {
+_STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), _VARY]
+_STREAM_START: Message = {
     "type": "http.response.start",
     "status": 200,
-    "headers": [(b"content-type", b"text/event-stream; charset=utf-8"), _VARY],
+    "headers": _STREAM_HEADERS,
 }
 
 
 class Call:
     """One HTTP request and what was answered, for the handlers and for the metrics."""
 
-    __slots__ = ("_send", "headers", "method", "path", "receive", "response_bytes", "status")
+    __slots__ = (
+        "_send",
+        "added",
+        "headers",
+        "method",
+        "path",
+        "query",
+        "receive",
+        "response_bytes",
+        "status",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take the request apart."""
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.query: str = scope.get("query_string", b"").decode("latin-1")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.receive = receive
         self._send = send
+        self.added: list[tuple[bytes, bytes]] = []  # headers that every answer gets
         self.status = 0
         self.response_bytes = 0
 
@@ -65,6 +78,7 @@ class Call:
         fields = [(b"content-length", b"%d" % len(body)), *headers]
         if vary:
             fields.append(_VARY)
+        fields += self.added
         start = {"type": "http.response.start", "status": status, "headers": fields}
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body})
@@ -76,7 +90,10 @@ class Call:
     async def start_stream(self) -> None:
         """Send the head of an event stream."""
         self.status = 200
-        await self._send(_STREAM_START)
+        start = _STREAM_START
+        if self.added:
+            start = {**start, "headers": [*_STREAM_HEADERS, *self.added]}
+        await self._send(start)
 
     async def send_events(self, events: bytes, *, more: bool = True) -> None:
         """Send one or more server-sent events."""

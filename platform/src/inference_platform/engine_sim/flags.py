@@ -33,6 +33,8 @@ class Flags:
     max_num_queued_reqs: int | None = None
     max_num_queued_tokens: int | None = None
     enable_prefix_caching: bool = True
+    enable_server_load_tracking: bool = False
+    enable_request_id_headers: bool = False
     dtype: str = "auto"
     quantization: str | None = None
     tensor_parallel_size: int = 1
@@ -94,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sim-die-with-parent", action="store_true", help="end when the parent ends (Linux)"
     )
+    for name, text in (
+        ("--enable-server-load-tracking", "count requests in /load"),
+        ("--enable-request-id-headers", "answer with an X-Request-Id header"),
+    ):
+        parser.add_argument(name, action="store_true", help=text)
     add("--model", str, "same as MODEL")
     add("--host", str, "address to listen on")
     add("--port", _whole(0), "port to listen on; 0 lets the system choose and the log tells")

@@ -67,6 +67,7 @@ LABELLED_COUNTERS = {
         ("stop", "length", "abort", "error", "repetition"),
     ),
 }
+SLEEP_STATES = ("awake", "weights_offloaded", "discard_all")
 REJECTIONS = ("max_num_queued_reqs", "max_num_queued_tokens")
 
 # CacheConfig fields that no flag of the simulator changes, as vLLM 0.33 prints them.
@@ -213,8 +214,8 @@ class EngineMetrics:
         sleep = self._gauge(
             "engine_sleep_state", "1 for the state the engine is in.", "sleep_state"
         )
-        for state, value in (("awake", 1), ("weights_offloaded", 0), ("discard_all", 0)):
-            sleep.labels(**self._base, sleep_state=state).set(value)
+        self._sleep = [sleep.labels(**self._base, sleep_state=state) for state in SLEEP_STATES]
+        self.show_sleep(0)
 
     def _create_cache_config(self, flags: Flags) -> None:
         size = flags.sim_kv_blocks * flags.block_size
@@ -291,8 +292,6 @@ class EngineMetrics:
         self._prompt.observe(request.prompt_tokens)
         self._computed.observe(request.prompt_tokens - request.cached_tokens)
         self._generation.observe(tokens)
-        self._max_generation.observe(tokens)
-        self._n.observe(1)
         self._max_tokens.observe(max_tokens)
         self._tpot.observe(decode_s / (tokens - 1) if tokens > 1 else 0.0)
         self._e2e.observe(last_s - request.arrived_s)
@@ -301,6 +300,20 @@ class EngineMetrics:
         self._prefill.observe(first_s - scheduled_s)
         self._decode.observe(decode_s)
         self._preemptions.observe(request.preemptions)
+
+    def record_prompt_finish(self, n: int, longest: int) -> None:
+        """Count a prompt whose n answers are complete; the longest has so many tokens."""
+        self._n.observe(n)
+        self._max_generation.observe(longest)
+
+    def record_abort(self) -> None:
+        """Count a request that the engine was told to abort."""
+        self._by_label["request_success"]["abort"].inc()
+
+    def show_sleep(self, level: int) -> None:
+        """Show at which level the engine sleeps; 0 is awake, its weights where they were."""
+        for place, gauge in enumerate(self._sleep):
+            gauge.set(place == level)
 
     def record_rejection(self, limit: str) -> None:
         """Count a request that a queue limit refused; `limit` is one of `REJECTIONS`."""

@@ -20,15 +20,18 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from zlib import crc32
 
 WORD = r"tok(\d{4,})-([0-9a-f]{4}) "
 
 # Median output length of the workload in which the default step costs were measured.
 NATURAL_MEDIAN_TOKENS = 140
+VOCABULARY = 151_936  # ids are below; the vocabulary of the default model's family
 END_OF_TURN = "</s>"
 
 # End of turn, assistant, colon: what a chat that continues its last message does not get.
 CHAT_ENDING_TOKENS = 3
+ASSISTANT_TOKENS = 2
 
 
 def chat_tokens(messages: Iterable[tuple[str, str]]) -> list[str]:
@@ -50,19 +53,20 @@ class Answer:
 
     `tokens` counts every token, the silent end of sequence included. `cut` is the number of
     characters that are shown; None means all. `stop_reason` is the stop string that ended it, if
-    one did.
+    one did, or the id of the stop token, which is silent as the end of sequence is.
     """
 
     tag: str
     tokens: int
     finish_reason: str
-    stop_reason: str | None = None
+    stop_reason: str | int | None = None
     cut: int | None = None
 
     def text(self, index: int) -> str:
         """Return what token `index` adds to the visible text; empty for the end of sequence."""
         last = index == self.tokens - 1
-        if last and self.finish_reason == "stop" and self.stop_reason is None:
+        silent = self.finish_reason in ("stop", "abort") and not isinstance(self.stop_reason, str)
+        if last and silent:
             return ""
         if self.cut is None:
             return word(index, self.tag)
@@ -88,6 +92,7 @@ class Limits:
     ignore_eos: bool = False
     stop: Sequence[str] = ()
     include_stop: bool = False
+    stop_token_ids: frozenset[int] = frozenset()
 
 
 def plan_answer(seed: int, prompt: str, limits: Limits) -> Answer:
@@ -101,7 +106,23 @@ def plan_answer(seed: int, prompt: str, limits: Limits) -> Answer:
         answer = Answer(tag, limits.max_tokens, "length")
     else:
         answer = Answer(tag, natural, "stop")
+    if limits.stop_token_ids:
+        answer = _stop_at_token(answer, limits)
     return _stop_early(answer, limits) if limits.stop else answer
+
+
+def token_id(text: str) -> int:
+    """Return the id of a word: a hash, the same everywhere, below `VOCABULARY`."""
+    return crc32(text.strip().encode(errors="surrogatepass")) % VOCABULARY
+
+
+def _stop_at_token(answer: Answer, limits: Limits) -> Answer:
+    """Return the answer ended by the first stop token after `min_tokens`."""
+    for index in range(limits.min_tokens, answer.tokens):
+        found = token_id(word(index, answer.tag))
+        if answer.text(index) and found in limits.stop_token_ids:
+            return Answer(answer.tag, index + 1, "stop", found)
+    return answer
 
 
 def _start_of(index: int) -> int:
