@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_platform.engine_sim.blocks import BlockPool
+from inference_platform.engine_sim.device import make_device
 from inference_platform.engine_sim.scheduler import (
     ContinuousBatching,
+    Cost,
     Request,
     StepCost,
     StepOutput,
 )
+from inference_platform.engine_sim.virtual import run as run_virtually
 
 
 @dataclass
@@ -341,3 +344,48 @@ def test_without_prefix_caching_nothing_is_found() -> None:
         run(scheduler)
     assert [(o.cache_queries, o.cache_hits) for o in outputs] == [(0, 0), (0, 0)]
     assert pool.remembered == 0
+
+
+def story(setup: Setup, *, leaping: bool, cost: Cost) -> tuple[int, list[Request], BlockPool]:
+    """Run a setup in virtual time, leaping or not."""
+    pool = BlockPool(setup.blocks, setup.block_size, caching=setup.caching)
+    scheduler = ContinuousBatching(cost, pool, setup.max_num_seqs, setup.budget)
+    clock, requests = 0.0, []
+    for index, (gap_s, prompt, answer) in enumerate(setup.requests):
+        clock += gap_s
+        contents = one_text if setup.same_text else lambda start, _, i=index: (i, start)
+        requests.append(Request(str(index), prompt, answer, clock, contents))
+    return run_virtually(scheduler, requests, leaping=leaping), requests, pool
+
+
+@settings(max_examples=100, deadline=None)
+@given(setups(), st.booleans())
+def test_leaping_over_uniform_steps_changes_nothing(setup: Setup, roofline: bool) -> None:
+    """As many steps, and every time, count and block the same to the last bit."""
+    cost = make_device("L4", "qwen2.5-0.5b", None, 1) if roofline else StepCost()
+    stepped, leapt = (story(setup, leaping=leaping, cost=cost) for leaping in (False, True))
+    assert leapt[0] == stepped[0]
+
+    def facts(request: Request) -> tuple[object, ...]:
+        return (
+            request.scheduled_s,
+            request.first_token_s,
+            request.last_token_s,
+            request.emitted_tokens,
+            request.cached_tokens,
+            request.preemptions,
+        )
+
+    assert [facts(r) for r in leapt[1]] == [facts(r) for r in stepped[1]]
+    assert leapt[2].layout() == stepped[2].layout()
+
+
+def test_a_run_in_virtual_time_ends_where_it_is_told_to() -> None:
+    """Nothing is stepped after the end, leaping or not."""
+    for leaping in (False, True):
+        scheduler = engine()
+        request = Request("a", 4, 300, 0.0)
+        run_virtually(scheduler, [request], until_s=100.0, leaping=leaping)
+        assert request.last_token_s is not None
+        assert 98.0 < request.last_token_s <= 100.0
+        assert scheduler.running == 1

@@ -17,6 +17,8 @@ One process, one event loop. From the wire inwards:
     tokens     how many tokens a prompt has, and which words answer it
     engine     drives a scheduler on the wall clock and hands its tokens to the streams
     scheduler  pure continuous batching: token budget, chunked prefill, preemption. No clock
+    device     a GPU and a model as numbers (profiles.yaml): step times, KV blocks, OOM at start
+    virtual    runs a scheduler in virtual time, leaping over steps that are alike
     blocks     the KV cache: who holds which block, and prefix caching
     fixed_timing  the same interface with known latencies, for tests of what measures latency
     metrics    the `/metrics` page, named as vLLM names it; http_metrics: the HTTP families

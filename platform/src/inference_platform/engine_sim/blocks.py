@@ -48,6 +48,10 @@ class BlockPool:
         """Return how many requests hold a block."""
         return self._holders[block]
 
+    def layout(self) -> tuple[list[int], list[int | None]]:
+        """Return the free blocks, the next to be used first, and the key of every block."""
+        return list(self._free), [self._key_of.get(b) for b in range(self.capacity + 1)]
+
     def needed(self, tokens: int) -> int:
         """Return how many blocks this many tokens fill."""
         return -(-tokens // self.block_size)

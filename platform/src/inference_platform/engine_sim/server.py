@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -28,12 +28,14 @@ from inference_platform.engine_sim import flags as command_line
 from inference_platform.engine_sim.api import Api
 from inference_platform.engine_sim.blocks import BlockPool
 from inference_platform.engine_sim.chaos import ChaosApi, read_token
+from inference_platform.engine_sim.device import Device, StartError, make_device
 from inference_platform.engine_sim.engine import Engine
 from inference_platform.engine_sim.fixed_timing import FixedTiming
 from inference_platform.engine_sim.flags import Flags
 from inference_platform.engine_sim.metrics import EngineMetrics
 from inference_platform.engine_sim.scheduler import (
     ContinuousBatching,
+    Cost,
     Scheduler,
     StepCost,
 )
@@ -48,6 +50,14 @@ def main(argv: list[str] | None = None) -> int:
     flags = command_line.parse(sys.argv[1:] if argv is None else argv)
     if flags.sim_die_with_parent:
         _die_with_parent()
+    try:
+        flags = _with_device(flags)
+    except (StartError, ValueError) as error:
+        _log("ERROR", str(error), "EngineCore")
+        if isinstance(error, StartError):
+            cause = "See root cause above. Failed core proc(s): {'EngineCore': 1}"
+            _log("ERROR", f"RuntimeError: Engine core initialization failed. {cause}")
+        return 1
     pool = make_pool(flags)
     if pool.needed(flags.max_model_len) > pool.capacity:
         _log(
@@ -76,6 +86,26 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _device(flags: Flags) -> Device | None:
+    """Return the GPU and model that are asked for; None without."""
+    if flags.sim_gpu is None or flags.sim_model_profile is None:
+        return None
+    gpus = flags.tensor_parallel_size
+    return make_device(
+        flags.sim_gpu, flags.sim_model_profile, flags.quantization, gpus, flags.sim_slow_factor
+    )
+
+
+def _with_device(flags: Flags) -> Flags:
+    """Replace the number of KV blocks by what fits the GPU, where one is asked for."""
+    device = _device(flags)
+    if device is None:
+        return flags
+    share = flags.gpu_memory_utilization
+    blocks = device.kv_blocks(share, flags.block_size, flags.max_model_len)
+    return replace(flags, sim_kv_blocks=blocks)
+
+
 def _prepare_chaos(flags: Flags, stack: contextlib.ExitStack) -> Chaos | None:
     """Bind the chaos port and read its token; None when it is not asked for."""
     if flags.sim_chaos_port is None or flags.sim_chaos_token_file is None:
@@ -102,7 +132,7 @@ def _make_scheduler(flags: Flags, pool: BlockPool) -> Scheduler:
     slow = flags.sim_slow_factor
     if flags.sim_fixed_ttft_s is not None and flags.sim_fixed_tpot_s is not None:
         return FixedTiming(flags.sim_fixed_ttft_s * slow, flags.sim_fixed_tpot_s * slow)
-    cost = StepCost(
+    cost: Cost = _device(flags) or StepCost(
         flags.sim_step_base_s, flags.sim_step_per_seq_s, flags.sim_prefill_per_token_s, slow
     )
     return ContinuousBatching(cost, pool, flags.max_num_seqs, flags.max_num_batched_tokens)
