@@ -126,7 +126,7 @@ def check_blocks(pool: BlockPool, requests: list[Request]) -> None:
         )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(setups())
 def test_every_token_asked_for_comes_out_and_every_block_comes_back(setup: Setup) -> None:
     """No request is lost, none gets too much, and nothing stays reserved."""
@@ -139,7 +139,7 @@ def test_every_token_asked_for_comes_out_and_every_block_comes_back(setup: Setup
     assert scheduler.pool.held == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(setups())
 def test_requests_are_admitted_in_the_order_they_came(setup: Setup) -> None:
     """First come, first served: nobody overtakes, however small."""
@@ -358,7 +358,7 @@ def story(setup: Setup, *, leaping: bool, cost: Cost) -> tuple[int, list[Request
     return run_virtually(scheduler, requests, leaping=leaping), requests, pool
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(setups(), st.booleans())
 def test_leaping_over_uniform_steps_changes_nothing(setup: Setup, roofline: bool) -> None:
     """As many steps, and every time, count and block the same to the last bit."""

@@ -18,6 +18,8 @@ async def write_stream(call: Call, asked: Asked, shape: Shape, request: Generati
     streams = asked.streams
     shown = [0] * len(streams)
     begun = False
+    counts = request.continuous_usage
+    is_plain = len(streams) == 1 and request.logprobs is None and not request.echo
     while not asked.is_over(shown):
         if not await asked.news(shown):
             if asked.failed:
@@ -26,25 +28,36 @@ async def write_stream(call: Call, asked: Asked, shape: Shape, request: Generati
         events = []
         if not begun:
             begun = True
-            first = 0 if request.continuous_usage else None
-            events = [shape.role_chunk(first, choice) for choice in range(len(streams))]
+            usage = 0 if counts else None
+            events = [shape.role_chunk(usage, choice) for choice in range(len(streams))]
+        ready = [stream.ready for stream in streams]
+        is_over = asked.is_over(ready)
+        if is_plain:
+            first, most = shown[0], min(ready[0], streams[0].answer.tokens - 1)
+            events += _plain(shape, streams[0], range(first, most), counts=counts)
+            shown = [most]
         chunks = [
             (index, choice)
-            for choice, stream in enumerate(streams)
-            for index in range(shown[choice], stream.ready)
+            for choice, end in enumerate(ready)
+            for index in range(shown[choice], end)
         ]
         if len(streams) > 1:
             chunks.sort()  # as in vLLM the choices take turns
-        shown = [stream.ready for stream in streams]
-        is_over = asked.is_over(shown)
         for index, choice in chunks:
             is_end = is_over and (index, choice) == chunks[-1]
             events.append(_chunk(shape, request, streams[choice], choice, index, is_end=is_end))
+        shown = ready
         if is_over:
             if request.include_usage:
                 events.append(shape.usage_chunk(asked.tokens))
             events.append(DONE)
         await call.send_events(b"".join(events), more=not is_over)
+
+
+def _plain(shape: Shape, stream: Stream, indices: range, *, counts: bool) -> list[bytes]:
+    """Return the events of tokens before the last one, where there is nothing else to show."""
+    text = stream.answer.text
+    return [shape.token_chunk(text(index), index + 1 if counts else None) for index in indices]
 
 
 def _chunk(  # noqa: PLR0913  # each says which chunk it is

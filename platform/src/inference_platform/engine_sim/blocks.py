@@ -80,6 +80,8 @@ class BlockPool:
 
         `cached` are the blocks that `cached_prefix` found for a request that holds none.
         """
+        if tokens < len(request.blocks) * self.block_size:
+            return True  # most decode steps: no block begins or fills
         more = self.needed(tokens) - len(request.blocks) - len(cached)
         revived = sum(1 for block in cached if not self._holders[block])
         if more + revived > len(self._free):

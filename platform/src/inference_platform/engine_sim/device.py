@@ -9,10 +9,10 @@ what they are worth are in `profiles.yaml`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from typing import Any
-
-import yaml
 
 GIB = 2**30
 # Activations, CUDA context and graphs: 1.15 GiB in a published run of Llama-3.1-8B, rounded up.
@@ -24,8 +24,10 @@ class StartError(Exception):
     """Why an engine cannot start; the text is the root cause in vLLM's words."""
 
 
+@cache
 def profiles() -> dict[str, dict[str, Any]]:
     """Return the known GPUs and models by name."""
+    yaml = import_module("yaml")  # late: it would cost every engine a tenth of its start
     text = files(__package__).joinpath("profiles.yaml").read_text(encoding="utf-8")
     loaded: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return loaded

@@ -59,16 +59,23 @@ class Asked:
 
     def is_over(self, shown: Sequence[int]) -> bool:
         """Whether so many tokens of each stream are all there will be."""
+        if len(shown) == 1:  # the usual case, asked for every token
+            return shown[0] >= self.streams[0].answer.tokens
         return all(n >= s.answer.tokens for n, s in zip(shown, self.streams, strict=True))
 
     async def news(self, shown: Sequence[int]) -> bool:
         """Wait until a stream has more than was shown; False when none will ever have."""
-        while all(s.ready <= n for n, s in zip(shown, self.streams, strict=True)):
+        while not self._has_news(shown):
             if self.closed:
                 return False
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return True
+
+    def _has_news(self, shown: Sequence[int]) -> bool:
+        if len(shown) == 1:
+            return self.streams[0].ready > shown[0]
+        return any(s.ready > n for n, s in zip(shown, self.streams, strict=True))
 
     def siblings(self, stream: Stream) -> list[Stream]:
         """Return the streams that answer the same prompt."""
