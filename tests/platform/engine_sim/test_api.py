@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import openai
@@ -25,7 +25,7 @@ def engine(serve: Callable[..., Any]) -> Iterator[Any]:
         yield running
 
 
-def moved(engine: Any, samples: dict[str, float], action: Callable[[], object]) -> None:
+def moved(engine: Any, samples: Mapping[str, float], action: Callable[[], object]) -> None:
     """Check that an action moves these samples by so much."""
     before = {sample: engine.metric(sample) for sample in samples}
     action()
@@ -114,6 +114,27 @@ def test_a_finished_request_moves_every_counter_by_what_it_used(engine: Any) -> 
     moved(engine, samples, lambda: engine.chat(max_tokens=5, ignore_eos=True))
 
 
+def test_a_prompt_seen_before_counts_as_cached_wherever_vllm_counts_it(engine: Any) -> None:
+    """85 prompt tokens seen before are 5 blocks of 16 from the cache and 5 computed tokens."""
+    text = " ".join(f"cached{i}" for i in range(80))
+    engine.chat(text, max_tokens=1)
+    source = 'engine="0",model_name="tiny",source='
+    samples = {
+        f"vllm:prefix_cache_queries_total{BASE}": 85,
+        f"vllm:prefix_cache_hits_total{BASE}": 80,
+        f"vllm:prompt_tokens_total{BASE}": 85,
+        f"vllm:prompt_tokens_cached_total{BASE}": 80,
+        f'vllm:prompt_tokens_by_source_total{{{source}"local_compute"}}': 5,
+        f'vllm:prompt_tokens_by_source_total{{{source}"local_cache_hit"}}': 80,
+        f'vllm:prompt_tokens_cached_by_source_total{{{source}"device"}}': 80,
+        f"vllm:request_prompt_tokens_sum{BASE}": 85,
+        f"vllm:request_prefill_kv_computed_tokens_sum{BASE}": 5,
+        f"vllm:iteration_tokens_total_sum{BASE}": 6,
+        f"vllm:request_num_preemptions_sum{BASE}": 0,
+    }
+    moved(engine, samples, lambda: engine.chat(text, max_tokens=1))
+
+
 def test_an_error_counts_as_an_http_error_and_nothing_else(engine: Any) -> None:
     """Refused requests never reach the engine's own metrics."""
     engine.chat(model="nope")
@@ -160,8 +181,8 @@ def test_a_prompt_over_the_context_is_refused_and_one_that_ends_there_is_capped(
         b'{"messages":[{"role":"user","content":"x"}],"max_tokens":1e400}',
         b'{"messages":[{"role":"user","content":"x"}],"temperature":1%s}' % (b"0" * 400),
         b'{"messages":[{"role":"user","content":"x"}],"max_tokens":"%s"}' % (b"9" * 5000),
-        b'{"messages":[{"role":"user","content":"x"}],"n":2}',
-        b'{"messages":[{"role":"user","content":"x"}],"logprobs":true}',
+        b'{"messages":[{"role":"user","content":"x"}],"n":2,"temperature":0}',
+        b'{"messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":"21"}',
     ],
 )
 def test_a_bad_body_is_a_400_that_says_why(engine: Any, body: bytes) -> None:
@@ -222,6 +243,26 @@ def test_a_full_engine_refuses_with_503_and_counts_it(
         assert engine.chat(model="nope").status_code == 404
         rejected = 'vllm:admission_rejections_total{model_name="tiny",reason="max_num_queued_reqs"}'
         assert engine.metric(rejected) == 1
+        for connection in connections:
+            connection.close()
+
+
+def test_a_prefill_backlog_refuses_with_503_and_counts_it(
+    serve: Callable[..., Any], until: Callable[..., None]
+) -> None:
+    """--max-num-queued-tokens caps the prompts still in prefill before the new one is added."""
+    flags = ("--served-model-name", "tiny", "--max-num-queued-tokens", "6", "--max-num-seqs", "1")
+    with serve(*flags) as engine:
+        connections = [open_stream(engine, stream=True, max_tokens=8000)]
+        until(lambda: engine.metric(f"vllm:prompt_tokens_total{BASE}") == 6, "the first to decode")
+        connections.append(open_stream(engine, stream=True, max_tokens=8000))
+        until(lambda: engine.engine.prefill_backlog == 6, "the second to wait for its prefill")
+        refused = engine.chat()
+        assert refused.status_code == 503
+        text = "The engine has reached its prefill token backlog limit. "
+        assert refused.json()["error"]["message"].startswith(text)
+        reason = 'model_name="tiny",reason="max_num_queued_tokens"'
+        assert engine.metric(f"vllm:admission_rejections_total{{{reason}}}") == 1
         for connection in connections:
             connection.close()
 

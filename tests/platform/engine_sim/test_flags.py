@@ -13,7 +13,9 @@ def test_defaults_are_vllms() -> None:
     assert (flags.model, flags.served_model_name) == (DEFAULT_MODEL, DEFAULT_MODEL)
     assert (flags.max_num_seqs, flags.max_num_batched_tokens, flags.block_size) == (256, 2048, 16)
     assert (flags.gpu_memory_utilization, flags.shutdown_timeout) == (0.92, 0.0)
-    assert flags.max_num_queued_reqs is None
+    assert (flags.max_num_queued_reqs, flags.max_num_queued_tokens) == (None, None)
+    assert flags.enable_prefix_caching
+    assert not parse(["--no-enable-prefix-caching"]).enable_prefix_caching
 
 
 def test_the_model_may_be_positional_and_several_keys_follow_one_flag() -> None:

@@ -12,8 +12,7 @@ from inference_platform.engine_sim.tokens import (
     NATURAL_MEDIAN_TOKENS,
     WORD,
     Limits,
-    count_chat,
-    count_words,
+    chat_tokens,
     plan_answer,
 )
 
@@ -73,6 +72,7 @@ def test_a_stop_string_ends_the_answer_where_it_begins(
         assert answer.full_text() == full
         assert not any(stop in full for stop in stops)
         return
+    assert isinstance(answer.stop_reason, str)
     at = full.find(answer.stop_reason)
     assert answer.full_text() == full[: at + len(answer.stop_reason) * include]
     assert (answer.finish_reason, answer.stop_reason in stops) == ("stop", True)
@@ -82,5 +82,15 @@ def test_a_stop_string_ends_the_answer_where_it_begins(
 
 def test_prompts_are_counted_in_words_plus_the_chat_template() -> None:
     """`user : hello world </s> assistant :` is seven tokens, as recorded from vLLM."""
-    assert count_words(" hello  world\n") == 2
-    assert count_chat([("user", "hello world")]) == 7
+    tokens = chat_tokens([("user", " hello  world\n")])
+    assert tokens == ["user", ":", "hello", "world", "</s>", "assistant", ":"]
+
+
+def test_a_second_turn_begins_with_the_tokens_of_the_first_and_its_answer() -> None:
+    """So a conversation finds its own past in the prefix cache."""
+    first = [("user", "hello world")]
+    answer = plan_answer(0, "hello world", Limits(5, ignore_eos=True))
+    prompt = chat_tokens(first)
+    second = chat_tokens([*first, ("assistant", answer.full_text()), ("user", "and now?")])
+    assert tuple(second[:12]) == answer.continued(prompt, 0, 12)
+    assert answer.continued(prompt, 10, 12) == tuple(second[10:12])

@@ -4,13 +4,22 @@ One process, one event loop. From the wire inwards:
 
     __main__   command line → server
     server     the life of the process: bind, start up, serve, signals, exit code
+    chaos      a second port that takes faults: die, hang, slow down
     api        ASGI: routes, streaming, disconnects, API key
+    call       one HTTP request and its answer
+    dev        sleep and pause, in vLLM's developer mode
+    tokenizer  /tokenize and /detokenize
     body       request bodies: JSON and types, and the error object
     generation what a body means: prompt, limits, options
+    answers    writes the tokens of a request's answers, as events or as a whole
+    logprobs   made-up values in vLLM's shapes
     shapes     the JSON of answers and chunks
     tokens     how many tokens a prompt has, and which words answer it
     engine     drives a scheduler on the wall clock and hands its tokens to the streams
-    scheduler  pure continuous batching: token budget, chunked prefill, KV blocks. No clock
+    scheduler  pure continuous batching: token budget, chunked prefill, preemption. No clock
+    device     a GPU and a model as numbers (profiles.yaml): step times, KV blocks, OOM at start
+    virtual    runs a scheduler in virtual time, leaping over steps that are alike
+    blocks     the KV cache: who holds which block, and prefix caching
     fixed_timing  the same interface with known latencies, for tests of what measures latency
     metrics    the `/metrics` page, named as vLLM names it; http_metrics: the HTTP families
 

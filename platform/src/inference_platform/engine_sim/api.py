@@ -8,108 +8,49 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 import time
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from inference_platform.engine_sim.body import ApiError, Kind, read_body
-from inference_platform.engine_sim.engine import Engine, Stream
+from inference_platform.engine_sim.answers import write_stream, write_whole
+from inference_platform.engine_sim.body import (
+    ApiError,
+    Body,
+    EngineDeadError,
+    Kind,
+    check_types,
+    read_object,
+)
+from inference_platform.engine_sim.call import JSON, Call, Receive, Scope, Send
+from inference_platform.engine_sim.dev import dev_routes
+from inference_platform.engine_sim.engine import Asked, Engine
 from inference_platform.engine_sim.flags import Flags
 from inference_platform.engine_sim.generation import Generation, read_generation
 from inference_platform.engine_sim.http_metrics import EXCLUDED, HttpMetrics
 from inference_platform.engine_sim.metrics import EngineMetrics
-from inference_platform.engine_sim.shapes import DONE, VERSION, Shape, model_list
+from inference_platform.engine_sim.shapes import VERSION, Shape, model_list
+from inference_platform.engine_sim.tokenizer import Tokenizer
 from inference_platform.engine_sim.tokens import plan_answer
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 _KINDS: dict[str, Kind] = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
-_VARY = (b"vary", b"Origin")
-_JSON = (b"content-type", b"application/json")
-_STREAM_START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"text/event-stream; charset=utf-8"), _VARY],
-}
-BUSY = (
-    "The engine is currently busy and cannot accept new requests. "
-    "Please try again later or on a different instance."
-)
-
-
-class Call:
-    """One HTTP request and what was answered, for the handlers and for the metrics."""
-
-    __slots__ = ("_send", "headers", "method", "path", "receive", "response_bytes", "status")
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take the request apart."""
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.receive = receive
-        self._send = send
-        self.status = 0
-        self.response_bytes = 0
-
-    def header(self, name: bytes) -> str:
-        """Return a request header, "" when it is not there."""
-        return self.headers.get(name, b"").decode("latin-1")
-
-    async def body(self) -> bytes | None:
-        """Return the whole request body, None when the client left meanwhile."""
-        parts = []
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            if not message.get("more_body"):
-                return b"".join(parts)
-
-    async def gone(self) -> None:
-        """Wait until the client has left or the answer is complete."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-
-    async def answer(
-        self, status: int, body: bytes = b"", *headers: tuple[bytes, bytes], vary: bool = True
-    ) -> None:
-        """Send a whole answer."""
-        self.status = status
-        self.response_bytes = len(body)
-        fields = [(b"content-length", b"%d" % len(body)), *headers]
-        if vary:
-            fields.append(_VARY)
-        start = {"type": "http.response.start", "status": status, "headers": fields}
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def answer_json(self, status: int, value: object, *headers: tuple[bytes, bytes]) -> None:
-        """Send a whole JSON answer."""
-        await self.answer(status, orjson.dumps(value), _JSON, *headers)
-
-    async def start_stream(self) -> None:
-        """Send the head of an event stream."""
-        self.status = 200
-        await self._send(_STREAM_START)
-
-    async def send_events(self, events: bytes, *, more: bool = True) -> None:
-        """Send one or more server-sent events."""
-        await self._send({"type": "http.response.body", "body": events, "more_body": more})
+_ELSEWHERE = "Please try again later or on a different instance."
+BUSY = f"The engine is currently busy and cannot accept new requests. {_ELSEWHERE}"
+PAUSED = "Generation is paused. Please retry after it resumes."
+BACKLOG = f"The engine has reached its prefill token backlog limit. {_ELSEWHERE}"
 
 
 class Api:
     """The application. `draining` refuses new work while the rest finishes.
+
+    `on_dead_answer` is called when a request was answered 500 because the engine is dead.
 
     Args:
         flags: the command line.
@@ -120,6 +61,7 @@ class Api:
     def __init__(self, flags: Flags, engine: Engine, metrics: EngineMetrics) -> None:
         """Build the routes."""
         self.draining = False
+        self.on_dead_answer: Callable[[], None] = lambda: None
         self._flags = flags
         self._engine = engine
         self._metrics = metrics
@@ -127,23 +69,33 @@ class Api:
         self._keys = [key.encode() for key in flags.api_key]
         self._started = int(time.time())
         self._fingerprint = f"vllm-{VERSION}-{zlib.crc32(repr(flags).encode()):08x}"
+        tokenizer = Tokenizer(flags.max_model_len)
+        self._load = 0  # requests being generated, when we are asked to count them
         self._routes: dict[str, dict[str, Callable[[Call], Awaitable[None]]]] = {
-            "/health": {"GET": self._empty},
-            "/ping": {"GET": self._empty, "POST": self._empty},
+            "/health": {"GET": self._show_health},
+            "/ping": {"GET": self._show_health, "POST": self._show_health},
             "/version": {"GET": lambda call: call.answer_json(200, {"version": VERSION})},
-            "/load": {"GET": lambda call: call.answer_json(200, {"server_load": 0})},
+            "/load": {"GET": lambda call: call.answer_json(200, {"server_load": self._load})},
+            "/kv_event_sources": {"GET": lambda call: call.answer_json(200, {})},
+            "/tokenize": {"POST": partial(self._use_tokenizer, tokenizer.tokenize)},
+            "/detokenize": {"POST": partial(self._use_tokenizer, tokenizer.detokenize)},
             "/metrics": {"GET": self._show_metrics},
             "/v1/models": {"GET": self._show_models},
             **{path: {"POST": self._generate} for path in _KINDS},
         }
+        if os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0"):
+            self._routes |= dev_routes(engine)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"engine_sim serves HTTP only, not {scope['type']}")
         call = Call(scope, receive, send)
+        if self._flags.enable_request_id_headers:
+            request_id = call.headers.get(b"x-request-id") or uuid.uuid4().hex.encode()
+            call.added.append((b"x-request-id", request_id))
         if not self._is_allowed(call):
-            await call.answer(401, b'{"error":"Unauthorized"}', _JSON, vary=False)
+            await call.answer(401, b'{"error":"Unauthorized"}', JSON, vary=False)
             return
         methods = self._routes.get(call.path)
         handler = None if methods is None else methods.get(call.method)
@@ -158,6 +110,8 @@ class Api:
                 await call.answer_json(404, {"detail": "Not Found"})
         except ApiError as error:
             await call.answer_json(error.status, error.body())
+            if isinstance(error, EngineDeadError):
+                self.on_dead_answer()
         except Exception:
             call.status = 500  # what uvicorn answers
             raise
@@ -180,8 +134,8 @@ class Api:
         matches = [hmac.compare_digest(token, key) for key in self._keys]
         return scheme.lower() == b"bearer" and any(matches)
 
-    async def _empty(self, call: Call) -> None:
-        await call.answer(200)
+    async def _show_health(self, call: Call) -> None:
+        await call.answer(503 if self._engine.dead else 200)
 
     async def _show_metrics(self, call: Call) -> None:
         page = generate_latest(self._metrics.registry)
@@ -194,8 +148,26 @@ class Api:
         )
         await call.answer_json(200, models)
 
+    async def _use_tokenizer(self, use: Callable[[Body], dict[str, Any]], call: Call) -> None:
+        raw = await call.body()
+        if raw is not None:
+            body = read_object(raw, call.header(b"content-type"))
+            self._check_model(body)
+            await call.answer_json(200, use(body))
+
     async def _generate(self, call: Call) -> None:
-        """Serve a chat or a completion; a client that leaves frees its request at once."""
+        """Serve a chat or a completion, counted as load where that is asked for."""
+        if not self._flags.enable_server_load_tracking:
+            await self._answer(call)
+            return
+        self._load += 1
+        try:
+            await self._answer(call)
+        finally:
+            self._load -= 1
+
+    async def _answer(self, call: Call) -> None:
+        """Answer a chat or a completion; a client that leaves frees its request at once."""
         raw = await call.body()
         if raw is None:
             return
@@ -204,82 +176,71 @@ class Api:
         prefix = "chatcmpl-" if kind == "chat" else "cmpl-"
         suffix = call.header(b"x-request-id") or request.request_id or uuid.uuid4().hex[:16]
         answer_id = prefix + suffix
-        seed = self._flags.seed if request.seed is None else request.seed
-        answer = plan_answer(seed, request.prompt, request.limits)
-        stream = self._engine.submit(
-            answer_id, request.prompt_tokens, answer, request.limits.max_tokens
-        )
+        asked = Asked(request.n)
         shape = Shape(
             kind,
             answer_id,
             int(time.time()),
             self._flags.served_model_name,
             self._fingerprint,
-            request.prompt_tokens,
+            sum(len(prompt.tokens) for prompt in request.prompts),
+            request.n * len(request.prompts),
         )
-        watch = asyncio.get_running_loop().create_task(self._abort_when_gone(call, stream))
+        watch = asyncio.get_running_loop().create_task(self._abort_when_gone(call, asked))
         try:
-            if request.stream:
-                await _write_stream(call, stream, shape, request)
-            else:
-                await _write_whole(call, stream, shape)
+            self._submit(asked, answer_id, request)
+            write = write_stream if request.stream else write_whole
+            await write(call, asked, shape, request)
         finally:
             watch.cancel()
-            self._engine.abort(stream)
+            self._engine.abort(asked)
+
+    def _submit(self, asked: Asked, answer_id: str, request: Generation) -> None:
+        """Hand every answer that is asked for to the engine."""
+        seed = self._flags.seed if request.seed is None else request.seed
+        for prompt in request.prompts:
+            for nth in range(request.n):
+                limits = prompt.limits
+                text = f"{prompt.text}\0{nth}" if nth else prompt.text
+                answer = plan_answer(seed, text, limits)
+                if request.silent:
+                    answer = replace(answer, cut=0)
+                name = f"{answer_id}-{len(asked.streams)}"
+                self._engine.submit(asked, name, prompt.tokens, answer, limits.max_tokens)
 
     def _admit(self, kind: Kind, raw: bytes, content_type: str) -> Generation:
         """Check a request in vLLM's order; ApiError says why not."""
-        flags = self._flags
-        body = read_body(kind, raw, content_type)
-        model = body.get("model")
-        if model and model != flags.served_model_name:
-            text = f"The model `{model}` does not exist. Valid aliases: {flags.served_model_name}."
-            raise ApiError(404, "NotFoundError", text, "model")
-        limit = flags.max_num_queued_reqs
-        if limit is not None and self._engine.unfinished >= limit:
-            self._metrics.record_rejection("max_num_queued_reqs")
-            raise ApiError(503, "Service Unavailable", BUSY)
-        request = read_generation(kind, body, flags.max_model_len)
+        body = check_types(kind, read_object(raw, content_type))
+        self._check_model(body)
+        self._check_queue()
+        request = read_generation(kind, body, self._flags.max_model_len)
         if self.draining:
             text = "cannot schedule new futures after shutdown"
             raise ApiError(500, "InternalServerError", text)
+        if self._engine.dead:
+            raise EngineDeadError
+        if self._engine.paused:
+            raise ApiError(503, "ServiceUnavailableError", PAUSED)
         return request
 
-    async def _abort_when_gone(self, call: Call, stream: Stream) -> None:
+    def _check_model(self, body: Body) -> None:
+        model, served = body.get("model"), self._flags.served_model_name
+        if model and model != served:
+            text = f"The model `{model}` does not exist. Valid aliases: {served}."
+            raise ApiError(404, "NotFoundError", text, "model")
+
+    def _check_queue(self) -> None:
+        """Refuse with 503 what a queue limit has no place for; the new request is not counted."""
+        flags, engine = self._flags, self._engine
+        most = flags.max_num_queued_reqs
+        if most is not None and engine.unfinished >= most:
+            self._metrics.record_rejection("max_num_queued_reqs")
+            raise ApiError(503, "Service Unavailable", BUSY)
+        most = flags.max_num_queued_tokens
+        if most is not None and engine.prefill_backlog >= most:
+            self._metrics.record_rejection("max_num_queued_tokens")
+            raise ApiError(503, "Service Unavailable", BACKLOG)
+
+    async def _abort_when_gone(self, call: Call, asked: Asked) -> None:
         await call.gone()
-        self._engine.abort(stream)
-
-
-async def _write_stream(call: Call, stream: Stream, shape: Shape, request: Generation) -> None:
-    """Send one event a token; tokens that became ready together leave in one write."""
-    await call.start_stream()
-    answer, shown = stream.answer, 0
-    counts = request.continuous_usage
-    last = answer.tokens - 1
-    while shown < answer.tokens:
-        ready = await stream.more(shown)
-        if ready <= shown:
-            return  # aborted
-        events = [] if shown else [shape.role_chunk(0 if counts else None)]
-        events += [
-            shape.token_chunk(answer.text(index), index + 1 if counts else None)
-            for index in range(shown, min(ready, last))
-        ]
-        if ready > last:
-            tokens = answer.tokens if counts else None
-            events.append(shape.last_chunk(answer, tokens, usage_follows=request.include_usage))
-            if request.include_usage:
-                events.append(shape.usage_chunk(answer.tokens))
-            events.append(DONE)
-        shown = ready
-        await call.send_events(b"".join(events), more=ready <= last)
-
-
-async def _write_whole(call: Call, stream: Stream, shape: Shape) -> None:
-    """Wait for every token, then send the answer."""
-    ready = 0
-    while ready < stream.answer.tokens:
-        before, ready = ready, await stream.more(ready)
-        if ready <= before:
-            return  # aborted
-    await call.answer_json(200, shape.whole(stream.answer))
+        self._engine.abort(asked)

@@ -39,6 +39,15 @@ class ApiError(Exception):
         return {"error": error}
 
 
+class EngineDeadError(ApiError):
+    """What every request gets from an engine that has died."""
+
+    def __init__(self) -> None:
+        """Say what vLLM says to clients."""
+        text = "The server had an error while processing your request."
+        super().__init__(500, "InternalServerError", text)
+
+
 def bad_request(message: str, param: str | None = None, value: object = None) -> ApiError:
     """Return a 400 about the meaning of a request; `value` is shown when a `param` is named."""
     if param is not None:
@@ -73,7 +82,8 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def _invalid(problems: list[Problem]) -> ApiError:
+def invalid(problems: list[Problem]) -> ApiError:
+    """Return a 400 that lists what is wrong with the types of a body."""
     count = len(problems)
     lines = "".join(f"\n  {problem}" for problem in problems[:MAX_ERRORS_SHOWN])
     head = f"{count} validation error{'s' if count > 1 else ''}:"
@@ -133,6 +143,12 @@ def _texts(value: object, where: str) -> list[Problem]:
     return [*_text(value, where), list_problem]
 
 
+def _whole_numbers(value: object, where: str) -> list[Problem]:
+    if isinstance(value, list):
+        return [p for i, item in enumerate(value) for p in _whole(item, f"{where}.{i}")]
+    return [Problem("list_type", where, "Input should be a valid list", value)]
+
+
 def _converts(kind: Callable[[Any], object], value: object) -> bool:
     try:
         kind(value)
@@ -160,22 +176,31 @@ _TYPES: dict[str, Callable[[object, str], list[Problem]]] = {
     "stream_options": _object,
     "stop": _texts,
     "request_id": _text,
+    "stop_token_ids": _whole_numbers,
+    "top_logprobs": _whole,
 }
 _SEED_MAX = 2**63 - 1
 
 
-def read_body(kind: Kind, raw: bytes, content_type: str) -> Body:
-    """Parse a body and check its types; fields that we do not know pass, as in vLLM."""
+def read_object(raw: bytes, content_type: str) -> Body:
+    """Parse a body that must be a JSON object."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         text = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
         raise ApiError(400, "Bad Request", text)
     if not raw:
-        raise _invalid([Problem("missing", "body", "Field required", None)])
+        raise invalid([Problem("missing", "body", "Field required", None)])
     body = _parse(raw)
     if not isinstance(body, dict):
         text = "Input should be a valid dictionary or object to extract fields from"
-        raise _invalid([Problem("model_attributes_type", "body", text, body)])
+        raise invalid([Problem("model_attributes_type", "body", text, body)])
+    return body
+
+
+def check_types(kind: Kind, body: Body) -> Body:
+    """Check the types of a body; fields that we do not know pass, as in vLLM."""
     problems = _message_problems(body) if kind == "chat" else _prompt_problems(body)
+    if kind == "completion" and body.get("logprobs") is not None:
+        problems += _whole(body["logprobs"], "body.logprobs")
     for name, check in _TYPES.items():
         if (value := body.get(name)) is not None:
             problems += check(value, f"body.{name}")
@@ -185,7 +210,7 @@ def read_body(kind: Kind, raw: bytes, content_type: str) -> Body:
         limit = f"{{'le': {_SEED_MAX}}}"
         problems.append(Problem("less_than_equal", "body.seed", text, int(seed), limit))
     if problems:
-        raise _invalid(problems)
+        raise invalid(problems)
     return body
 
 
@@ -202,7 +227,7 @@ def _parse(raw: bytes) -> Any:
         where, why = 0, "Expecting value"
     found: Body = {}
     context = f"{{'error': {why!r}}}"
-    raise _invalid([Problem("json_invalid", f"body.{where}", "JSON decode error", found, context)])
+    raise invalid([Problem("json_invalid", f"body.{where}", "JSON decode error", found, context)])
 
 
 def _message_problems(body: Body) -> list[Problem]:

@@ -60,6 +60,10 @@ class FixedTiming:
         request.aborted = True
         self._running.discard(request)
 
+    def slow_down(self, factor: float) -> None:
+        """Refuse: slowed timing would not be known timing."""
+        raise ValueError(f"known timing (--sim-fixed-*) cannot be slowed down by {factor:g}")
+
     def step(self, now: float) -> StepOutput:
         """Hand out the tokens due by `now`, one a request at most."""
         output = StepOutput()

@@ -31,6 +31,10 @@ class Flags:
     api_key: tuple[str, ...] = ()
     shutdown_timeout: float = 0.0
     max_num_queued_reqs: int | None = None
+    max_num_queued_tokens: int | None = None
+    enable_prefix_caching: bool = True
+    enable_server_load_tracking: bool = False
+    enable_request_id_headers: bool = False
     dtype: str = "auto"
     quantization: str | None = None
     tensor_parallel_size: int = 1
@@ -42,7 +46,12 @@ class Flags:
     sim_fixed_tpot_s: float | None = None
     sim_slow_factor: float = 1.0
     sim_kv_blocks: int = 32768
+    sim_gpu: str | None = None
+    sim_model_profile: str | None = None
     sim_die_with_parent: bool = False
+    sim_watchdog_s: float = 5.0
+    sim_chaos_port: int | None = None
+    sim_chaos_token_file: str | None = None
 
 
 def parse(argv: Sequence[str]) -> Flags:
@@ -59,6 +68,10 @@ def parse(argv: Sequence[str]) -> Flags:
     flags = Flags(**given)
     if (flags.sim_fixed_ttft_s is None) != (flags.sim_fixed_tpot_s is None):
         parser.error("--sim-fixed-ttft-s and --sim-fixed-tpot-s must be given together")
+    if (flags.sim_gpu is None) != (flags.sim_model_profile is None):
+        parser.error("--sim-gpu and --sim-model-profile must be given together")
+    if (flags.sim_chaos_port is None) != (flags.sim_chaos_token_file is None):
+        parser.error("--sim-chaos-port and --sim-chaos-token-file must be given together")
     if flags.max_num_batched_tokens < flags.max_num_seqs:
         parser.error(
             f"--max-num-batched-tokens ({flags.max_num_batched_tokens}) must be at least "
@@ -87,20 +100,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sim-die-with-parent", action="store_true", help="end when the parent ends (Linux)"
     )
+    for name, text in (
+        ("--enable-server-load-tracking", "count requests in /load"),
+        ("--enable-request-id-headers", "answer with an X-Request-Id header"),
+    ):
+        parser.add_argument(name, action="store_true", help=text)
     add("--model", str, "same as MODEL")
     add("--host", str, "address to listen on")
     add("--port", _whole(0), "port to listen on; 0 lets the system choose and the log tells")
     add("--max-model-len", _whole(1), "context length in tokens")
     add("--max-num-seqs", _whole(1), "most requests in one batch")
     add("--max-num-batched-tokens", _whole(1), "token budget of one step")
-    add("--gpu-memory-utilization", _number(0.0, 1.0), "reported in vllm:cache_config_info")
+    add("--gpu-memory-utilization", _number(0.0, 1.0), "of a --sim-gpu; else only reported")
     add("--block-size", _whole(1), "tokens in one KV block")
     add("--seed", _whole(0), "seed of the words of requests that bring none")
     add("--shutdown-timeout", _number(0.0), "seconds to drain after SIGTERM; 0 stops at once")
     add("--max-num-queued-reqs", _whole(1), "most requests running and waiting (default: no limit)")
+    add("--max-num-queued-tokens", _whole(1), "most prompt tokens before prefill ends, or no limit")
+    parser.add_argument(
+        "--enable-prefix-caching",
+        action=argparse.BooleanOptionalAction,
+        default=default["enable_prefix_caching"],
+        help="use KV blocks again for prompts that begin alike",
+    )
     add("--dtype", str, "accepted, without effect")
-    add("--quantization", str, "accepted, without effect")
-    add("--tensor-parallel-size", _whole(1), "accepted, without effect")
+    add("--quantization", str, "of a --sim-model-profile: awq or fp8; else without effect")
+    add("--tensor-parallel-size", _whole(1), "number of --sim-gpu; else without effect")
     add("--sim-startup-s", _number(0.0), "from process start until it serves")
     add("--sim-step-base-s", _number(LEAST_STEP_S), "cost of a step")
     add("--sim-step-per-seq-s", _number(0.0), "added for every decoding request")
@@ -109,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--sim-fixed-tpot-s", _number(0.0), "known timing: each next token this long after")
     add("--sim-slow-factor", _number(0.1), "multiplies every step time")
     add("--sim-kv-blocks", _whole(2), "KV blocks on the simulated GPU, one of them reserved")
+    add("--sim-gpu", str, "GPU of profiles.yaml: sets step times and KV blocks, with the model")
+    add("--sim-model-profile", str, "model of profiles.yaml; --quantization awq or fp8 counts")
+    add("--sim-watchdog-s", _number(0.1), "how often it looks whether its engine is dead")
+    add("--sim-chaos-port", _whole(0), "loopback port that takes faults; 0: the log tells")
+    add("--sim-chaos-token-file", str, "file with the token that the chaos port asks for")
     return parser
 
 

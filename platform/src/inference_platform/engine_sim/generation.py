@@ -4,19 +4,50 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inference_platform.engine_sim.body import ApiError, Body, Kind, bad_request
-from inference_platform.engine_sim.tokens import CHAT_ENDING_TOKENS, Limits, count_chat, count_words
+from inference_platform.engine_sim.body import (
+    ApiError,
+    Body,
+    Kind,
+    Problem,
+    bad_request,
+    check_types,
+    invalid,
+)
+from inference_platform.engine_sim.logprobs import MOST
+from inference_platform.engine_sim.tokens import (
+    ASSISTANT_TOKENS,
+    CHAT_ENDING_TOKENS,
+    Limits,
+    chat_tokens,
+)
 
+MOST_ANSWERS = 16384  # vLLM's VLLM_MAX_N_SEQUENCES
 COMPLETION_DEFAULT_MAX_TOKENS = 16  # OpenAI's legacy default, kept by vLLM
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """A checked request for tokens. `seed` is None when the request brings none."""
+class Prompt:
+    """One prompt, and where its answers end. Text and seed decide the answer."""
 
-    prompt: str
-    prompt_tokens: int
+    text: str
+    tokens: list[str]
     limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A checked request for tokens.
+
+    `seed` is None when the request brings none. `n` answers are asked for to each prompt.
+    `logprobs` is the number of alternatives to show with each token, None for no logprobs.
+    `echo` shows the prompt before the answer; `silent` hides the answer's one token.
+    """
+
+    prompts: list[Prompt]
+    n: int
+    echo: bool
+    silent: bool
+    logprobs: int | None
     seed: int | None
     stream: bool
     include_usage: bool
@@ -26,11 +57,7 @@ class Generation:
 
 # These change the answer in ways that the simulator does not model: refused, not ignored.
 _NOT_MODELLED = (
-    "logprobs",
-    "top_logprobs",
     "prompt_logprobs",
-    "echo",
-    "stop_token_ids",
     "return_token_ids",
     "use_beam_search",
     "prompt_embeds",
@@ -42,13 +69,11 @@ _NOT_MODELLED = (
 
 def read_generation(kind: Kind, body: Body, max_model_len: int) -> Generation:
     """Check what a well-typed body means; ApiError 400 when it cannot be served."""
+    _check_together(body, max_model_len)
     _check_modelled(kind, body)
     _check_sampling(body)
-    if kind == "chat":
-        prompt, prompt_tokens = _read_chat(body)
-    else:
-        prompt, prompt_tokens = _read_prompt(body)
-    if prompt_tokens > max_model_len:
+    texts = [_read_chat(body)] if kind == "chat" else _read_prompts(body)
+    if any(len(tokens) > max_model_len for _, tokens in texts):
         raise bad_request(
             f"This model's maximum context length is {max_model_len} tokens. However, your prompt "
             f"contains at least {max_model_len + 1} input tokens, which exceeds this limit even "
@@ -56,13 +81,22 @@ def read_generation(kind: Kind, body: Body, max_model_len: int) -> Generation:
             "input_tokens",
             max_model_len + 1,
         )
+    echo = kind == "completion" and _truth(body.get("echo"))
+    silent = echo and body.get("max_tokens") == 0
+    if silent:
+        body = {**body, "max_tokens": 1}
     options = body.get("stream_options") or {}
     include_usage = _truth(options.get("include_usage"))
     seed = body.get("seed")
     return Generation(
-        prompt=prompt,
-        prompt_tokens=prompt_tokens,
-        limits=_read_limits(kind, body, prompt_tokens, max_model_len),
+        prompts=[
+            Prompt(text, tokens, _read_limits(kind, body, len(tokens), max_model_len))
+            for text, tokens in texts
+        ],
+        n=1 if body.get("n") is None else int(body["n"]),
+        echo=echo,
+        silent=silent,
+        logprobs=_read_logprobs(kind, body),
         seed=None if seed is None else int(seed),
         stream=_truth(body.get("stream")),
         include_usage=include_usage,
@@ -71,9 +105,39 @@ def read_generation(kind: Kind, body: Body, max_model_len: int) -> Generation:
     )
 
 
+def read_prompt_tokens(body: Body) -> list[str]:
+    """Return the tokens of the one prompt that a body brings, as messages or as text."""
+    if "messages" in body:
+        tokens = _read_chat(check_types("chat", body))[1]
+        wanted = body.get("add_generation_prompt")
+        return tokens if wanted is None or _truth(wanted) else tokens[:-ASSISTANT_TOKENS]
+    if not isinstance(body.get("prompt"), str):
+        text = "Input should be a valid string"
+        raise invalid([Problem("string_type", "body.prompt", text, body.get("prompt"))])
+    return str(body["prompt"]).split()
+
+
 def _truth(value: object) -> bool:
     """Read a boolean as leniently as pydantic does."""
     return value in (True, "true", "True", "1", "yes", "on")
+
+
+def _check_together(body: Body, max_model_len: int) -> None:
+    """Refuse fields that contradict each other or the context length."""
+    if body.get("tool_choice") not in (None, "none") and not body.get("tools"):
+        raise bad_request("When using `tool_choice`, `tools` must be set.", "tool_choice")
+    if _truth(body.get("continue_final_message")) and _truth(body.get("add_generation_prompt")):
+        raise bad_request(
+            "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+        )
+    if body.get("prompt_logprobs") and _truth(body.get("stream")):
+        text = "`prompt_logprobs` are not available when `stream=True`."
+        raise bad_request(text, "prompt_logprobs")
+    size = body.get("truncate_prompt_tokens")
+    if isinstance(size, int) and size > max_model_len:
+        text = f"truncate_prompt_tokens={size} cannot be greater than max_model_len = "
+        text += f"{max_model_len}. Please request a smaller truncation size."
+        raise bad_request(text, "truncate_prompt_tokens", size)
 
 
 def _check_modelled(kind: Kind, body: Body) -> None:
@@ -88,11 +152,35 @@ def _check_modelled(kind: Kind, body: Body) -> None:
     for name in _NOT_MODELLED:
         if body.get(name):
             raise bad_request("The engine simulator does not model this.", name)
+    if kind == "completion" and body.get("echo") and body.get("logprobs") is not None:
+        raise bad_request("The engine simulator does not model this.", "echo")
     n = 1 if body.get("n") is None else int(body["n"])
     if n < 1:
         raise bad_request(f"n must be at least 1, got {n}.")
-    if n > 1:
-        raise bad_request("The engine simulator answers once.", "n", n)
+    if n > MOST_ANSWERS:
+        text = "To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
+        raise bad_request(f"n must be at most {MOST_ANSWERS}, got {n}. {text}")
+    if n > 1 and body.get("temperature") is not None and float(body["temperature"]) == 0:
+        raise bad_request(f"n must be 1 when using greedy sampling, got {n}.")
+
+
+def _read_logprobs(kind: Kind, body: Body) -> int | None:
+    """Return how many alternatives to show with each token; None when no logprobs are wanted."""
+    top = body.get("top_logprobs" if kind == "chat" else "logprobs")
+    if kind == "chat" and not _truth(body.get("logprobs")):
+        if top:
+            text = "when using `top_logprobs`, `logprobs` must be set to true."
+            raise bad_request(text, "top_logprobs")
+        return None
+    if top is None:
+        return 0 if kind == "chat" else None
+    top = int(top)
+    if top < 0:
+        raise bad_request("The engine simulator does not model this.", "logprobs", top)
+    if top > MOST:
+        text = f"Requested sample logprobs of {top}, which is greater than max allowed: {MOST}"
+        raise bad_request(text, "logprobs", top)
+    return top
 
 
 def _check_sampling(body: Body) -> None:
@@ -119,15 +207,15 @@ def _check_sampling(body: Body) -> None:
         raise bad_request(text, "stream_options")
 
 
-def _read_chat(body: Body) -> tuple[str, int]:
-    """Return a chat as one text, and its number of tokens."""
+def _read_chat(body: Body) -> tuple[str, list[str]]:
+    """Return a chat as one text, and its tokens."""
     turns = [(message["role"], _content(message.get("content"))) for message in body["messages"]]
     if not turns:
         text = "Cannot apply chat template to an empty conversation. Provide at least one message."
         raise bad_request(text)
-    tokens = count_chat(turns)
+    tokens = chat_tokens(turns)
     if _truth(body.get("continue_final_message")):
-        tokens -= CHAT_ENDING_TOKENS
+        del tokens[-CHAT_ENDING_TOKENS:]
     return "\n".join(f"{role}: {text}" for role, text in turns), tokens
 
 
@@ -137,8 +225,8 @@ def _content(content: str | list[dict[str, str]] | None) -> str:
     return content or ""
 
 
-def _read_prompt(body: Body) -> tuple[str, int]:
-    """Return a completion's prompt and its number of tokens; a list of token ids counts itself."""
+def _read_prompts(body: Body) -> list[tuple[str, list[str]]]:
+    """Return a completion's prompts and their tokens; token ids are taken as words."""
     prompt = body.get("prompt")
     if prompt == []:
         raise bad_request("You must pass at least one prompt", "prompt")
@@ -146,14 +234,11 @@ def _read_prompt(body: Body) -> tuple[str, int]:
         raise bad_request(
             "Either prompt or prompt_embeds must be provided and non-empty.", "prompt"
         )
-    if isinstance(prompt, list):
-        if not isinstance(prompt[0], str):
-            return " ".join(map(str, prompt)), len(prompt)
-        if len(prompt) > 1:
-            raise bad_request("The engine simulator takes one prompt.", "prompt", len(prompt))
-        prompt = prompt[0]
-    text = str(prompt)
-    return text, max(1, count_words(text))
+    if isinstance(prompt, list) and not isinstance(prompt[0], str):
+        ids = list(map(str, prompt))
+        return [(" ".join(ids), ids)]
+    texts = prompt if isinstance(prompt, list) else [str(prompt)]
+    return [(text, text.split() or [""]) for text in texts]
 
 
 def _read_limits(kind: Kind, body: Body, prompt_tokens: int, max_model_len: int) -> Limits:
@@ -189,5 +274,6 @@ def _read_limits(kind: Kind, body: Body, prompt_tokens: int, max_model_len: int)
         min_tokens=min_tokens,
         ignore_eos=_truth(body.get("ignore_eos")),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        stop_token_ids=frozenset(map(int, body.get("stop_token_ids") or ())),
         include_stop=_truth(body.get("include_stop_str_in_output")),
     )

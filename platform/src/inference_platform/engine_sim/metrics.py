@@ -67,6 +67,7 @@ LABELLED_COUNTERS = {
         ("stop", "length", "abort", "error", "repetition"),
     ),
 }
+SLEEP_STATES = ("awake", "weights_offloaded", "discard_all")
 REJECTIONS = ("max_num_queued_reqs", "max_num_queued_tokens")
 
 # CacheConfig fields that no flag of the simulator changes, as vLLM 0.33 prints them.
@@ -75,7 +76,6 @@ _CACHE_CONFIG = {
     "cache_dtype": "auto",
     "cache_hit_alignment_tokens": "None",
     "enable_mamba_shared_prefix_checkpoint": "False",
-    "enable_prefix_caching": "False",
     "hash_block_size": "None",
     "is_attention_free": "False",
     "kv_cache_dtype_skip_layers": "[]",
@@ -214,13 +214,14 @@ class EngineMetrics:
         sleep = self._gauge(
             "engine_sleep_state", "1 for the state the engine is in.", "sleep_state"
         )
-        for state, value in (("awake", 1), ("weights_offloaded", 0), ("discard_all", 0)):
-            sleep.labels(**self._base, sleep_state=state).set(value)
+        self._sleep = [sleep.labels(**self._base, sleep_state=state) for state in SLEEP_STATES]
+        self.show_sleep(0)
 
     def _create_cache_config(self, flags: Flags) -> None:
         size = flags.sim_kv_blocks * flags.block_size
         config = _CACHE_CONFIG | {
             "block_size": str(flags.block_size),
+            "enable_prefix_caching": str(flags.enable_prefix_caching),
             "effective_attention_block_size": str(flags.block_size),
             "gpu_memory_utilization": str(flags.gpu_memory_utilization),
             "kv_cache_max_concurrency": str(size / flags.max_model_len),
@@ -243,23 +244,39 @@ class EngineMetrics:
 
     def record(self, output: StepOutput) -> None:
         """Count what came out of a step."""
+        if output.preempted:
+            self._counters["num_preemptions"].inc(output.preempted)
+        if output.cache_queries:
+            self._counters["prefix_cache_queries"].inc(output.cache_queries)
+            self._counters["prefix_cache_hits"].inc(output.cache_hits)
         if not output.tokens:
             return
-        prompt_tokens = sum(self._first_tokens(output))
+        computed, cached = 0, 0
+        for request in self._first_tokens(output):
+            computed += request.prompt_tokens - request.cached_tokens
+            cached += request.cached_tokens
         for latency_s in output.latencies_s:
             if latency_s is not None:
                 self._observe_itl(latency_s)
         self._counters["generation_tokens"].inc(len(output.tokens))
-        self._counters["prompt_tokens"].inc(prompt_tokens)
-        self._by_label["prompt_tokens_by_source"]["local_compute"].inc(prompt_tokens)
-        self._iteration.observe(len(output.tokens) + prompt_tokens)
+        self._iteration.observe(len(output.tokens) + computed)
+        if computed:
+            self._record_prompts(computed, cached)
 
-    def _first_tokens(self, output: StepOutput) -> Iterator[int]:
-        """Observe the TTFT of each request that got its first token; yield its prompt tokens."""
+    def _record_prompts(self, computed: int, cached: int) -> None:
+        """Count prompt tokens by where they came from; a preempted request's count once."""
+        self._counters["prompt_tokens"].inc(computed + cached)
+        self._counters["prompt_tokens_cached"].inc(cached)
+        self._by_label["prompt_tokens_by_source"]["local_compute"].inc(computed)
+        self._by_label["prompt_tokens_by_source"]["local_cache_hit"].inc(cached)
+        self._by_label["prompt_tokens_cached_by_source"]["device"].inc(cached)
+
+    def _first_tokens(self, output: StepOutput) -> Iterator[Request]:
+        """Observe the TTFT of each request that got its first token, and yield it."""
         for request, latency_s in zip(output.tokens, output.latencies_s, strict=True):
             if latency_s is None and request.first_token_s is not None:
                 self._ttft.observe(request.first_token_s - request.arrived_s)
-                yield request.prompt_tokens
+                yield request
 
     def record_finish(self, request: Request, reason: str, max_tokens: int) -> None:
         """Count a request that the engine ended."""
@@ -273,10 +290,8 @@ class EngineMetrics:
         tokens, decode_s = request.emitted_tokens, last_s - first_s
         self._by_label["request_success"][reason].inc()
         self._prompt.observe(request.prompt_tokens)
-        self._computed.observe(request.prompt_tokens)
+        self._computed.observe(request.prompt_tokens - request.cached_tokens)
         self._generation.observe(tokens)
-        self._max_generation.observe(tokens)
-        self._n.observe(1)
         self._max_tokens.observe(max_tokens)
         self._tpot.observe(decode_s / (tokens - 1) if tokens > 1 else 0.0)
         self._e2e.observe(last_s - request.arrived_s)
@@ -284,7 +299,21 @@ class EngineMetrics:
         self._inference.observe(last_s - scheduled_s)
         self._prefill.observe(first_s - scheduled_s)
         self._decode.observe(decode_s)
-        self._preemptions.observe(0)
+        self._preemptions.observe(request.preemptions)
+
+    def record_prompt_finish(self, n: int, longest: int) -> None:
+        """Count a prompt whose n answers are complete; the longest has so many tokens."""
+        self._n.observe(n)
+        self._max_generation.observe(longest)
+
+    def record_abort(self) -> None:
+        """Count a request that the engine was told to abort."""
+        self._by_label["request_success"]["abort"].inc()
+
+    def show_sleep(self, level: int) -> None:
+        """Show at which level the engine sleeps; 0 is awake, its weights where they were."""
+        for place, gauge in enumerate(self._sleep):
+            gauge.set(place == level)
 
     def record_rejection(self, limit: str) -> None:
         """Count a request that a queue limit refused; `limit` is one of `REJECTIONS`."""

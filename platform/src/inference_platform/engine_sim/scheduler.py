@@ -5,16 +5,19 @@ arrival, until the token budget is spent; what is left admits waiting requests, 
 served. A request that does not fit (batch full, or too few KV blocks) waits, and everybody behind
 it waits too.
 
-There is no preemption: a request is admitted only when all the blocks it will ever need can be
-promised to it. `kv_usage` counts the blocks that hold computed tokens, not the promised ones, so
-it grows as vLLM's does.
+A running request that needs a block when none is free takes it from the newest one: that one
+loses all its blocks, goes back to the front of the queue and computes its tokens again when it is
+admitted again (preemption by recompute). Nobody new is admitted in a step that preempts.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from inference_platform.engine_sim.blocks import BlockPool
 
 
 @dataclass(slots=True, eq=False)
@@ -22,16 +25,23 @@ class Request:
     """One sequence: what was asked, and how far it has come.
 
     Times are the caller's seconds; None means that it has not happened. `emitted_tokens` counts
-    output tokens that have come out of a step; `computed_tokens` those whose KV is in the cache.
+    output tokens that have come out of a step; `computed_tokens` those whose KV is in the cache;
+    `cached_tokens` those of the prompt that were there when it was first admitted. `contents`
+    tells what the tokens from one place to another are; None: unlike any other request's.
     """
 
     request_id: str
     prompt_tokens: int
     output_tokens: int
     arrived_s: float
+    contents: Callable[[int, int], Hashable] | None = None
     computed_tokens: int = 0
     emitted_tokens: int = 0
-    held_blocks: int = 0
+    cached_tokens: int = 0
+    preemptions: int = 0
+    blocks: list[int] = field(default_factory=list)
+    block_keys: list[int] = field(default_factory=list)
+    full_blocks: int = 0
     scheduled_s: float | None = None
     first_token_s: float | None = None
     last_token_s: float | None = None
@@ -41,6 +51,15 @@ class Request:
     def finished(self) -> bool:
         """Whether the last token has come out."""
         return self.emitted_tokens >= self.output_tokens
+
+    @property
+    def known_tokens(self) -> int:
+        """Tokens of the prompt and of the answer so far."""
+        return self.prompt_tokens + self.emitted_tokens
+
+    def tokens_between(self, start: int, end: int) -> Hashable:
+        """Return something that is equal for equal tokens."""
+        return (self.request_id, start) if self.contents is None else self.contents(start, end)
 
     def emit(self, now: float) -> float | None:
         """Count one token that came out at `now`; return its inter-token latency, None if first."""
@@ -57,10 +76,15 @@ class StepOutput:
     """What came out of a step: each request in `tokens` got exactly one token.
 
     `latencies_s[i]` is the inter-token latency of `tokens[i]`, None where it is the first token.
+    The other fields are about the step that begins: requests that lost their place, and tokens
+    looked up and found in the prefix cache by requests admitted for the first time.
     """
 
     tokens: list[Request] = field(default_factory=list)
     latencies_s: list[float | None] = field(default_factory=list)
+    preempted: int = 0
+    cache_queries: int = 0
+    cache_hits: int = 0
 
     def emit(self, request: Request, now: float) -> None:
         """Record that `request` got its next token at `now`."""
@@ -93,8 +117,27 @@ class Scheduler(Protocol):
     def abort(self, request: Request) -> None:
         """Drop a request and free what it holds; harmless when it is already gone."""
 
+    def slow_down(self, factor: float) -> None:
+        """Multiply the length of every later step; ValueError where that cannot be."""
+
     def step(self, now: float) -> StepOutput:
         """Hand out the tokens that are ready at `now` and start the next step."""
+
+
+class Cost(Protocol):
+    """How long a step takes, in seconds."""
+
+    def duration_s(
+        self, decodes: int, prefill_tokens: int, context_tokens: int = 0, pairs: int = 0
+    ) -> float:
+        """Return the length of a step.
+
+        Args:
+            decodes: requests that get their next token.
+            prefill_tokens: prompt tokens that are computed.
+            context_tokens: tokens whose KV is read, over all requests.
+            pairs: computed tokens times the tokens each looks back at.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,44 +149,24 @@ class StepCost:
     per_prefill_token_s: float = 0.00005
     slow_factor: float = 1.0
 
-    def duration_s(self, decodes: int, prefill_tokens: int) -> float:
-        """Return the length of a step with this many decoding requests and prompt tokens."""
+    def duration_s(
+        self, decodes: int, prefill_tokens: int, context_tokens: int = 0, pairs: int = 0
+    ) -> float:
+        """Return the length of a step; how much context it reads does not change it."""
+        del context_tokens, pairs
         busy_s = self.per_seq_s * decodes + self.per_prefill_token_s * prefill_tokens
         return (self.base_s + busy_s) * self.slow_factor
 
 
-class BlockPool:
-    """Counts KV blocks: promised ones decide about admission, held ones are what is in use.
+@dataclass(slots=True)
+class _Budget:
+    """What a step may still compute, and what it computes already."""
 
-    One block of `num_blocks` is vLLM's null block and never used.
-    """
-
-    def __init__(self, num_blocks: int, block_size: int) -> None:
-        """Start with every block free."""
-        self.capacity = num_blocks - 1
-        self.block_size = block_size
-        self.promised = 0
-        self.held = 0
-
-    def needed(self, tokens: int) -> int:
-        """Return how many blocks this many tokens fill."""
-        return -(-tokens // self.block_size)
-
-    def lifetime(self, request: Request) -> int:
-        """Return the most blocks a request will hold; its last token is never written back."""
-        return self.needed(request.prompt_tokens + request.output_tokens - 1)
-
-    def hold(self, request: Request) -> None:
-        """Give the request the blocks that its computed tokens fill."""
-        more = self.needed(request.computed_tokens) - request.held_blocks
-        request.held_blocks += more
-        self.held += more
-
-    def release(self, request: Request) -> None:
-        """Take back all blocks of an admitted request, held and promised."""
-        self.held -= request.held_blocks
-        request.held_blocks = 0
-        self.promised -= self.lifetime(request)
+    tokens: int
+    decodes: int = 0
+    prefill_tokens: int = 0
+    context_tokens: int = 0
+    pairs: int = 0
 
 
 class ContinuousBatching:
@@ -157,13 +180,14 @@ class ContinuousBatching:
     """
 
     def __init__(
-        self, cost: StepCost, pool: BlockPool, max_num_seqs: int, max_num_batched_tokens: int
+        self, cost: Cost, pool: BlockPool, max_num_seqs: int, max_num_batched_tokens: int
     ) -> None:
         """Start idle."""
         self.cost = cost
+        self._slow_factor = 1.0
         self.pool = pool
         self._max_num_seqs = max_num_seqs
-        self._budget = max_num_batched_tokens
+        self._max_num_batched_tokens = max_num_batched_tokens
         self._waiting: deque[Request] = deque()
         self._running: dict[Request, None] = {}
         self._batch: list[Request] = []  # requests that get tokens computed in the step in flight
@@ -188,7 +212,7 @@ class ContinuousBatching:
 
     @property
     def kv_usage(self) -> float:
-        """Share of the KV blocks in use, 0-1."""
+        """Share of the KV blocks that somebody holds, 0-1; remembered free ones are not in use."""
         return self.pool.held / self.pool.capacity
 
     def add(self, request: Request) -> None:
@@ -208,54 +232,134 @@ class ContinuousBatching:
         elif request in self._waiting:
             self._waiting.remove(request)
 
+    def slow_down(self, factor: float) -> None:
+        """Multiply the length of every later step; 1 is as asked for on the command line."""
+        self._slow_factor = factor
+
     def step(self, now: float) -> StepOutput:
         """End the step in flight at `now`, hand out its tokens and start the next one."""
         output = StepOutput()
         for request in self._batch:
-            if request.aborted or request.computed_tokens < request.prompt_tokens:
+            if request.aborted or request.computed_tokens < request.known_tokens:
                 continue
             output.emit(request, now)
             if request.finished:
                 self._leave(request)
-        self._start(now)
+        self._start(now, output)
         return output
 
-    def _start(self, now: float) -> None:
+    def leap(self, until: float) -> int:
+        """Do steps that end before `until` together, while each only decodes; return how many.
+
+        The same to the last bit as calling `step` as often: it stops before a step that ends a
+        request, and where blocks might run out. Only for runs in virtual time: tokens are counted
+        on the requests, but no `StepOutput` tells of them.
+        """
+        batch, ends_at, size = self._batch, self._ends_at, self.pool.block_size
+        if ends_at is None or not self._is_uniform():
+            return 0
+        most = min(r.output_tokens - r.emitted_tokens for r in batch) - 1
+        # Which requests fill a block, or begin one, in the steps n with n % size = the key.
+        due: dict[int, list[Request]] = {}
+        for request in batch:
+            for place in {-request.computed_tokens % size, (1 - request.computed_tokens) % size}:
+                due.setdefault(place, []).append(request)
+        context, steps, last_s = sum(r.computed_tokens for r in batch), 0, ends_at
+        while steps < most and ends_at < until:
+            touched = due.get((steps + 1) % size, ())
+            if self.pool.capacity - self.pool.held < len(touched):
+                break
+            for request in touched:
+                self.pool.extend(request, request.computed_tokens + steps + 1)
+            steps, last_s = steps + 1, ends_at
+            duration_s = self.cost.duration_s(len(batch), 0, context, context)
+            ends_at += duration_s * self._slow_factor
+            context += len(batch)
+        if steps:
+            for request in batch:
+                request.emitted_tokens += steps
+                request.computed_tokens += steps
+                request.last_token_s = last_s
+            self._ends_at = ends_at
+        return steps
+
+    def _is_uniform(self) -> bool:
+        """Whether the step in flight gives every request one more token, and nobody waits."""
+        return (
+            not self._waiting
+            and 0 < len(self._batch) == len(self._running)
+            and all(
+                r.emitted_tokens and r.computed_tokens == r.known_tokens and not r.aborted
+                for r in self._batch
+            )
+        )
+
+    def _start(self, now: float, output: StepOutput) -> None:
         """Choose the next batch and note when its step ends."""
         self._batch = []
-        budget, decodes, prefill_tokens = self._budget, 0, 0
-        for request in self._running:
-            if budget == 0:
-                break
-            if request.emitted_tokens:
-                count = 1
-                decodes += 1
-            else:
-                count = min(request.prompt_tokens - request.computed_tokens, budget)
-                prefill_tokens += count
-            budget -= count
-            self._compute(request, count)
-        while self._waiting and budget and self.running < self._max_num_seqs:
-            request = self._waiting[0]
-            blocks = self.pool.lifetime(request)
-            if request.arrived_s > now or self.pool.promised + blocks > self.pool.capacity:
-                break
-            self._waiting.popleft()
-            self.pool.promised += blocks
-            request.scheduled_s = now
-            self._running[request] = None
-            count = min(request.prompt_tokens, budget)
-            prefill_tokens += count
-            budget -= count
-            self._compute(request, count)
-        duration_s = self.cost.duration_s(decodes, prefill_tokens)
-        self._ends_at = now + duration_s if self._batch else None
+        budget = _Budget(self._max_num_batched_tokens)
+        self._continue(budget, output)
+        if not output.preempted:
+            self._admit(now, budget, output)
+        duration_s = self.cost.duration_s(
+            budget.decodes, budget.prefill_tokens, budget.context_tokens, budget.pairs
+        )
+        self._ends_at = now + duration_s * self._slow_factor if self._batch else None
 
-    def _compute(self, request: Request, tokens: int) -> None:
-        """Put a request's next tokens into the batch and give it the blocks they need."""
+    def _continue(self, budget: _Budget, output: StepOutput) -> None:
+        """Give running requests their next tokens, the oldest first, at the newest one's cost."""
+        for request in list(self._running):
+            if budget.tokens == 0 or request not in self._running:
+                return
+            count = min(request.known_tokens - request.computed_tokens, budget.tokens)
+            while not self.pool.extend(request, request.computed_tokens + count):
+                loser, _ = self._running.popitem()
+                self._preempt(loser)
+                output.preempted += 1
+                if loser is request:
+                    return
+            self._compute(request, count, budget)
+
+    def _admit(self, now: float, budget: _Budget, output: StepOutput) -> None:
+        """Let waiting requests in while they fit."""
+        while self._waiting and budget.tokens and self.running < self._max_num_seqs:
+            request = self._waiting[0]
+            if request.arrived_s > now:
+                return
+            cached = self.pool.cached_prefix(request)
+            hits = len(cached) * self.pool.block_size
+            count = min(request.known_tokens - hits, budget.tokens)
+            if not self.pool.extend(request, hits + count, cached):
+                return
+            self._waiting.popleft()
+            self._running[request] = None
+            request.computed_tokens = hits
+            if request.scheduled_s is None:
+                request.scheduled_s = now
+                request.cached_tokens = hits
+                if self.pool.caching:
+                    output.cache_queries += request.prompt_tokens
+                    output.cache_hits += hits
+            self._compute(request, count, budget)
+
+    def _compute(self, request: Request, tokens: int, budget: _Budget) -> None:
+        """Put a request's next tokens into the batch."""
+        if tokens == 1 and request.emitted_tokens:
+            budget.decodes += 1
+        else:
+            budget.prefill_tokens += tokens
+        budget.tokens -= tokens
+        budget.context_tokens += request.computed_tokens
+        budget.pairs += tokens * (request.computed_tokens + tokens // 2)
         request.computed_tokens += tokens
-        self.pool.hold(request)
         self._batch.append(request)
+
+    def _preempt(self, request: Request) -> None:
+        """Send a request that is no longer in the batch back to the front of the queue."""
+        self.pool.release(request)
+        request.computed_tokens = 0
+        request.preemptions += 1
+        self._waiting.appendleft(request)
 
     def _leave(self, request: Request) -> None:
         """Take a request out of the batch and free its blocks."""

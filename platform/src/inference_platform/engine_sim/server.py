@@ -17,7 +17,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -25,13 +26,16 @@ import uvloop
 
 from inference_platform.engine_sim import flags as command_line
 from inference_platform.engine_sim.api import Api
+from inference_platform.engine_sim.blocks import BlockPool
+from inference_platform.engine_sim.chaos import ChaosApi, read_token
+from inference_platform.engine_sim.device import Device, StartError, make_device
 from inference_platform.engine_sim.engine import Engine
 from inference_platform.engine_sim.fixed_timing import FixedTiming
 from inference_platform.engine_sim.flags import Flags
 from inference_platform.engine_sim.metrics import EngineMetrics
 from inference_platform.engine_sim.scheduler import (
-    BlockPool,
     ContinuousBatching,
+    Cost,
     Scheduler,
     StepCost,
 )
@@ -46,7 +50,15 @@ def main(argv: list[str] | None = None) -> int:
     flags = command_line.parse(sys.argv[1:] if argv is None else argv)
     if flags.sim_die_with_parent:
         _die_with_parent()
-    pool = BlockPool(flags.sim_kv_blocks, flags.block_size)
+    try:
+        flags = _with_device(flags)
+    except (StartError, ValueError) as error:
+        _log("ERROR", str(error), "EngineCore")
+        if isinstance(error, StartError):
+            cause = "See root cause above. Failed core proc(s): {'EngineCore': 1}"
+            _log("ERROR", f"RuntimeError: Engine core initialization failed. {cause}")
+        return 1
+    pool = make_pool(flags)
     if pool.needed(flags.max_model_len) > pool.capacity:
         _log(
             "ERROR",
@@ -61,27 +73,66 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         _log("ERROR", f"cannot bind {flags.host}:{flags.port}: {error.strerror or error}")
         return 1
-    with sock:
+    with sock, contextlib.ExitStack() as stack:
         try:
-            uvloop.run(_serve(flags, pool, sock))
+            chaos = _prepare_chaos(flags, stack)
+        except (OSError, ValueError) as error:
+            _log("ERROR", str(error))
+            return 1
+        try:
+            uvloop.run(_serve(flags, pool, sock, chaos))
         except KeyboardInterrupt:  # Ctrl-C while loading; later we handle it ourselves
             return 130
     return 0
 
 
+def _device(flags: Flags) -> Device | None:
+    """Return the GPU and model that are asked for; None without."""
+    if flags.sim_gpu is None or flags.sim_model_profile is None:
+        return None
+    gpus = flags.tensor_parallel_size
+    return make_device(
+        flags.sim_gpu, flags.sim_model_profile, flags.quantization, gpus, flags.sim_slow_factor
+    )
+
+
+def _with_device(flags: Flags) -> Flags:
+    """Replace the number of KV blocks by what fits the GPU, where one is asked for."""
+    device = _device(flags)
+    if device is None:
+        return flags
+    share = flags.gpu_memory_utilization
+    blocks = device.kv_blocks(share, flags.block_size, flags.max_model_len)
+    return replace(flags, sim_kv_blocks=blocks)
+
+
+def _prepare_chaos(flags: Flags, stack: contextlib.ExitStack) -> Chaos | None:
+    """Bind the chaos port and read its token; None when it is not asked for."""
+    if flags.sim_chaos_port is None or flags.sim_chaos_token_file is None:
+        return None
+    token = read_token(Path(flags.sim_chaos_token_file))
+    sock = stack.enter_context(bind("127.0.0.1", flags.sim_chaos_port))
+    return Chaos(sock, token)
+
+
 def build(flags: Flags, pool: BlockPool | None = None) -> tuple[Api, Engine]:
     """Put an application together; it needs a running event loop only when requests come."""
     metrics = EngineMetrics(flags)
-    pool = pool or BlockPool(flags.sim_kv_blocks, flags.block_size)
+    pool = pool or make_pool(flags)
     engine = Engine(_make_scheduler(flags, pool), metrics)
     return Api(flags, engine, metrics), engine
+
+
+def make_pool(flags: Flags) -> BlockPool:
+    """Return the KV blocks that the flags ask for."""
+    return BlockPool(flags.sim_kv_blocks, flags.block_size, caching=flags.enable_prefix_caching)
 
 
 def _make_scheduler(flags: Flags, pool: BlockPool) -> Scheduler:
     slow = flags.sim_slow_factor
     if flags.sim_fixed_ttft_s is not None and flags.sim_fixed_tpot_s is not None:
         return FixedTiming(flags.sim_fixed_ttft_s * slow, flags.sim_fixed_tpot_s * slow)
-    cost = StepCost(
+    cost: Cost = _device(flags) or StepCost(
         flags.sim_step_base_s, flags.sim_step_per_seq_s, flags.sim_prefill_per_token_s, slow
     )
     return ContinuousBatching(cost, pool, flags.max_num_seqs, flags.max_num_batched_tokens)
@@ -101,17 +152,25 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _log(level: str, text: str) -> None:
+def _log(level: str, text: str, process: str = "APIServer") -> None:
     """Print one line as vLLM's logger does."""
     now = time.strftime("%m-%d %H:%M:%S")
     with contextlib.suppress(OSError):  # whoever read the log may be gone; we still must shut down
-        sys.stderr.write(f"(APIServer pid={os.getpid()}) {level} {now} {text}\n")
+        sys.stderr.write(f"({process} pid={os.getpid()}) {level} {now} {text}\n")
 
 
 def _die_with_parent() -> None:
     """Ask Linux for a SIGKILL when the parent ends; elsewhere do nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Chaos:
+    """Where the chaos port is and what its callers must know."""
+
+    sock: socket.socket
+    token: bytes
 
 
 class Server(uvicorn.Server):
@@ -127,11 +186,6 @@ class Server(uvicorn.Server):
         """Leave signals alone."""
         yield
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say that we listen, once we do."""
-        await super().startup(sockets)
-        _log("INFO", "Application startup complete.")
-
     def stop_listening(self) -> None:
         """Refuse new connections now and end when the open ones have closed."""
         for server in self.servers:
@@ -139,7 +193,16 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def make_server(api: Api) -> Server:
+class ApiServer(Server):
+    """The server whose start is the application's."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that we listen, once we do."""
+        await super().startup(sockets)
+        _log("INFO", "Application startup complete.")
+
+
+def make_server(api: Api | ChaosApi, kind: type[Server] = ApiServer) -> Server:
     """Return the HTTP server for an application, ready for `serve(sockets=[…])`."""
     config = uvicorn.Config(
         api,
@@ -151,10 +214,10 @@ def make_server(api: Api) -> Server:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
-    return Server(config)
+    return kind(config)
 
 
-async def _serve(flags: Flags, pool: BlockPool, sock: socket.socket) -> None:
+async def _serve(flags: Flags, pool: BlockPool, sock: socket.socket, chaos: Chaos | None) -> None:
     """Load, serve, and return when the last connection has closed after a signal."""
     loop = asyncio.get_running_loop()
     address = sock.getsockname()[:2]
@@ -183,11 +246,56 @@ async def _serve(flags: Flags, pool: BlockPool, sock: socket.socket) -> None:
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, on_signal)
+    _end_after_death(api, engine, server, flags.sim_watchdog_s)
     gc.collect()
     gc.freeze()  # what start-up made stays; later collections need not look at it again
     _log("INFO", f"Starting vLLM server on http://{address[0]}:{address[1]}")
     _log("INFO", f"Started server process [{os.getpid()}]")
-    await server.serve(sockets=[sock])
+    async with _chaos_port(chaos, engine):
+        await server.serve(sockets=[sock])
+
+
+@contextlib.asynccontextmanager
+async def _chaos_port(chaos: Chaos | None, engine: Engine) -> AsyncIterator[None]:
+    """Take faults until the block ends."""
+    if chaos is None:
+        yield
+        return
+    server = make_server(ChaosApi(engine, chaos.token), Server)
+    _log("INFO", f"Chaos port on http://127.0.0.1:{chaos.sock.getsockname()[1]}")
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[chaos.sock]))
+    try:
+        yield
+    finally:
+        server.stop_listening()
+        await task
+
+
+def _end_after_death(api: Api, engine: Engine, server: Server, watchdog_s: float) -> None:
+    """Stop serving when the engine has died: at a watchdog's next look, or at the first 500.
+
+    As vLLM: the exit code is 0, and VLLM_KEEP_ALIVE_ON_ENGINE_DEATH=1 keeps the server up.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    def on_death(reason: str) -> None:
+        _log("ERROR", "EngineCore encountered a fatal error.", "EngineCore")
+        _log("ERROR", reason, "EngineCore")
+        _log("ERROR", "AsyncLLM output_handler failed.")
+        text = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+        _log("ERROR", f"vllm.v1.engine.exceptions.EngineDeadError: {text}")
+        if not keep_alive:
+            loop.call_later(watchdog_s - (loop.time() - began) % watchdog_s, end)
+
+    def end() -> None:
+        if not keep_alive and not server.should_exit:
+            _log("INFO", "Shutting down")
+            server.stop_listening()
+
+    keep_alive = os.environ.get("VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "0") not in ("", "0")
+    engine.on_death = on_death
+    api.on_dead_answer = end
 
 
 async def _load(flags: Flags, pool: BlockPool) -> None:

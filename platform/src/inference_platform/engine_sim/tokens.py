@@ -20,25 +20,26 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from zlib import crc32
 
 WORD = r"tok(\d{4,})-([0-9a-f]{4}) "
 
 # Median output length of the workload in which the default step costs were measured.
 NATURAL_MEDIAN_TOKENS = 140
-
+VOCABULARY = 151_936  # ids are below; the vocabulary of the default model's family
+END_OF_TURN = "</s>"
 
 # End of turn, assistant, colon: what a chat that continues its last message does not get.
 CHAT_ENDING_TOKENS = 3
+ASSISTANT_TOKENS = 2
 
 
-def count_words(text: str) -> int:
-    """Return the number of tokens of a text."""
-    return len(text.split())
-
-
-def count_chat(messages: Iterable[tuple[str, str]]) -> int:
-    """Return the number of prompt tokens of a chat given as (role, text) pairs."""
-    return 2 + sum(len(role.split()) + len(text.split()) + 2 for role, text in messages)
+def chat_tokens(messages: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the prompt tokens of a chat given as (role, text) pairs."""
+    tokens: list[str] = []
+    for role, text in messages:
+        tokens += [*role.split(), ":", *text.split(), END_OF_TURN]
+    return [*tokens, "assistant", ":"]
 
 
 def word(index: int, tag: str) -> str:
@@ -52,23 +53,30 @@ class Answer:
 
     `tokens` counts every token, the silent end of sequence included. `cut` is the number of
     characters that are shown; None means all. `stop_reason` is the stop string that ended it, if
-    one did.
+    one did, or the id of the stop token, which is silent as the end of sequence is.
     """
 
     tag: str
     tokens: int
     finish_reason: str
-    stop_reason: str | None = None
+    stop_reason: str | int | None = None
     cut: int | None = None
 
     def text(self, index: int) -> str:
         """Return what token `index` adds to the visible text; empty for the end of sequence."""
         last = index == self.tokens - 1
-        if last and self.finish_reason == "stop" and self.stop_reason is None:
+        silent = self.finish_reason in ("stop", "abort") and not isinstance(self.stop_reason, str)
+        if last and silent:
             return ""
         if self.cut is None:
             return word(index, self.tag)
         return word(index, self.tag)[: max(0, self.cut - _start_of(index))]
+
+    def continued(self, prompt: Sequence[str], start: int, end: int) -> tuple[str, ...]:
+        """Return tokens `start` to `end` of the prompt with this answer behind it."""
+        asked = len(prompt)
+        answered = (word(i - asked, self.tag)[:-1] for i in range(max(start, asked), end))
+        return (*prompt[start:end], *answered)
 
     def full_text(self) -> str:
         """Return the whole visible text."""
@@ -84,6 +92,7 @@ class Limits:
     ignore_eos: bool = False
     stop: Sequence[str] = ()
     include_stop: bool = False
+    stop_token_ids: frozenset[int] = frozenset()
 
 
 def plan_answer(seed: int, prompt: str, limits: Limits) -> Answer:
@@ -97,7 +106,23 @@ def plan_answer(seed: int, prompt: str, limits: Limits) -> Answer:
         answer = Answer(tag, limits.max_tokens, "length")
     else:
         answer = Answer(tag, natural, "stop")
+    if limits.stop_token_ids:
+        answer = _stop_at_token(answer, limits)
     return _stop_early(answer, limits) if limits.stop else answer
+
+
+def token_id(text: str) -> int:
+    """Return the id of a word: a hash, the same everywhere, below `VOCABULARY`."""
+    return crc32(text.strip().encode(errors="surrogatepass")) % VOCABULARY
+
+
+def _stop_at_token(answer: Answer, limits: Limits) -> Answer:
+    """Return the answer ended by the first stop token after `min_tokens`."""
+    for index in range(limits.min_tokens, answer.tokens):
+        found = token_id(word(index, answer.tag))
+        if answer.text(index) and found in limits.stop_token_ids:
+            return Answer(answer.tag, index + 1, "stop", found)
+    return answer
 
 
 def _start_of(index: int) -> int:

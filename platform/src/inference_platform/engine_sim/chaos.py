@@ -1,0 +1,106 @@
+"""The chaos port: faults on command, over HTTP on loopback, only when asked for.
+
+    POST /die                  the engine core fails as after an illegal memory access
+    POST /oom                  the engine core fails as when the GPU's memory is full
+    POST /hang {"seconds": s}  no token for so long, while probes stay green; 0 ends it at once
+    POST /slow {"factor": f}   every step takes f times as long; 1 undoes it
+    GET  /state                {"state": "serving" | "hung" | "dead", "slow_factor": f}
+
+Every call must bring the token of `--sim-chaos-token-file` as `Authorization: Bearer …`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from inference_platform.engine_sim.call import Call, Receive, Scope, Send
+from inference_platform.engine_sim.engine import Engine
+
+ILLEGAL_ACCESS = "torch.AcceleratorError: CUDA error: an illegal memory access was encountered"
+OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory."
+LONGEST_HANG_S = 86400.0
+FACTORS = (0.01, 1000.0)
+
+
+class BadCommandError(Exception):
+    """A fault that cannot be done; the text says what was expected and found."""
+
+
+def read_token(path: Path) -> bytes:
+    """Return the token in a file; ValueError in one line when there is none."""
+    try:
+        token = path.read_bytes().strip()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"cannot read --sim-chaos-token-file {path}: {reason}") from error
+    if not token:
+        raise ValueError(f"expected a token in --sim-chaos-token-file {path}, found nothing")
+    return token
+
+
+class ChaosApi:
+    """The ASGI application of the chaos port.
+
+    Args:
+        engine: whom the faults hit.
+        token: what callers must bring.
+    """
+
+    def __init__(self, engine: Engine, token: bytes) -> None:
+        """Name the commands."""
+        self._engine = engine
+        self._token = token
+        self._commands: dict[str, Callable[[bytes], None]] = {
+            "/die": lambda _: engine.die(ILLEGAL_ACCESS),
+            "/oom": lambda _: engine.die(OUT_OF_MEMORY),
+            "/hang": lambda raw: engine.hang(_number(raw, "seconds", 0.0, LONGEST_HANG_S)),
+            "/slow": lambda raw: engine.slow_down(_number(raw, "factor", *FACTORS)),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do one command and answer with the state after it."""
+        call = Call(scope, receive, send)
+        scheme, _, token = call.headers.get(b"authorization", b"").partition(b" ")
+        raw = await call.body()
+        if raw is None:
+            return
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(token, self._token):
+            await call.answer_json(401, {"error": "expected Authorization: Bearer <token>"})
+            return
+        command = self._commands.get(call.path)
+        if (call.method, call.path) != ("GET", "/state"):
+            if command is None or call.method != "POST":
+                known = ", ".join(f"POST {path}" for path in self._commands)
+                text = f"expected {known} or GET /state, found {call.method} {call.path}"
+                await call.answer_json(404, {"error": text})
+                return
+            try:
+                command(raw)
+            except BadCommandError as error:
+                await call.answer_json(400, {"error": str(error)})
+                return
+            except ValueError as error:
+                await call.answer_json(409, {"error": str(error)})
+                return
+        state = {"state": self._engine.state, "slow_factor": self._engine.slow_factor}
+        await call.answer_json(200, state)
+
+
+def _number(raw: bytes, name: str, least: float, most: float) -> float:
+    """Return the number in `{"name": number}`."""
+    try:
+        value = orjson.loads(raw)[name]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        value = None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not least <= value <= most:
+        shown = raw[:60].decode(errors="replace")
+        raise BadCommandError(
+            f'expected {{"{name}": <{least:g} to {most:g}>}} as the body, found {shown!r}'
+        )
+    return float(value)

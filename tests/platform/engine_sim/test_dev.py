@@ -1,0 +1,145 @@
+"""What needs a flag or vLLM's developer mode: load, request ids, sleep, pause."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+BASE = '{engine="0",model_name="tiny"}'
+TINY = ("--served-model-name", "tiny")
+THREE = {"max_tokens": 3, "ignore_eos": True}
+
+
+@pytest.fixture
+def dev(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An engine in developer mode."""
+    monkeypatch.setenv("VLLM_SERVER_DEV_MODE", "1")
+    with serve(*TINY) as engine:
+        yield engine
+
+
+def begin_stream(engine: Any) -> Iterator[bytes]:
+    """Ask for many tokens; return the lines after the first."""
+    messages = [{"role": "user", "content": "hello"}]
+    body = {"messages": messages, "stream": True, "max_tokens": 4000, "ignore_eos": True}
+    answer = engine.session.post(
+        engine.url + "/v1/chat/completions", json=body, stream=True, timeout=10
+    )
+    lines: Iterator[bytes] = answer.iter_lines(chunk_size=1)
+    next(lines)
+    return lines
+
+
+def test_a_sleeping_engine_takes_requests_and_answers_after_it_wakes(
+    dev: Any, until: Callable[..., None]
+) -> None:
+    """Health stays 200, the sleep gauge tells; sleeping aborts what ran."""
+    lines = begin_stream(dev)
+    assert dev.post("/sleep?level=1").json() == {"status": "sleeping", "level": 1}
+    events = [line for line in lines if line]
+    assert json.loads(events[-2][6:])["choices"][0]["finish_reason"] == "abort"
+    assert events[-1] == b"data: [DONE]"
+    assert dev.get("/is_sleeping").json() == {"is_sleeping": True}
+    assert dev.get("/health").status_code == 200
+    state = 'engine="0",model_name="tiny",sleep_state'
+    assert dev.metric(f'vllm:engine_sleep_state{{{state}="weights_offloaded"}}') == 1
+    assert dev.metric(f'vllm:engine_sleep_state{{{state}="awake"}}') == 0
+    waiting = dev.session.post(
+        dev.url + "/v1/completions",
+        json={"prompt": "hello", "max_tokens": 1, "stream": True},
+        stream=True,
+        timeout=10,
+    )
+    until(lambda: dev.engine.unfinished == 1, "the request to be taken in")
+    assert dev.post("/wake_up").json() == {"status": "awake", "tags": None}
+    assert waiting.text.endswith("data: [DONE]\n\n")
+    assert dev.metric(f'vllm:engine_sleep_state{{{state}="awake"}}') == 1
+
+
+def test_a_paused_engine_refuses_with_503(dev: Any) -> None:
+    """Pausing aborts and counts what ran, and only resuming lets requests in again."""
+    lines = begin_stream(dev)
+    assert dev.post("/pause?mode=abort").json() == {"status": "paused"}
+    assert [line for line in lines if line][-1] == b"data: [DONE]"
+    aborted = 'engine="0",finished_reason="abort",model_name="tiny"'
+    assert dev.metric(f"vllm:request_success_total{{{aborted}}}") == 1
+    refused = dev.chat(max_tokens=1)
+    assert refused.status_code == 503
+    assert refused.json()["error"]["message"].startswith("Generation is paused.")
+    assert dev.post("/resume").json() == {"status": "resumed"}
+    assert dev.chat(max_tokens=1).status_code == 200
+
+
+def test_without_developer_mode_these_routes_are_not_there(serve: Callable[..., Any]) -> None:
+    """Nobody puts a production engine to sleep."""
+    with serve(*TINY) as engine:
+        assert engine.post("/sleep").status_code == 404
+        assert engine.get("/is_paused").status_code == 404
+
+
+def test_load_counts_what_is_being_generated_where_asked_to(
+    serve: Callable[..., Any], until: Callable[..., None]
+) -> None:
+    """--enable-server-load-tracking; without it /load is always 0."""
+    for flags, expected in ((("--enable-server-load-tracking",), 1), ((), 0)):
+        with serve(*TINY, *flags) as engine:
+            lines = begin_stream(engine)
+            assert engine.get("/load").json() == {"server_load": expected}
+            del lines
+            engine.session.close()
+            until(lambda: engine.get("/load").json() == {"server_load": 0}, "the load to go")
+
+
+def test_request_ids_come_back_where_asked_to(serve: Callable[..., Any]) -> None:
+    """--enable-request-id-headers: the client's own id, or a new one, on every answer."""
+    with serve(*TINY, "--enable-request-id-headers") as engine:
+        assert engine.get("/health", **{"X-Request-Id": "mine"}).headers["x-request-id"] == "mine"
+        assert len(engine.get("/nowhere").headers["x-request-id"]) == 32
+        assert len(engine.chat(max_tokens=1, stream=True).headers["x-request-id"]) == 32
+
+
+def test_n_answers_differ_and_count_as_one_prompt(serve: Callable[..., Any]) -> None:
+    """As in vLLM: n requests for the engine, one for the parameter histograms."""
+    with serve(*TINY) as engine:
+        answer = engine.post("/v1/completions", prompt=["a b", "c"], n=2, **THREE).json()
+        texts = [choice["text"] for choice in answer["choices"]]
+        assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+        assert len(set(texts)) == 4
+        assert answer["usage"]["prompt_tokens"] == 3
+        assert answer["usage"]["completion_tokens"] == 12
+        assert engine.metric(f"vllm:request_params_n_sum{BASE}") == 4
+        assert engine.metric(f"vllm:request_params_n_count{BASE}") == 2
+        assert engine.metric(f"vllm:request_max_num_generation_tokens_count{BASE}") == 2
+        assert engine.metric(f"vllm:request_generation_tokens_count{BASE}") == 4
+
+
+def test_a_stop_token_ends_an_answer_and_is_not_shown(serve: Callable[..., Any]) -> None:
+    """Its id comes from /tokenize and is the stop_reason; the token counts."""
+    with serve(*TINY) as engine:
+        full = engine.post("/v1/completions", prompt="a", max_tokens=8, ignore_eos=True).json()
+        words = full["choices"][0]["text"].split()
+        number = engine.post("/tokenize", prompt=words[3]).json()["tokens"][0]
+        assert engine.post("/detokenize", tokens=[number]).json() == {"prompt": words[3]}
+        cut = engine.post("/v1/completions", prompt="a", max_tokens=8, stop_token_ids=[number])
+        choice = cut.json()["choices"][0]
+        assert choice["text"].split() == words[:3]
+        assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", number)
+        assert cut.json()["usage"]["completion_tokens"] == 4
+
+
+def test_logprobs_depend_on_the_token_only(serve: Callable[..., Any]) -> None:
+    """The same token has the same value wherever it is asked for, and the likeliest comes first."""
+    with serve(*TINY) as engine:
+        asked = {"max_tokens": 4, "ignore_eos": True}
+        logprobs = engine.chat(logprobs=True, top_logprobs=3, **asked).json()["choices"][0]
+        tokens = logprobs["logprobs"]["content"]
+        assert "".join(token["token"] for token in tokens) == logprobs["message"]["content"]
+        for token in tokens:
+            values = [top["logprob"] for top in token["top_logprobs"]]
+            assert values == sorted(values, reverse=True)
+            assert values[0] == token["logprob"] <= 0
+        again = engine.chat(logprobs=True, **asked).json()["choices"][0]["logprobs"]["content"]
+        assert [t["logprob"] for t in again] == [t["logprob"] for t in tokens]
