@@ -9,6 +9,7 @@ import pytest
 from projects import Project, make_project, platform_of
 
 from faultload.errors import ExitCode
+from faultload.record import RunDirectory
 
 pytestmark = pytest.mark.local
 
@@ -38,8 +39,9 @@ def test_engine_slow_from_the_start_is_invalid(project: Project) -> None:
     verdict = project.verdict()
     assert "steady state" in verdict["reason"]
     assert "fast-ttft" in verdict["reason"]
-    journal = project.run_directory() / "record" / "injections.jsonl"
-    assert journal.read_text() == ""
+    run = RunDirectory.open(project.run_directory())
+    assert run.manifest().steady_state_met is False
+    assert run.injections.path.read_text() == ""
     project.is_clean()
 
 

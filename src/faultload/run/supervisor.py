@@ -220,6 +220,7 @@ class Supervisor:
                 "clock": self._draft.clock.model_copy(update={"wall_drift_s": drift_s}),
                 "outcome": outcome,
                 "reason": reason,
+                "steady_state_met": self._steady_state_met,
             }
         )
         load, rows = self._load if self._phases else None, self.directory.requests
