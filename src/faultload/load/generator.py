@@ -15,8 +15,8 @@ import orjson
 
 from faultload.errors import DefectError, InvalidRunError, MissingError
 from faultload.load.plan import PLAN_VARIABLE, Endpoint, WorkerPlan
-from faultload.load.rows import Tail, collect_rows
-from faultload.record import LoadSummary
+from faultload.load.rows import collect_rows
+from faultload.record import LoadSummary, Tail
 from faultload.spec.scenario import Scenario
 
 _LOCUSTFILE = Path(__file__).with_name("worker") / "user.py"

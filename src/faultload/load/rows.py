@@ -7,32 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pandas as pd
 
 from faultload.load.trace import read_trace
-from faultload.record import REQUEST_SCHEMA, LoadSummary, RequestStatus, write_table
-
-
-class Tail:
-    """The lines of a growing file, each given out once."""
-
-    def __init__(self, path: Path) -> None:
-        """Begin at the file's start; it need not exist yet."""
-        self._path = path
-        self._offset = 0
-
-    def read(self) -> list[dict[str, Any]]:
-        """Return the complete lines written since the last call; a torn one waits for its end."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [orjson.loads(line) for line in whole.splitlines()]
+from faultload.record import REQUEST_SCHEMA, LoadSummary, RequestStatus, Tail, write_table
 
 
 def collect_rows(

@@ -6,6 +6,7 @@ against other SLOs with no cluster in sight. Times are seconds since the run's s
 
 from faultload.record.directory import RunDirectory
 from faultload.record.injections import InjectionEntry, InjectionJournal, InjectionStep
+from faultload.record.lines import Tail
 from faultload.record.manifest import LoadSummary, Manifest, Outcome, Phase, PhaseName
 from faultload.record.tables import (
     ALERT_SCHEMA,
@@ -32,6 +33,7 @@ __all__ = [
     "PhaseName",
     "RequestStatus",
     "RunDirectory",
+    "Tail",
     "read_live_rows",
     "read_requests",
     "read_series",

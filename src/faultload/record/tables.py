@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faultload.errors import SpecError
+from faultload.record.lines import Tail
 
 
 class RequestStatus(StrEnum):
@@ -120,8 +120,7 @@ def read_live_rows(folder: Path) -> pd.DataFrame:
     """
     rows: list[dict[str, object]] = []
     for path in sorted(folder.glob("rows-*.jsonl")):
-        whole, _, _ = path.read_bytes().rpartition(b"\n")
-        rows += [orjson.loads(line) for line in whole.split(b"\n") if line]
+        rows += Tail(path).read()
     table = pa.Table.from_pylist(rows, schema=REQUEST_SCHEMA)
     # orjson writes NaN as null: Arrow's null and pandas' NaN are the same thing to a reader.
     frame: pd.DataFrame = table.to_pandas()

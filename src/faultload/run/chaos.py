@@ -15,10 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from faultload.errors import FaultError, SpecError
 from faultload.faults.session import SESSION_VARIABLE
+from faultload.record import Tail
 from faultload.spec import Experiment
 from faultload.targets.processes import end, last_line, spawn
 
@@ -61,15 +60,15 @@ class ChaosChild:
 
     def __init__(self, experiment: Path, journal: Path, session: Path, logs: Path) -> None:
         """Start it; it imports what it needs and then waits for `release`."""
-        self._answers = logs / "chaos.jsonl"
+        answers = logs / "chaos.jsonl"
+        self._answers = Tail(answers)
         self._log = logs / "chaos.log"
-        self._read = 0
         self._released_s = 0.0
         self._process: subprocess.Popen[bytes] = spawn(
             [sys.executable, "-m", "faultload.run.chaos_child", str(experiment), str(journal)],
             self._log,
             {SESSION_VARIABLE: str(session)},
-            answers=self._answers,
+            answers=answers,
         )
 
     def release(self) -> None:
@@ -91,13 +90,7 @@ class ChaosChild:
 
     def answers(self) -> list[dict[str, Any]]:
         """Return what it said since the last call, one object an activity or stage."""
-        try:
-            data = self._answers.read_bytes()[self._read :]
-        except FileNotFoundError:
-            return []
-        whole, newline, _ = data.rpartition(b"\n")
-        self._read += len(whole) + len(newline)
-        return [orjson.loads(line) for line in whole.split(b"\n") if line.startswith(b"{")]
+        return self._answers.read()
 
     def playing_s(self) -> float:
         """Seconds since it was released."""

@@ -10,9 +10,10 @@ nothing. Closing its standard input before that line ends it with nothing done.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from chaoslib.experiment import run_experiment
@@ -22,10 +23,20 @@ from chaoslib.types import Strategy
 import faultload.faults  # noqa: F401  # seconds of imports, paid before the fault's moment comes
 
 
+def _keep_answers_apart() -> TextIO:
+    """Return standard output as it was; whatever else prints in this process goes to the log."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+_ANSWERS = _keep_answers_apart()
+
+
 def say(kind: str, **more: Any) -> None:
     """Write one JSON line for the supervisor."""
-    sys.stdout.write(json.dumps({"kind": kind, **more}, default=str) + "\n")
-    sys.stdout.flush()
+    _ANSWERS.write(json.dumps({"kind": kind, **more}, default=str) + "\n")
+    _ANSWERS.flush()
 
 
 class _Teller(RunEventHandler):  # type: ignore[misc]  # chaoslib publishes no types

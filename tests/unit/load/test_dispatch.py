@@ -13,8 +13,8 @@ import pytest
 
 from faultload.load import make_trace, write_trace
 from faultload.load.plan import WorkerPlan
-from faultload.load.rows import Tail
 from faultload.load.worker.dispatch import Dispatcher
+from faultload.record import Tail
 from faultload.spec.scenario import Scenario, Timeouts
 
 

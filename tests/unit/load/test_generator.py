@@ -18,8 +18,8 @@ import pytest
 
 from faultload.errors import DefectError, InvalidRunError, MissingError, UsageError
 from faultload.load import LoadGenerator, make_trace, write_trace
-from faultload.load.rows import Tail, merge, summarise
-from faultload.record import read_requests
+from faultload.load.rows import merge, summarise
+from faultload.record import Tail, read_requests
 from faultload.spec.scenario import Scenario
 
 BOUND_S = 30.0
