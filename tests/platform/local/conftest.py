@@ -69,6 +69,17 @@ class Running:
         url = self.document["prometheus_url"] + "/api/v1/query"
         return answer_to("GET", url, params={"query": promql})[1]["data"]["result"]
 
+    def ask_metrics(self, name: str, **labels: str) -> list[str]:
+        """Return the lines of a series on the control port's own page."""
+        token = Path(self.document["token_file"]).read_text()
+        with requests.Session() as session:
+            session.trust_env = False
+            url = self.document["control_url"] + "/metrics"
+            page = session.get(url, headers={"authorization": f"Bearer {token}"}, timeout=10).text
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        lines = [line for line in page.splitlines() if line.startswith(name + "{")]
+        return [line for line in lines if all(one in line for one in wanted)]
+
     def chat(self, model: str) -> tuple[int, Any]:
         """Send one short request through the router."""
         body = {
@@ -82,6 +93,10 @@ class Running:
     def wait_for(self, what: Callable[[], Any]) -> Any:
         """Return the first true answer of `what`."""
         return wait_for(what)
+
+    def is_gone(self, pid: int) -> bool:
+        """Say whether a process has ended."""
+        return is_gone(pid)
 
 
 def answer_to(method: str, url: str, **what: Any) -> tuple[int, Any]:
@@ -158,15 +173,27 @@ def local(tools: None) -> SimpleNamespace:
     )
 
 
-@pytest.fixture(scope="module")
-def platform(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One platform for a whole module; it must end well on SIGTERM and leave nothing."""
-    state_dir = tmp_path_factory.mktemp("platform") / "state"
-    running = start(command(state_dir, *FAST), state_dir)
-    yield running
-    pids = running.pids()
-    running.process.terminate()
-    _, errors = running.process.communicate(timeout=20)
-    assert (running.process.returncode, errors) == (0, "")
+def running(state_dir: Path, *settings: str) -> Iterator[Running]:
+    """Run a platform; it must end well on SIGTERM and leave nothing."""
+    platform = start(command(state_dir, *settings), state_dir)
+    yield platform
+    pids = platform.pids()
+    platform.process.terminate()
+    _, errors = platform.process.communicate(timeout=20)
+    assert (platform.process.returncode, errors) == (0, "")
     assert all(is_gone(pid) for pid in pids)
     assert not (state_dir / "platform.json").exists()
+
+
+@pytest.fixture(scope="module")
+def local_of(
+    tools: None, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Iterator[Running]]:
+    """Run a platform with settings of one's own, for a module."""
+    return lambda *settings: running(tmp_path_factory.mktemp("platform") / "state", *settings)
+
+
+@pytest.fixture(scope="module")
+def platform(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One platform for a whole module."""
+    yield from running(tmp_path_factory.mktemp("platform") / "state", *FAST)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from inference_platform.local import config, programs
+from inference_platform.local import config, programs, settings
+from inference_platform.local.addresses import Addresses
 from inference_platform.local.errors import ConfigError
-from inference_platform.local.placement import place
+from inference_platform.local.pod import Pod, Revision
 
 
 def test_the_shipped_file_has_two_tiers_on_two_zones() -> None:
@@ -19,20 +20,21 @@ def test_the_shipped_file_has_two_tiers_on_two_zones() -> None:
     }
     assert len({node.zone for node in shipped.nodes.values()}) == 2
     assert shipped.first_start_s == 0
-    assert shipped.restart.backoff_s + shipped.cold_start_s == pytest.approx(36)
+    recovery_s = shipped.scaled(shipped.restart.backoff_s + shipped.cold_start_s)
+    assert recovery_s == pytest.approx(36)
 
 
 def test_every_field_is_documented() -> None:
     """A field without a sentence has no unit."""
-    models = [m for m in vars(config).values() if isinstance(m, type)]
+    models = [m for m in vars(settings).values() if isinstance(m, type)]
     fields = {
         f"{model.__name__}.{name}": field.description
         for model in models
-        if issubclass(model, config.Model)
+        if issubclass(model, settings.Model)
         for name, field in model.model_fields.items()
     }
 
-    assert len(fields) > 25
+    assert len(fields) > 50
     assert not [name for name, description in fields.items() if not description]
 
 
@@ -54,10 +56,13 @@ def test_a_value_can_be_set_from_the_command_line() -> None:
         ("tiers.fast.replica=1", "no such key 'replica'; did you mean 'replicas'?"),
         ("tiers.fast.replicas", "expected KEY=VALUE"),
         ("tiers.fast.replicas=many", "tiers.fast.replicas: Input should be a valid integer"),
-        ("tiers.fast.replicas=50", "52 replicas need as many GPUs, the nodes have 8"),
+        ("tiers.fast.replicas=50", "the replicas need 52 GPUs, the nodes have 8"),
         ("network=10.0.0.0/24", "expected auto, 127.0.0.1 or a loopback network"),
         ("cold_start_s=.inf", "cold_start_s: Input should be a finite number"),
         ("tiers.fast.engine.fixed_ttft_s=1", "given together or not at all"),
+        ("tiers.fast.rollout.max_surge=0", "no pod could be replaced"),
+        ("time_scale=0", "time_scale: Input should be greater than 0"),
+        ("node_life.lunch_s=1", "no such key 'lunch_s'; did you mean 'launch_s'?"),
     ],
 )
 def test_a_bad_assignment_is_refused(assignment: str, message: str) -> None:
@@ -74,7 +79,7 @@ def test_a_bad_assignment_is_refused(assignment: str, message: str) -> None:
     ("old", "new", "message"),
     [
         ("replicas: 2", "replicsa: 2", "tiers.fast.replicsa: no such key; did you mean 'replicas'"),
-        ("cold_start_s: 35", "cold_start: 11", "cold_start: no such key; did you mean 'cold_st"),
+        ("cold_start_s: 350", "cold_start: 11", "cold_start: no such key; did you mean 'cold_st"),
         ("capacity_type: spot", "capacity_type: sport", "nodes.node-b.capacity_type: Input should"),
         ("tiers:", "tiers: [", "cannot be read as YAML"),
     ],
@@ -92,11 +97,18 @@ def test_a_typo_in_the_file_is_refused(tmp_path: Path, old: str, new: str, messa
     assert message in str(refused.value)
 
 
-def test_a_restarted_engine_starts_cold() -> None:
-    """Only the platform's own start is instant."""
+def test_an_engine_is_told_scaled_durations_and_its_own_address() -> None:
+    """What vLLM knows as seconds is scaled like the life around it."""
     shipped = config.load(config.DEFAULT_PATH)
-    replica = place(shipped)[0]
-    command = programs.engine(shipped, replica, ("127.1.2.10", 8000), shipped.cold_start_s)
+    where = Addresses({}, "127.1.2").replica(3)
+    revision = Revision("r1", shipped.tiers["fast"].engine)
+    pod = Pod("fast-0", "fast", revision, 3, where, first=True, made=0)
+    command = programs.engine(shipped, pod, startup_s=35.0, chaos_token=Path("token"))
 
-    assert command[command.index("--sim-startup-s") + 1] == "35.0"
-    assert command[command.index("--served-model-name") + 1] == "chat-fast"
+    def flag(name: str) -> str:
+        return command[command.index(f"--{name}") + 1]
+
+    assert flag("sim-startup-s") == "35.0"
+    assert flag("served-model-name") == "chat-fast"
+    assert (flag("host"), flag("port")) == ("127.1.2.13", "8000")
+    assert float(flag("shutdown-timeout")) == shipped.tiers["fast"].engine.shutdown_timeout_s / 10

@@ -15,10 +15,12 @@ HOME: dict[str, Any] = yaml.safe_load(FILE.read_text())
 @pytest.mark.parametrize("series", HOME["series"], ids=lambda s: s["name"])
 def test_a_series_says_everything_about_itself(series: dict[str, Any]) -> None:
     """A name without unit, meaning or explained labels is no contract."""
-    assert set(series) == {"name", "job", "type", "unit", "labels", "meaning"}
+    said = set(series) - {"only_while", "values"}
+    assert said == {"name", "job", "type", "unit", "labels", "meaning"}
     assert series["type"] in {"counter", "gauge", "histogram"}
     assert series["job"] in {*HOME["jobs"], "*"}
     assert set(series["labels"]) <= HOME["labels"].keys()
+    assert set(series.get("values", {})) <= set(series["labels"])
     assert (series["type"] == "counter") == series["name"].endswith("_total")
 
 

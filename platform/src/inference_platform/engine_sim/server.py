@@ -111,7 +111,8 @@ def _prepare_chaos(flags: Flags, stack: contextlib.ExitStack) -> Chaos | None:
     if flags.sim_chaos_port is None or flags.sim_chaos_token_file is None:
         return None
     token = read_token(Path(flags.sim_chaos_token_file))
-    sock = stack.enter_context(bind("127.0.0.1", flags.sim_chaos_port))
+    host = flags.host if flags.host.startswith("127.") else "127.0.0.1"  # never beyond loopback
+    sock = stack.enter_context(bind(host, flags.sim_chaos_port))
     return Chaos(sock, token)
 
 
@@ -262,7 +263,7 @@ async def _chaos_port(chaos: Chaos | None, engine: Engine) -> AsyncIterator[None
         yield
         return
     server = make_server(ChaosApi(engine, chaos.token), Server)
-    _log("INFO", f"Chaos port on http://127.0.0.1:{chaos.sock.getsockname()[1]}")
+    _log("INFO", "Chaos port on http://{}:{}".format(*chaos.sock.getsockname()[:2]))
     task = asyncio.get_running_loop().create_task(server.serve(sockets=[chaos.sock]))
     try:
         yield

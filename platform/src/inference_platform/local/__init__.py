@@ -1,19 +1,24 @@
-"""Plays Kubernetes on one machine, as far as an experiment observes it, and no further.
+"""Plays Kubernetes and EC2 on one machine, as far as an experiment observes them, and no further.
 
-Engine replicas are real processes on named nodes; a dead one comes back after a back-off and a
-cold start, under a new uid. One router, Prometheus and Redis stand beside them. Whatever Kubernetes
-would say about them is said over HTTP on loopback: state, events, kube-state-metrics' series.
+Engine replicas are real processes on named machines, which can be cordoned, lost, interrupted or
+not to be had. One router, Prometheus and Redis stand beside them. Whatever Kubernetes would say
+about them is said over HTTP on loopback: state, events, kube-state-metrics' series.
 
 | module | what it knows |
 |--|--|
-| `config` | what can be configured; reads the file and `--set` |
-| `placement` | which replica runs on which node; how long a back-off is |
-| `addresses` | a loopback network of its own, or free ports |
-| `programs` | where Prometheus and Redis are; every command line |
-| `process` | one child process: start, signal, exit |
-| `unit` | keeps one child running, and knows whether it is ready |
-| `discovery` | the files that the router and Prometheus follow |
-| `cluster` | the units together, and what Kubernetes would say of them |
-| `control` | the same over HTTP |
+| `settings`, `config` | what can be configured; how the file and `--set` are read |
 | `up` | start, wait until ready, serve, stop |
+| `control`, `orders` | what a harness may see and ask for, over HTTP with a token |
+| `view`, `kube_state` | what is there: as JSON, and as kube-state-metrics' series |
+| `imds` | EC2's metadata service: spot notices |
+| `cluster` | brings what is to what should be, one step at a time |
+| `tiers`, `deployments` | what should be; rolling updates and disruption budgets. The latter pure |
+| `machines`, `interruptions` | machines and capacity; what EC2 does to them |
+| `placement` | which machine a replica goes to; how long a back-off is. Pure |
+| `pod`, `pod_unit` | one replica's life and its orderly end; how it is started |
+| `unit`, `process` | keeps one child running and knows whether it is ready; one child |
+| `components`, `programs` | what runs beside the replicas; every command line |
+| `engine_port`, `probe` | asks an engine's port for faults; asks anything whether it is ready |
+| `discovery` | the files that the router and Prometheus follow |
+| `addresses` | a loopback network of its own, or free ports |
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -16,10 +16,38 @@ from inference_platform.local.errors import MissingError
 
 Address = tuple[str, int]
 
-ENGINE_PORT = 8000
-FIRST_ENGINE_HOST = 10  # 127.x.y.10 and on
-SERVICE_PORTS = {"router": 8080, "prometheus": 9090, "redis": 6379, "control": 7070}
+FIRST_REPLICA_HOST = 10  # 127.x.y.10 and on
+REPLICAS_MAX = 200
+# The ports of the real things; 1338 is that of Amazon's own metadata mock, and what a link hides
+# has the port after it.
+SERVICE_PORTS = {
+    "router": 8080,
+    "prometheus": 9090,
+    "redis": 6379,
+    "control": 7070,
+    "imds": 1338,
+    "model-store": 9000,
+}
+LINKED = ("redis", "model-store")
+REPLICA_PORTS = {"engine": 8000, "link": 8001, "chaos": 8002, "dcgm": 9400}
 ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class ReplicaAddresses:
+    """Where one replica listens.
+
+    Attributes:
+        engine: its API, asked directly by probes and by Prometheus.
+        link: the way to it through the network, which the router takes.
+        chaos: the engine's port for faults.
+        dcgm: the metrics of its GPUs.
+    """
+
+    engine: Address
+    link: Address
+    chaos: Address
+    dcgm: Address
 
 
 @dataclass(frozen=True)
@@ -27,29 +55,40 @@ class Addresses:
     """Where everything listens.
 
     Attributes:
-        services: router, prometheus, redis and control.
-        engines: one for each replica, by its number.
+        services: router, prometheus, redis, control, imds and model-store; and where there is a
+            link to one, "<name>-link".
+        prefix: of the /24, like 127.3.2; "" where everything is on 127.0.0.1.
     """
 
     services: dict[str, Address]
-    engines: tuple[Address, ...]
+    prefix: str = ""
+
+    def replica(self, number: int) -> ReplicaAddresses:
+        """Return the addresses of a replica by its number, 0 to REPLICAS_MAX - 1.
+
+        On 127.0.0.1 each call draws free ports; what is free now may be taken when it is used.
+        """
+        if self.prefix:
+            host = f"{self.prefix}.{FIRST_REPLICA_HOST + number}"
+            return ReplicaAddresses(**{name: (host, port) for name, port in REPLICA_PORTS.items()})
+        return ReplicaAddresses(**_free_ports(REPLICA_PORTS))
 
 
-def choose(network: str, engines: int, is_free: Callable[[Address], bool]) -> Addresses:
+def choose(network: str, is_free: Callable[[Address], bool]) -> Addresses:
     """Return addresses that nobody listens on.
 
     Args:
         network: as configured: auto, 127.0.0.1, or a /24.
-        engines: how many engine replicas need one.
         is_free: says whether an address can be bound; `can_bind` outside tests.
 
     Raises:
         MissingError: the network that was asked for is not free.
     """
     if network == "127.0.0.1" or (network == "auto" and not is_free(("127.0.0.2", 0))):
-        return _free_ports(engines)
+        linked = [f"{name}-link" for name in LINKED]
+        return Addresses(_free_ports([*SERVICE_PORTS, *linked]))
     if network != "auto":
-        chosen = _in_network(network.removesuffix(".0/24"), engines)
+        chosen = _in_network(network.removesuffix(".0/24"))
         for name, address in _named(chosen):
             if not is_free(address):
                 raise MissingError(
@@ -60,7 +99,7 @@ def choose(network: str, engines: int, is_free: Callable[[Address], bool]) -> Ad
     # 127.0 holds other people's servers and 127.255 a broadcast address.
     draw = random.SystemRandom()
     for _ in range(ATTEMPTS):
-        chosen = _in_network(f"127.{draw.randint(1, 254)}.{draw.randint(0, 255)}", engines)
+        chosen = _in_network(f"127.{draw.randint(1, 254)}.{draw.randint(0, 255)}")
         if all(is_free(address) for _, address in _named(chosen)):
             return chosen
     raise MissingError(f"none of {ATTEMPTS} random loopback networks was free; set network:")
@@ -98,28 +137,23 @@ def url(address: Address, scheme: str = "http") -> str:
     return f"{scheme}://{address[0]}:{address[1]}"
 
 
-def _in_network(prefix: str, engines: int) -> Addresses:
-    return Addresses(
-        services={name: (f"{prefix}.1", port) for name, port in SERVICE_PORTS.items()},
-        engines=tuple((f"{prefix}.{FIRST_ENGINE_HOST + i}", ENGINE_PORT) for i in range(engines)),
-    )
+def _in_network(prefix: str) -> Addresses:
+    services = {name: (f"{prefix}.1", port) for name, port in SERVICE_PORTS.items()}
+    links = {f"{name}-link": (f"{prefix}.1", SERVICE_PORTS[name] + 1) for name in LINKED}
+    return Addresses(services | links, prefix)
 
 
-def _free_ports(engines: int) -> Addresses:
+def _free_ports(names: Iterable[str]) -> dict[str, Address]:
     """Ask the system for ports; all are held until the last is known, so that they differ."""
     with ExitStack() as held:
-        ports = []
-        for _ in range(len(SERVICE_PORTS) + engines):
+        found = {}
+        for name in names:
             probe = held.enter_context(socket.socket())
             probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-    found = [("127.0.0.1", port) for port in ports]
-    count = len(SERVICE_PORTS)
-    return Addresses(
-        services=dict(zip(SERVICE_PORTS, found[:count], strict=True)), engines=tuple(found[count:])
-    )
+            found[name] = ("127.0.0.1", probe.getsockname()[1])
+    return found
 
 
 def _named(addresses: Addresses) -> list[tuple[str, Address]]:
-    engines = [(f"engine {i}", address) for i, address in enumerate(addresses.engines)]
-    return [*addresses.services.items(), *engines]
+    first = addresses.replica(0)
+    return [*addresses.services.items(), ("the first engine", first.engine)]

@@ -1,101 +1,131 @@
-"""All units together, and what Kubernetes would say about them."""
+"""Keeps the platform as it should be: the replicas of each tier on machines, one step at a time.
+
+What should be is in `tiers` and `machines`; `reconcile` compares it with what is and does what is
+missing, as Kubernetes' controllers do: create and delete replicas, give them nodes, launch machines
+for those that fit nowhere. It runs after every event and a few times a second.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import shutil
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
-from inference_platform.local import discovery, probe, programs
-from inference_platform.local.addresses import Address, Addresses, url
-from inference_platform.local.config import PlatformConfig
-from inference_platform.local.placement import Backoff, Replica, place
+from inference_platform.local import components, deployments, discovery, probe
+from inference_platform.local.addresses import REPLICAS_MAX, Addresses
+from inference_platform.local.components import Layout
+from inference_platform.local.errors import OrderError
+from inference_platform.local.interruptions import Interruptions
+from inference_platform.local.machines import Machine, Machines
+from inference_platform.local.placement import Backoff, choose
+from inference_platform.local.pod import Grace, Pod, end
+from inference_platform.local.pod_unit import PodUnits
+from inference_platform.local.settings import PlatformConfig
+from inference_platform.local.tiers import TierState
 from inference_platform.local.unit import Recipe, Unit
 
 EVENTS_MAX = 10_000
-IN_FLIGHT_AGE_S = 0.5  # asking every engine on every GET /v1/state would be load of its own
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a platform keeps its files.
-
-    Attributes:
-        state: the state directory.
-        binaries: paths of prometheus and redis-server.
-        router_fd: the router's listening socket.
-    """
-
-    state: Path
-    binaries: dict[str, str]
-    router_fd: int
-
-    @property
-    def logs(self) -> Path:
-        """One file a unit."""
-        return self.state / "logs"
-
-    @property
-    def endpoints(self) -> Path:
-        """What the router follows."""
-        return self.state / "endpoints.json"
-
-    @property
-    def prometheus(self) -> Path:
-        """Prometheus' configuration, targets and data."""
-        return self.state / "prometheus"
+RECONCILE_S = 0.2
 
 
 class Cluster:
-    """The replicas and components of one platform."""
+    """The replicas, machines and components of one platform.
+
+    Attributes:
+        pods: every replica there is, by name; a name is never used again.
+        components: everything else that runs, by name.
+        changed: is told every event in one line.
+    """
 
     def __init__(self, config: PlatformConfig, addresses: Addresses, layout: Layout) -> None:
         """Plan everything, start nothing."""
         self.config = config
         self.addresses = addresses
         self.layout = layout
-        self.placement = {replica.name: replica for replica in place(config)}
-        # A pod outlives its containers: kube-state-metrics' uid stays when a process is replaced,
-        # or a restart would begin a new series and no increase() would ever see it.
-        self._pod_uids = {name: str(uuid.uuid4()) for name in self.placement}
         self.changed: Callable[[str], None] = lambda _line: None
+        self.pods: dict[str, Pod] = {}
+        self.tiers = {name: TierState(name, tier) for name, tier in config.tiers.items()}
+        self.machines = Machines(config, self.note, self.later)
+        self.interruptions = Interruptions(
+            config, self.machines, self.note, self.later, self._drain_in_background, self.lose
+        )
+        self._pod_units = PodUnits(config, addresses, layout, self.note)
+        self.components = {
+            recipe.name: self._unit(recipe)
+            for recipe in components.recipes(config, addresses, layout)
+        }
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_MAX)
         self._sequence = 0
-        self._in_flight: dict[str, int | None] = {}
-        self._in_flight_at = 0.0
-        self.replicas = {name: self._replica(one) for name, one in self.placement.items()}
-        self.components = {name: self._component(name) for name in self._commands()}
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] | None = None
+        self._started = False
+        self._targets: list[dict[str, Any]] | None = None
 
     @property
     def units(self) -> list[Unit]:
         """Components first: they are what the replicas are watched with."""
-        return [*self.components.values(), *self.replicas.values()]
+        replicas = [pod.unit for pod in self.pods.values() if pod.unit is not None]
+        return [*self.components.values(), *replicas]
 
     def prepare(self) -> None:
         """Write every file that a unit reads when it starts; an earlier platform's go."""
-        folder = self.layout.prometheus
-        for made in (folder, self.layout.logs):
+        layout, services = self.layout, self.addresses.services
+        shutil.rmtree(layout.state / "weights", ignore_errors=True)
+        for made in (layout.prometheus, layout.logs):
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir()
-        services = self.addresses.services
-        yml = discovery.prometheus_yml(self.config, folder, services["control"])
-        discovery.write(folder / "prometheus.yml", yml)
-        engines = [(r, self.addresses.engines[r.number]) for r in self.placement.values()]
-        discovery.write(folder / "engine.json", discovery.engine_targets(engines))
-        discovery.write(folder / "router.json", discovery.router_targets(services["router"]))
-        self._write_endpoints()
+        yml = discovery.prometheus_yml(self.config, layout.prometheus, services["control"])
+        discovery.write(layout.prometheus / "prometheus.yml", yml)
+        targets = discovery.router_targets(services["router"])
+        discovery.write(layout.prometheus / "router.json", targets)
+        self._publish()
+
+    async def run(self) -> None:
+        """Keep everything running until this is cancelled; raises what a part of ours raised."""
+        self._failure = asyncio.get_running_loop().create_future()
+        for unit in self.components.values():
+            self.spawn(unit.run())
+        self.reconcile()
+        self._started = True
+        while True:
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), RECONCILE_S)
+            if self._failure.done():
+                self._failure.result()
+            self.reconcile()
+
+    async def stop(self, grace_s: float) -> None:
+        """End every process; nothing is started any more."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*(unit.stop(grace_s) for unit in self.units))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something in the background; its failure ends the platform."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    def later(self, seconds: float, what: Callable[[], None]) -> None:
+        """Do something after a while."""
+        asyncio.get_running_loop().call_later(seconds, what)
 
     def note(self, reason: str, obj: str, message: str) -> None:
-        """Record an event, and let the router know what changed."""
+        """Record an event, let others know what changed, and look what there is to do."""
         self._sequence += 1
         self._events.append(
             {
@@ -107,7 +137,8 @@ class Cluster:
             }
         )
         if obj.startswith("replica/"):
-            self._write_endpoints()
+            self._publish()
+        self._wake.set()
         self.changed(f"{obj}: {reason}: {message}")
 
     async def serves(self) -> bool:
@@ -119,194 +150,212 @@ class Cluster:
         """Return the events after a sequence number, oldest first."""
         return [event for event in self._events if event["seq"] > since]
 
-    async def state(self) -> dict[str, Any]:
-        """Return what GET /v1/state says, but for the platform's id."""
-        await self._ask_in_flight()
-        return {
-            "time_unix": time.time(),
-            "replicas": [self._replica_state(r) for r in self.placement.values()],
-            "components": [
-                {
-                    "name": unit.recipe.name,
-                    "phase": unit.phase,
-                    "pid": unit.pid,
-                    "ready": unit.ready,
-                    "restarts": unit.restarts,
-                    "url": unit.recipe.url,
-                    "held": unit.held,
-                }
-                for unit in self.components.values()
-            ],
-            "nodes": [
-                {
-                    "name": name,
-                    **node.model_dump(mode="json"),
-                    "replicas": [r.name for r in self.placement.values() if r.node == name],
-                }
-                for name, node in self.config.nodes.items()
-            ],
-        }
+    def of_tier(self, tier: str) -> list[Pod]:
+        """Return a tier's replicas that are not stopping."""
+        return [pod for pod in self.pods.values() if pod.tier == tier and not pod.stopping]
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield what kube-state-metrics would export of the series that we query."""
-        base = ["namespace", "pod", "uid"]
-        ready = GaugeMetricFamily(
-            "kube_pod_status_ready",
-            "Describes whether the pod is ready to serve requests.",
-            labels=[*base, "condition"],
-        )
-        restarts = CounterMetricFamily(
-            "kube_pod_container_status_restarts",
-            "The number of container restarts per container.",
-            labels=[*base, "container"],
-        )
-        pods = GaugeMetricFamily(
-            "kube_pod_info",
-            "Information about pod.",
-            labels=[*base, "host_ip", "pod_ip", "node", "created_by_kind", "created_by_name"],
-        )
-        for replica in self.placement.values():
-            unit = self.replicas[replica.name]
-            pod = [self.config.namespace, replica.name, self._pod_uids[replica.name]]
-            host = self.addresses.engines[replica.number][0]
-            for condition, holds in (("true", unit.ready), ("false", not unit.ready)):
-                ready.add_metric([*pod, condition], float(holds))
-            ready.add_metric([*pod, "unknown"], 0.0)
-            restarts.add_metric([*pod, "vllm"], unit.restarts)
-            owner = ["StatefulSet", replica.tier]
-            pods.add_metric([*pod, "127.0.0.1", host, replica.node, *owner], 1.0)
-        yield from (ready, restarts, pods)
-        yield from self._node_series()
+    def held_gpus(self) -> dict[str, int]:
+        """Return GPUs in use by node; a stopping replica holds its own until it has ended."""
+        held: dict[str, int] = {}
+        for pod in self.pods.values():
+            held[pod.node] = held.get(pod.node, 0) + self.config.tiers[pod.tier].gpus
+        return held
 
-    def _node_series(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily(
-            "kube_node_info",
-            "Information about a cluster node.",
-            labels=["node", "internal_ip", "provider_id"],
-        )
-        labels = GaugeMetricFamily(
-            "kube_node_labels",
-            "Kubernetes labels converted to Prometheus labels.",
-            labels=[
-                "node",
-                "label_topology_kubernetes_io_zone",
-                "label_node_kubernetes_io_instance_type",
-                "label_karpenter_sh_capacity_type",
-            ],
-        )
-        for name, node in self.config.nodes.items():
-            info.add_metric([name, "127.0.0.1", f"local:///{node.zone}/{name}"], 1.0)
-            labels.add_metric([name, node.zone, node.instance_type, node.capacity_type], 1.0)
-        yield from (info, labels)
+    def reconcile(self) -> None:
+        """Do what is missing."""
+        for tier in self.tiers.values():
+            self._move(tier)
+        homeless = [pod for pod in self.pods.values() if not pod.node and not pod.stopping]
+        needs = [self.config.tiers[p.tier].gpus for p in homeless if not self._bind(p)]
+        self.machines.launch_missing(sum(needs), max(needs, default=0))
+        self.machines.remove_empty(pod.node for pod in self.pods.values())
 
-    def _replica_state(self, replica: Replica) -> dict[str, Any]:
-        unit = self.replicas[replica.name]
-        return {
-            "name": replica.name,
-            "uid": unit.uid,
-            "tier": replica.tier,
-            "node": replica.node,
-            "zone": replica.zone,
-            "phase": unit.phase,
-            "ready": unit.ready,
-            "pid": unit.pid,
-            "url": unit.recipe.url,
-            "restarts": unit.restarts,
-            "started_unix": unit.started_unix,
-            "ready_unix": unit.ready_unix,
-            "inflight": self._in_flight.get(replica.name) if unit.pid is not None else None,
-        }
-
-    async def _ask_in_flight(self) -> None:
-        """Learn each engine's requests in flight, unless that was learnt just now."""
-        if time.monotonic() - self._in_flight_at < IN_FLIGHT_AGE_S:
-            return
-        self._in_flight_at = time.monotonic()
-
-        async def ask(replica: Replica) -> None:
-            address = self.addresses.engines[replica.number]
-            unit = self.replicas[replica.name]
-            answer = await probe.http_get(address, "/metrics", 0.3) if unit.ready else None
-            found = probe.in_flight(answer[1]) if answer and answer[0] == 200 else None
-            self._in_flight[replica.name] = found
-
-        await asyncio.gather(*(ask(replica) for replica in self.placement.values()))
-
-    def _write_endpoints(self) -> None:
-        rows = [
-            (
-                replica,
-                self.replicas[replica.name].uid,
-                self.replicas[replica.name].recipe.url,
-                self.config.tiers[replica.tier].model,
-                self.replicas[replica.name].ready,
+    def _move(self, tier: TierState) -> None:
+        """Bring a tier one step nearer to what it should be."""
+        pods = self.of_tier(tier.name)
+        members = [
+            deployments.Member(
+                pod.name,
+                pod.revision.name,
+                ready=pod.ready,
+                bound=bool(pod.node),
+                age=pod.made,
+                neighbours=sum(other.node == pod.node for other in pods),
             )
-            for replica in self.placement.values()
+            for pod in pods
         ]
-        discovery.write(self.layout.endpoints, discovery.endpoints(rows))
-
-    def _replica(self, replica: Replica) -> Unit:
-        address = self.addresses.engines[replica.number]
-        config = self.config
-
-        def command(first: bool) -> list[str]:  # noqa: FBT001  # named by its type
-            startup_s = config.first_start_s if first else config.cold_start_s
-            return programs.engine(config, replica, address, startup_s)
-
-        timeout_s = config.readiness.timeout_s
-        return self._unit(
-            Recipe(
-                name=replica.name,
-                kind="replica",
-                url=url(address),
-                command=command,
-                probe=functools.partial(probe.http_ok, address, "/health", timeout_s),
-                log=self.layout.logs / f"{replica.name}.log",
-            )
+        step = deployments.next_step(tier.wanted, tier.revision.name, members, tier.spec.rollout)
+        for name in step.delete:
+            self.delete(name, why=f"tier {tier.name} has no place for it")
+        for _ in range(step.create):
+            self._create(tier)
+        tier.look(
+            sum(m.ready and m.revision == tier.revision.name for m in members),
+            self.note,
+            self.config.scaled(tier.spec.rollout.progress_deadline_s),
         )
 
-    def _commands(self) -> dict[str, list[str]]:
-        """Return the components in the order in which they start, with their command lines."""
-        services, layout = self.addresses.services, self.layout
-        folder = layout.prometheus
-        return {
-            "redis": programs.redis(
-                layout.binaries["redis-server"], layout.state, services["redis"]
-            ),
-            "prometheus": programs.prometheus(
-                layout.binaries["prometheus"],
-                self.config,
-                folder / "prometheus.yml",
-                folder / "data",
-                services["prometheus"],
-            ),
-            "router": programs.router(
-                self.config, layout.router_fd, layout.endpoints, services["redis"]
-            ),
-        }
+    def _create(self, tier: TierState) -> None:
+        taken = {pod.number for pod in self.pods.values()}
+        number = next((n for n in range(REPLICAS_MAX) if n not in taken), None)
+        if number is None:
+            return  # every address is in use; one that ends makes room
+        name = f"{tier.name}-{tier.made}"
+        pod = Pod(
+            name,
+            tier.name,
+            tier.revision,
+            number,
+            self.addresses.replica(number),
+            first=not self._started,
+            made=tier.made,
+        )
+        tier.made += 1
+        self.pods[name] = pod
+        self.note("Created", f"replica/{name}", f"revision {tier.revision.name}")
 
-    def _component(self, name: str) -> Unit:
-        address: Address = self.addresses.services[name]
-        timeout_s = self.config.readiness.timeout_s
-        command = self._commands()[name]
-        # Not the router's /health: a tier without replicas is no reason to call the router dead.
-        path = {"router": "/v1/models", "prometheus": "/-/ready"}.get(name, "")
-        asked = (
-            functools.partial(probe.http_ok, address, path, timeout_s)
-            if path
-            else functools.partial(probe.redis_ok, address, timeout_s)
-        )
-        return self._unit(
-            Recipe(
-                name=name,
-                kind="component",
-                url=url(address, "redis" if name == "redis" else "http"),
-                command=lambda _first: command,
-                probe=asked,
-                log=self.layout.logs / f"{name}.log",
-                pass_fds=(self.layout.router_fd,) if name == "router" else (),
-            )
-        )
+    def _bind(self, pod: Pod) -> bool:
+        """Give a replica a node and start it there; False when it fits nowhere."""
+        gpus = self.config.tiers[pod.tier].gpus
+        nodes = [other.node for other in self.of_tier(pod.tier) if other.node]
+        node = choose(gpus, nodes, self.machines.rooms(self.held_gpus()))
+        if node is None:
+            if pod.waits_for != "Unschedulable":
+                pod.waits_for = "Unschedulable"
+                self.note(
+                    "FailedScheduling", f"replica/{pod.name}", f"no node has {gpus} free GPUs"
+                )
+            return False
+        pod.node, pod.waits_for = node, ""
+        machine = self.machines.by_name[node]
+        pod.unit = self._unit(self._pod_units.recipe(pod, machine))
+        self.note("Scheduled", f"replica/{pod.name}", f"to node {node}")
+        pod.task = self.spawn(pod.unit.run())
+        return True
+
+    def delete(self, name: str, *, why: str, grace_s: float | None = None) -> None:
+        """Stop a replica in order; its tier makes another one if it should have it.
+
+        Args:
+            name: of the replica.
+            why: for the event.
+            grace_s: until SIGKILL, in seconds of this platform; None: as its tier says.
+        """
+        pod = self.named(name)
+        if pod.stopping:
+            return
+        spec, scaled = self.config.tiers[pod.tier], self.config.scaled
+        total_s = scaled(spec.grace_s) if grace_s is None else grace_s
+        delay_s = scaled(self.config.endpoints_delay_s)
+        pod.stopping_unix = time.time()
+        self.note("Killing", f"replica/{name}", why)
+        self.spawn(self._end(pod, Grace(total_s, min(total_s, scaled(spec.pre_stop_s)), delay_s)))
+
+    async def _end(self, pod: Pod, grace: Grace) -> None:
+        def unroute() -> None:
+            pod.routed = False
+            self._publish()
+
+        try:
+            await end(pod, grace, unroute)
+        finally:
+            del self.pods[pod.name]
+            self.note("Deleted", f"replica/{pod.name}", "ended")
+
+    def evict(self, name: str) -> None:
+        """Delete a replica if its tier's disruption budget allows it.
+
+        One that is not ready may always go, as `unhealthyPodEvictionPolicy: AlwaysAllow` has it.
+
+        Raises:
+            OrderError: 429 when the budget does not allow it now.
+        """
+        pod = self.named(name)
+        if pod.stopping:
+            return
+        if pod.ready and self.disruptions_allowed(pod.tier) == 0:
+            text = "Cannot evict pod as it would violate the pod's disruption budget."
+            raise OrderError(429, f"{text} Tier {pod.tier} needs its ready replicas")
+        self.delete(name, why="evicted")
+
+    def tier(self, name: str) -> TierState:
+        """Return a tier; OrderError 404 when there is none of that name."""
+        if name not in self.tiers:
+            raise OrderError(404, f"no tier {name!r}; there are {', '.join(self.tiers)}")
+        return self.tiers[name]
+
+    def scale(self, name: str, replicas: int, why: str) -> None:
+        """Let a tier have so many replicas."""
+        tier = self.tier(name)
+        if tier.wanted != replicas:
+            before, tier.wanted = tier.wanted, replicas
+            self.note("ScalingReplicaSet", f"tier/{name}", f"from {before} to {replicas}: {why}")
+
+    def disruptions_allowed(self, tier: str) -> int:
+        """Return how many ready replicas of a tier evictions may take now."""
+        state = self.tiers[tier]
+        ready = sum(pod.ready for pod in self.of_tier(tier))
+        return deployments.disruptions_allowed(state.wanted, ready, state.spec.max_disrupted)
+
+    def named(self, name: str) -> Pod:
+        """Return a replica; OrderError 404 when there is none of that name."""
+        if name not in self.pods:
+            raise OrderError(404, f"no replica {name!r}; there are {', '.join(self.pods)}")
+        return self.pods[name]
+
+    def lose(self, machine: Machine, why: str, listed_s: float) -> None:
+        """End a machine at once; its replicas are noticed to be gone when its node is."""
+        if self.machines.by_name.get(machine.name) is not machine or machine.state == "lost":
+            return
+        pods = [pod for pod in self.pods.values() if pod.node == machine.name]
+        for pod in pods:
+            if pod.task is not None:
+                pod.task.cancel()
+            if pod.unit is not None:
+                pod.unit.lose()
+
+        def forget() -> None:
+            for pod in pods:
+                if pod.name in self.pods:
+                    self.delete(pod.name, why=f"node {machine.name} is gone", grace_s=0.0)
+
+        self.machines.lose(machine, why, listed_s=listed_s)
+        self.later(listed_s, forget)
+        shutil.rmtree(self.layout.weights(machine.name), ignore_errors=True)
+
+    def _drain_in_background(self, machine: Machine) -> None:
+        if not machine.draining:
+            machine.draining = True
+            self.spawn(self._drain(machine))
+
+    async def _drain(self, machine: Machine) -> None:
+        """Evict a machine's replicas as their budgets allow, then let it go.
+
+        Bounded by the machine's end: a spot machine with a notice is taken when that is over.
+        """
+        self.machines.cordon(machine.name, on=True)
+        while machine.state == "ready":
+            pods = [pod for pod in self.pods.values() if pod.node == machine.name]
+            if not pods:
+                self.machines.lose(machine, "drained", listed_s=0.0)
+                return
+            for pod in pods:
+                try:
+                    self.evict(pod.name)
+                except OrderError:
+                    continue  # its budget does not allow it yet
+            await asyncio.sleep(RECONCILE_S)
+
+    def _publish(self) -> None:
+        """Write what the router, Prometheus and the links follow."""
+        pods, layout = list(self.pods.values()), self.layout
+        discovery.write(layout.endpoints, discovery.endpoints(pods, self.config))
+        zones = {name: machine.spec.zone for name, machine in self.machines.by_name.items()}
+        targets = discovery.engine_targets(pods, zones, lambda pod: pod.addresses.engine)
+        if targets != self._targets:
+            self._targets = targets
+            discovery.write(layout.prometheus / "engine.json", targets)
 
     def _unit(self, recipe: Recipe) -> Unit:
-        return Unit(recipe, Backoff(self.config.restart), self.config.readiness, self.note)
+        backoff = Backoff(self.config.restart, self.config.time_scale)
+        return Unit(recipe, backoff, self.config.readiness, self.note)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Iterator
-from signal import Signals
-from typing import Literal, TypeVar
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,33 +19,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from inference_platform.local import engine_port, orders
 from inference_platform.local.cluster import Cluster
+from inference_platform.local.errors import OrderError
+from inference_platform.local.kube_state import KubeState
+from inference_platform.local.machines import Shortage
+from inference_platform.local.pod import Pod
 from inference_platform.local.unit import Unit
+from inference_platform.local.view import View
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    signal: Literal["KILL", "TERM", "STOP", "CONT"]
-
-    @property
-    def number(self) -> Signals:
-        return Signals[f"SIG{self.signal}"]
-
-
-class ReplicaSignal(_Strict):
-    """Body of POST /v1/replicas/{name}/signal; `uid` is a precondition, as Kubernetes has it."""
-
-    uid: str
-
-
-class ComponentSignal(_Strict):
-    """Body of POST /v1/components/{name}/signal; `hold` keeps it down until it is started."""
-
-    hold: bool = False
-
-
-Order = TypeVar("Order", bound=_Strict)
+Order = TypeVar("Order", bound=orders.Order)
+Answer = Mapping[str, Any]
 
 
 class Control:
@@ -54,20 +39,32 @@ class Control:
         """Keep what the answers are made of."""
         self._cluster = cluster
         self._platform_id = platform_id
+        self._view = View(cluster)
         self._registry = CollectorRegistry()
-        self._registry.register(cluster)
+        self._registry.register(KubeState(cluster))
 
     def app(self, token: str) -> ASGIApp:
         """Return the application; without the token it answers 401 to everything."""
         routes = [
             Route("/v1/state", self._state),
             Route("/v1/events", self._events),
-            Route("/v1/replicas/{name}/signal", self._signal_replica, methods=["POST"]),
-            Route("/v1/components/{name}/signal", self._signal_component, methods=["POST"]),
-            Route("/v1/components/{name}/start", self._start_component, methods=["POST"]),
             Route("/metrics", self._metrics),
+            _post("/v1/replicas/{name}/signal", orders.SignalOrder, self._signal_replica),
+            _post("/v1/replicas/{name}/delete", orders.DeleteOrder, self._delete),
+            _post("/v1/replicas/{name}/evict", orders.ReplicaOrder, self._evict),
+            _post("/v1/replicas/{name}/engine/{command}", orders.EngineOrder, self._engine),
+            _post("/v1/components/{name}/signal", orders.ComponentOrder, self._signal_component),
+            _post("/v1/components/{name}/start", orders.Order, self._start_component),
+            _post("/v1/tiers/{name}/scale", orders.ScaleOrder, self._scale),
+            _post("/v1/tiers/{name}/release", orders.ReleaseOrder, self._release),
+            _post("/v1/tiers/{name}/rollback", orders.RollbackOrder, self._roll_back),
+            _post("/v1/nodes/{name}/{act}", orders.Order, self._node),
+            _post("/v1/zones/{name}/{act}", orders.Order, self._zone),
+            _post("/v1/capacity", orders.CapacityOrder, self._capacity),
         ]
-        inner = Starlette(routes=routes, exception_handlers={HTTPException: _refusal})
+        inner = Starlette(
+            routes=routes, exception_handlers={HTTPException: _refusal, OrderError: _refusal}
+        )
         expected = f"Bearer {token}".encode()
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +78,7 @@ class Control:
         return guarded
 
     async def _state(self, _request: Request) -> Response:
-        return JSONResponse({"platform_id": self._platform_id, **await self._cluster.state()})
+        return JSONResponse({"platform_id": self._platform_id, **await self._view.state()})
 
     async def _events(self, request: Request) -> Response:
         since = request.query_params.get("since", "0")
@@ -92,49 +89,143 @@ class Control:
     async def _metrics(self, _request: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def _signal_replica(self, request: Request) -> Response:
-        unit = _named(request, self._cluster.replicas, "replica")
-        order = await _body(request, ReplicaSignal)
-        if order.uid != unit.uid:
-            raise HTTPException(
-                409, f"uid of {unit.recipe.name} is {unit.uid}, the request names {order.uid}"
-            )
-        pid = unit.send(order.number)
-        if pid is None:
-            raise HTTPException(409, f"{unit.recipe.name} has no process, it is in {unit.phase}")
-        return JSONResponse({"pid": pid, "uid": unit.uid})
+    async def _signal_replica(self, path: Mapping[str, str], order: orders.SignalOrder) -> Answer:
+        pod, unit = self._running(path["name"], order.uid)
+        if order.process == "engine-core":
+            pid = await engine_port.core_pid(pod.addresses.chaos, self._chaos_token)
+            os.kill(pid, order.number)
+            text = f"{order.number.name} to engine core {pid}"
+            self._cluster.note("Signalled", f"replica/{pod.name}", text)
+            return {"pid": pid, "uid": unit.uid}
+        pid_or_none = unit.send(order.number)
+        if pid_or_none is None:
+            raise OrderError(409, f"{pod.name} has no process, it is in {pod.phase}")
+        return {"pid": pid_or_none, "uid": unit.uid}
 
-    async def _signal_component(self, request: Request) -> Response:
-        unit = _named(request, self._cluster.components, "component")
-        order = await _body(request, ComponentSignal)
+    async def _delete(self, path: Mapping[str, str], order: orders.DeleteOrder) -> Answer:
+        pod = self._replica(path["name"], order.uid)
+        self._cluster.delete(pod.name, why="deleted by order", grace_s=order.grace_s)
+        return {"uid": order.uid}
+
+    async def _evict(self, path: Mapping[str, str], order: orders.ReplicaOrder) -> Answer:
+        self._cluster.evict(self._replica(path["name"], order.uid).name)
+        return {"uid": order.uid}
+
+    async def _engine(self, path: Mapping[str, str], order: orders.EngineOrder) -> Answer:
+        pod, _ = self._running(path["name"], order.uid)
+        command = path["command"]
+        answer = await engine_port.ask(pod.addresses.chaos, self._chaos_token, command, order.body)
+        self._cluster.note("Fault", f"replica/{pod.name}", f"{command} {order.body or ''}".strip())
+        return answer
+
+    async def _signal_component(
+        self, path: Mapping[str, str], order: orders.ComponentOrder
+    ) -> Answer:
+        unit = self._component(path["name"])
         pid = unit.send(order.number, hold=order.hold)
         if pid is None and not order.hold:
-            raise HTTPException(409, f"{unit.recipe.name} has no process, it is in {unit.phase}")
-        return JSONResponse({"pid": pid, "uid": unit.uid})
+            raise OrderError(409, f"{unit.recipe.name} has no process, it is in {unit.phase}")
+        return {"pid": pid, "uid": unit.uid}
 
-    async def _start_component(self, request: Request) -> Response:
-        unit = _named(request, self._cluster.components, "component")
+    async def _start_component(self, path: Mapping[str, str], _order: orders.Order) -> Answer:
+        unit = self._component(path["name"])
         unit.release()
-        return JSONResponse({"pid": unit.pid, "uid": unit.uid})
+        return {"pid": unit.pid, "uid": unit.uid}
+
+    async def _scale(self, path: Mapping[str, str], order: orders.ScaleOrder) -> Answer:
+        self._cluster.scale(path["name"], order.replicas, "by order")
+        return {"wanted": order.replicas}
+
+    async def _release(self, path: Mapping[str, str], order: orders.ReleaseOrder) -> Answer:
+        tier = self._cluster.tier(path["name"])
+        revision = tier.release(order.engine, pullable=order.pullable)
+        self._cluster.note("Released", f"tier/{tier.name}", f"revision {revision.name}")
+        return {"revision": revision.name}
+
+    async def _roll_back(self, path: Mapping[str, str], order: orders.RollbackOrder) -> Answer:
+        tier = self._cluster.tier(path["name"])
+        revision = tier.roll_back(order.to)
+        self._cluster.note("RolledBack", f"tier/{tier.name}", f"to revision {revision.name}")
+        return {"revision": revision.name}
+
+    async def _node(self, path: Mapping[str, str], _order: orders.Order) -> Answer:
+        cluster = self._cluster
+        acts: dict[str, Callable[[str], Any]] = {
+            "cordon": partial(cluster.machines.cordon, on=True),
+            "uncordon": partial(cluster.machines.cordon, on=False),
+            "terminate": cluster.interruptions.terminate,
+            "rebalance": cluster.interruptions.advise,
+            "interrupt": cluster.interruptions.interrupt,
+        }
+        machine = cluster.machines.named(path["name"])
+        _act(acts, path["act"])(machine.name)
+        return {"instance_id": machine.instance_id, "notice_unix": machine.notice_unix}
+
+    async def _zone(self, path: Mapping[str, str], _order: orders.Order) -> Answer:
+        interruptions = self._cluster.interruptions
+        acts = {"fail": interruptions.fail_zone, "restore": interruptions.restore_zone}
+        _act(acts, path["act"])(path["name"])
+        return {}
+
+    async def _capacity(self, _path: Mapping[str, str], order: orders.CapacityOrder) -> Answer:
+        shortage = Shortage(order.zone, order.capacity_type, order.instance_type)
+        machines = self._cluster.machines
+        (machines.recover if order.available else machines.run_short)(shortage)
+        return {}
+
+    @property
+    def _chaos_token(self) -> str:
+        return self._cluster.layout.chaos_token.read_text(encoding="utf-8")
+
+    def _replica(self, name: str, uid: str) -> Pod:
+        pod = self._cluster.named(name)
+        if pod.process_uid != uid:
+            raise OrderError(409, f"uid of {name} is {pod.process_uid}, the request names {uid}")
+        return pod
+
+    def _running(self, name: str, uid: str) -> tuple[Pod, Unit]:
+        pod = self._replica(name, uid)
+        if pod.unit is None or pod.unit.pid is None:
+            raise OrderError(409, f"{name} has no process, it is in {pod.phase}")
+        return pod, pod.unit
+
+    def _component(self, name: str) -> Unit:
+        components = self._cluster.components
+        if name not in components:
+            raise OrderError(404, f"no component {name!r}; there are {', '.join(components)}")
+        return components[name]
 
 
-def _named(request: Request, units: dict[str, Unit], kind: str) -> Unit:
-    name = request.path_params["name"]
-    if name not in units:
-        raise HTTPException(404, f"no {kind} {name!r}; there are {', '.join(units)}")
-    return units[name]
+def _act(acts: Mapping[str, Callable[[str], Any]], name: str) -> Callable[[str], Any]:
+    if name not in acts:
+        raise OrderError(404, f"no order {name!r}; there are {', '.join(acts)}")
+    return acts[name]
 
 
-async def _body(request: Request, kind: type[Order]) -> Order:
+def _post(
+    path: str, kind: type[Order], act: Callable[[Mapping[str, str], Order], Awaitable[Answer]]
+) -> Route:
+    """Return a route that reads an order and answers with what became of it."""
+
+    async def endpoint(request: Request) -> Response:
+        order = _read(await request.body() or b"{}", kind)
+        return JSONResponse(dict(await act(request.path_params, order)))
+
+    return Route(path, endpoint, methods=["POST"])
+
+
+def _read(body: bytes, kind: type[Order]) -> Order:
     try:
-        return kind.model_validate_json(await request.body())
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise HTTPException(400, f"body: {key}: {first['msg']}".replace(": : ", ": ")) from error
+        raise OrderError(400, f"body: {key}: {first['msg']}".replace(": : ", ": ")) from error
 
 
 async def _refusal(_request: Request, error: Exception) -> Response:
+    if isinstance(error, OrderError):
+        return JSONResponse({"error": str(error)}, error.status)
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for nothing else
     return JSONResponse({"error": error.detail}, error.status_code)
 

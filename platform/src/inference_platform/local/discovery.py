@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from inference_platform.local.addresses import Address
-from inference_platform.local.config import PlatformConfig
-from inference_platform.local.placement import Replica
+from inference_platform.local.addresses import Address, url
+from inference_platform.local.pod import Pod
+from inference_platform.local.settings import PlatformConfig
 
 
 def write(path: Path, document: Any, mode: int = 0o644) -> None:
@@ -28,41 +28,46 @@ def write(path: Path, document: Any, mode: int = 0o644) -> None:
     new.replace(path)
 
 
-def endpoints(rows: Iterable[tuple[Replica, str, str, str, bool]]) -> dict[str, Any]:
-    """Return what the router reads.
-
-    Args:
-        rows: replica, uid, url, model and whether it is ready; those never started are left out.
-    """
+def endpoints(pods: Iterable[Pod], config: PlatformConfig) -> dict[str, Any]:
+    """Return what the router reads: replicas that were started, and are not on their way out."""
     return {
         "endpoints": [
             {
-                "name": replica.name,
-                "uid": uid,
-                "tier": replica.tier,
-                "url": url,
-                "model": model,
-                "ready": ready,
+                "name": pod.name,
+                "uid": pod.process_uid,
+                "tier": pod.tier,
+                "url": url(pod.addresses.link if config.links else pod.addresses.engine),
+                "model": config.tiers[pod.tier].model,
+                "ready": pod.unit is not None and pod.unit.ready,
             }
-            for replica, uid, url, model, ready in rows
-            if uid
+            for pod in pods
+            if pod.process_uid and pod.routed
         ]
     }
 
 
-def engine_targets(replicas: Iterable[tuple[Replica, Address]]) -> list[dict[str, Any]]:
-    """Return file_sd targets: a dead replica stays one, so that `up` says 0 and not nothing."""
+def engine_targets(
+    pods: Iterable[Pod], zones: Mapping[str, str], port: Callable[[Pod], Address]
+) -> list[dict[str, Any]]:
+    """Return file_sd targets: a dead replica stays one, so that `up` says 0 and not nothing.
+
+    Args:
+        pods: the replicas; those without a node are left out.
+        zones: by node.
+        port: which of a replica's ports.
+    """
     return [
         {
-            "targets": [f"{address[0]}:{address[1]}"],
+            "targets": ["{}:{}".format(*port(pod))],
             "labels": {
-                "tier": replica.tier,
-                "replica": replica.name,
-                "node": replica.node,
-                "zone": replica.zone,
+                "tier": pod.tier,
+                "replica": pod.name,
+                "node": pod.node,
+                "zone": zones.get(pod.node, ""),
             },
         }
-        for replica, address in replicas
+        for pod in pods
+        if pod.node
     ]
 
 

@@ -31,3 +31,17 @@ class BusyError(PlatformError):
     """Another platform already runs with this state directory."""
 
     exit_code = 75
+
+
+class OrderError(Exception):
+    """An order to a running platform that it cannot carry out; the text is the answer's `error`.
+
+    Args:
+        status: of the HTTP answer: 400 senseless, 404 no such thing, 409 not now, 429 not allowed
+            by a disruption budget.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        """Keep both."""
+        super().__init__(text)
+        self.status = status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from inference_platform.local.addresses import Address
 
@@ -11,13 +12,30 @@ ANSWER_BYTES_MAX = 4 * 2**20
 
 async def http_get(address: Address, path: str, timeout_s: float) -> tuple[int, str] | None:
     """Return the status and the body of an answer, None when there was none in time."""
-    request = f"GET {path} HTTP/1.1\r\nhost: {address[0]}\r\nconnection: close\r\n\r\n"
-    answer = await _ask(address, request.encode(), timeout_s)
-    head, _, body = answer.partition(b"\r\n\r\n")
+    return await http(address, "GET", path, timeout_s)
+
+
+async def http(  # noqa: PLR0913  # the parts of an HTTP request
+    address: Address,
+    method: str,
+    path: str,
+    timeout_s: float,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, str] | None:
+    """Send any request; as `http_get`."""
+    fields = {"host": address[0], "connection": "close", **(headers or {})}
+    if method != "GET":
+        fields["content-length"] = str(len(body))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    answer = await _ask(
+        address, f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body, timeout_s
+    )
+    head, _, content = answer.partition(b"\r\n\r\n")
     words = head.split(b" ", 2)
     if len(words) < 2 or not words[1].isdigit():
         return None
-    return int(words[1]), body.decode("utf-8", "replace")
+    return int(words[1]), content.decode("utf-8", "replace")
 
 
 async def http_ok(address: Address, path: str, timeout_s: float) -> bool:

@@ -7,10 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from inference_platform.local.addresses import Address, url
-from inference_platform.local.config import PlatformConfig
+from inference_platform.local.addresses import Address, Addresses, url
 from inference_platform.local.errors import MissingError
-from inference_platform.local.placement import Replica
+from inference_platform.local.pod import Pod
+from inference_platform.local.settings import PlatformConfig
 
 TOOLS_VARIABLE = "FAULTLOAD_TOOLS"
 
@@ -40,24 +40,31 @@ def find(name: str, start: Path | None = None) -> str:
     )
 
 
-def engine(
-    config: PlatformConfig, replica: Replica, address: Address, startup_s: float
-) -> list[str]:
-    """Return the command line of one engine replica."""
-    tier = config.tiers[replica.tier]
-    speed = tier.engine
+def engine(config: PlatformConfig, pod: Pod, startup_s: float, chaos_token: Path) -> list[str]:
+    """Return the command line of one engine replica.
+
+    Args:
+        config: of the platform.
+        pod: which replica.
+        startup_s: from its start until it serves, in seconds of this platform.
+        chaos_token: file with the token of its port for faults.
+    """
+    speed, where = pod.revision.engine, pod.addresses
     flags: dict[str, object] = {
-        "served-model-name": tier.model,
-        "host": address[0],
-        "port": address[1],
+        "served-model-name": config.tiers[pod.tier].model,
+        "host": where.engine[0],
+        "port": where.engine[1],
         "max-num-seqs": speed.max_num_seqs,
-        "seed": config.seed + replica.number,
-        "shutdown-timeout": speed.shutdown_timeout_s,
+        "seed": config.seed + pod.number,
+        "tensor-parallel-size": config.tiers[pod.tier].gpus,
+        "shutdown-timeout": config.scaled(speed.shutdown_timeout_s),
         "sim-startup-s": startup_s,
         "sim-step-base-s": speed.step_base_s,
         "sim-step-per-seq-s": speed.step_per_seq_s,
         "sim-prefill-per-token-s": speed.prefill_per_token_s,
         "sim-slow-factor": speed.slow_factor,
+        "sim-chaos-port": where.chaos[1],
+        "sim-chaos-token-file": chaos_token,
     }
     if speed.fixed_ttft_s is not None:
         flags["sim-fixed-ttft-s"] = speed.fixed_ttft_s
@@ -66,6 +73,16 @@ def engine(
     for flag, value in flags.items():
         argv += [f"--{flag}", str(value)]
     return [*argv, *speed.extra_args]
+
+
+def fetch(config: PlatformConfig, addresses: Addresses, pod: Pod, folder: Path) -> list[str]:
+    """Return the command line that fetches a replica's weights into a machine's cache."""
+    store = addresses.services["model-store-link" if config.links else "model-store"]
+    model = config.tiers[pod.tier].model
+    return [
+        *(sys.executable, "-m", "inference_platform.local.models", "fetch"),
+        *("--store", url(store), "--model", model, "--into", str(folder / model)),
+    ]
 
 
 def router(config: PlatformConfig, fd: int, endpoints: Path, redis: Address) -> list[str]:

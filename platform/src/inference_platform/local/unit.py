@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from inference_platform.local.config import Readiness
 from inference_platform.local.placement import Backoff
 from inference_platform.local.process import Process
+from inference_platform.local.settings import Readiness
 
 Phase = Literal["starting", "ready", "backoff", "stopped"]
 Note = Callable[[str, str, str], None]  # reason, object, message
@@ -30,6 +30,8 @@ class Recipe:
         command: its command line; True asks for that of a very first start.
         probe: says whether it is ready.
         pass_fds: file descriptors that it inherits.
+        before: what has to be done once before the first start: an image pulled, files fetched. It
+            returns when that is done, however often it has to try.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Recipe:
     probe: Callable[[], Awaitable[bool]]
     log: Path
     pass_fds: tuple[int, ...] = ()
+    before: Callable[[], Awaitable[None]] | None = None
 
 
 class Unit:
@@ -52,6 +55,7 @@ class Unit:
         started_unix: start of the last process, None before the first.
         ready_unix: since when it is ready, None while it is not.
         held: it stays down until it is told to start.
+        lost: the machine under it is gone: nothing of it runs, and nobody there to say so.
         exits: how often a process of it has ended.
     """
 
@@ -64,6 +68,7 @@ class Unit:
         self.started_unix: float | None = None
         self.ready_unix: float | None = None
         self.held = False
+        self.lost = False
         self.exits = 0
         self._backoff = backoff
         self._readiness = readiness
@@ -90,6 +95,9 @@ class Unit:
 
     async def run(self) -> None:
         """Keep a process running until this task is cancelled; `stop` ends the last one."""
+        if self.recipe.before is not None:
+            self.phase = "starting"
+            await self.recipe.before()
         while True:
             self._start()
             ready_s = await self._until_exit()
@@ -128,6 +136,12 @@ class Unit:
         self.held = False
         if self.pid is None:  # a running one would skip its next back-off
             self._wake.set()
+
+    def lose(self) -> None:
+        """End the process as a power cut does; phase and readiness stay what was last heard."""
+        self.lost = True
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
 
     async def stop(self, grace_s: float) -> None:
         """End the process for good."""

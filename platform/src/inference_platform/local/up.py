@@ -13,17 +13,18 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference_platform.local import addresses, discovery, programs
-from inference_platform.local.cluster import Cluster, Layout
-from inference_platform.local.config import PlatformConfig
+from inference_platform.local import addresses, discovery, imds, programs
+from inference_platform.local.cluster import Cluster
+from inference_platform.local.components import Layout
 from inference_platform.local.control import Control, server
 from inference_platform.local.errors import BusyError, MissingError
 from inference_platform.local.process import last_line, watch_children
+from inference_platform.local.settings import PlatformConfig
 from inference_platform.local.unit import Unit
 
 POLL_S = 0.02
@@ -54,15 +55,24 @@ def up(config: PlatformConfig, options: Options) -> None:
     """
     binaries = {name: programs.find(name) for name in ("prometheus", "redis-server")}
     with _state_directory(options.state) as state, contextlib.ExitStack() as sockets:
-        replicas = sum(tier.replicas for tier in config.tiers.values())
-        chosen = addresses.choose(config.network, replicas, addresses.can_bind)
+        chosen = addresses.choose(config.network, addresses.can_bind)
         listening = {
             name: sockets.enter_context(addresses.listen(chosen.services[name], name))
-            for name in ("router", "control")
+            for name in ("router", "control", "imds")
         }
         layout = Layout(state, binaries, listening["router"].fileno())
-        cluster = Cluster(config, chosen, layout)
-        asyncio.run(_Supervisor(cluster, options, listening["control"]).run())
+        asyncio.run(_run(config, chosen, layout, options, listening))
+
+
+async def _run(
+    config: PlatformConfig,
+    chosen: addresses.Addresses,
+    layout: Layout,
+    options: Options,
+    listening: Mapping[str, socket.socket],
+) -> None:
+    cluster = Cluster(config, chosen, layout)
+    await _Supervisor(cluster, options, listening).run()
 
 
 @contextlib.contextmanager
@@ -89,11 +99,13 @@ def _state_directory(path: Path) -> Iterator[Path]:
 class _Supervisor:
     """One run of a platform; its parts live in one event loop, in the main thread."""
 
-    def __init__(self, cluster: Cluster, options: Options, control: socket.socket) -> None:
+    def __init__(
+        self, cluster: Cluster, options: Options, listening: Mapping[str, socket.socket]
+    ) -> None:
         self._cluster = cluster
         self._config = cluster.config
         self._options = options
-        self._socket = control
+        self._listening = listening
         self._parent = os.getppid()
         self._ending = asyncio.Event()
         self._id = str(uuid.uuid4())
@@ -107,38 +119,43 @@ class _Supervisor:
         for signum in ENDING_SIGNALS:
             loop.add_signal_handler(signum, self._ending.set)
         token = secrets.token_urlsafe(32)
-        discovery.write(self._cluster.layout.state / "token", token, mode=0o600)
+        layout = self._cluster.layout
+        discovery.write(layout.state / "token", token, mode=0o600)
+        discovery.write(layout.chaos_token, secrets.token_urlsafe(32), mode=0o600)
         self._cluster.prepare()
-        control = server(Control(self._cluster, self._id).app(token))
-        tasks = [asyncio.create_task(control.serve(sockets=[self._socket]))]
+        servers = {
+            "control": server(Control(self._cluster, self._id).app(token)),
+            "imds": server(imds.app(self._cluster.machines)),
+        }
+        serving = [
+            asyncio.create_task(one.serve(sockets=[self._listening[name]]))
+            for name, one in servers.items()
+        ]
+        tasks = [*serving, asyncio.create_task(self._cluster.run())]
         if self._options.die_with_parent:
             tasks.append(asyncio.create_task(self._watch_parent()))
         try:
-            tasks += await self._start()
+            await self._until_ready(tasks)
             if not self._ending.is_set():
                 self._announce()
                 await self._until_end(tasks)
         finally:
-            await self._stop(control.handle_exit, tasks)
+            for one in servers.values():
+                one.handle_exit(signal.SIGTERM, None)
+            await self._stop(serving, tasks)
 
-    async def _start(self) -> list[asyncio.Task[None]]:
-        """Start every unit and wait until all are ready, or a signal ends the wait."""
-        tasks = [asyncio.create_task(unit.run()) for unit in self._cluster.units]
+    async def _until_ready(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Wait until every unit is ready, or a signal ends the wait."""
         deadline = self._started + self._config.ready_timeout_s
-        try:
-            while not (self._ending.is_set() or await self._is_up()):
-                self._check_start(tasks, deadline)
-                await asyncio.sleep(POLL_S)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            raise
-        return tasks
+        while not (self._ending.is_set() or await self._is_up()):
+            self._check_start(tasks, deadline)
+            await asyncio.sleep(POLL_S)
 
     async def _is_up(self) -> bool:
         """Say whether all units are ready and the router knows that of the replicas."""
         tiers = self._config.tiers.values()
-        if not all(unit.ready for unit in self._cluster.units):
+        wanted = sum(tier.wanted for tier in self._cluster.tiers.values())
+        if len(self._cluster.pods) < wanted or not all(u.ready for u in self._cluster.units):
             return False
         # A tier that was asked to have no replica would keep the router's health at 503.
         return any(tier.replicas == 0 for tier in tiers) or await self._cluster.serves()
@@ -169,6 +186,7 @@ class _Supervisor:
             "router_url": addresses.url(services["router"]),
             "prometheus_url": addresses.url(services["prometheus"]),
             "redis_url": addresses.url(services["redis"], "redis"),
+            "imds_url": addresses.url(services["imds"]),
             "started_unix": time.time() - (time.monotonic() - self._started),
             "config": self._config.model_dump(mode="json"),
         }
@@ -188,15 +206,14 @@ class _Supervisor:
                 task.result()
 
     async def _stop(
-        self, end_control: Callable[[int, None], None], tasks: list[asyncio.Task[None]]
+        self, serving: list[asyncio.Task[None]], tasks: list[asyncio.Task[None]]
     ) -> None:
         self._cluster.changed = lambda _line: None
         self._say("stopping")
-        end_control(signal.SIGTERM, None)
-        for task in tasks[1:]:
-            task.cancel()
-        grace_s = self._config.stop_grace_s
-        await asyncio.gather(*(unit.stop(grace_s) for unit in self._cluster.units))
+        for task in tasks:
+            if task not in serving:
+                task.cancel()
+        await self._cluster.stop(self._config.stop_grace_s)
         await asyncio.wait(tasks, timeout=2.0)
         self._say("stopped")
 
