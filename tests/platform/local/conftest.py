@@ -19,8 +19,8 @@ from inference_platform.local.errors import MissingError
 
 START_S_MAX = 40.0
 CHANGE_S_MAX = 30.0
-FAST = ("cold_start_s=0", "restart.backoff_s=0.3", "readiness.period_s=0.1")
-SMALL = (*FAST, "tiers.fast.replicas=1", "tiers.reasoning.replicas=1")
+FAST = ("cold_start_s=0", "restart.backoff_s=3", "readiness.period_s=0.1")
+SMALL = (*FAST, "model_store.enabled=false", "tiers.fast.replicas=1", "tiers.reasoning.replicas=1")
 
 
 @dataclass

@@ -4,6 +4,7 @@ One platform for the whole file, fifty times as fast as a cluster. Each test lea
 it: two fast replicas and one reasoning replica, all ready, on two open nodes.
 """
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -261,6 +262,25 @@ def test_a_bad_release_stalls_and_a_rollback_ends_it(
     assert {r["name"] for r in world.state()["replicas"] if r["tier"] == "fast"} == old
 
 
+@pytest.mark.parametrize("harm", ["empty", "corrupt"])
+def test_a_replica_without_good_weights_waits_until_the_store_is_mended(
+    world: Any, harm: str
+) -> None:
+    """The new replica says why it waits, what serves is not touched, and the back-off retries."""
+    order(world, "/v1/models/chat-fast", {"change": harm})
+    shutil.rmtree(world.state_dir / "weights", ignore_errors=True)
+    order(world, "/v1/tiers/fast/scale", {"replicas": 3})
+
+    stuck = world.wait_for(
+        lambda: [r for r in world.state()["replicas"] if r["waits_for"].startswith("Init:")]
+    )
+    assert stuck[0]["waits_for"] == "Init:CrashLoopBackOff"
+    assert world.state()["tiers"][0]["ready"] == 2
+    order(world, "/v1/models/chat-fast", {"change": "restore"})
+    world.wait_for(lambda: world.state()["tiers"][0]["ready"] == 3)
+    order(world, "/v1/tiers/fast/scale", {"replicas": 2})
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
@@ -274,6 +294,7 @@ def test_a_bad_release_stalls_and_a_rollback_ends_it(
         ("/v1/nodes/node-a/interrupt", {}, 409, "on-demand, not spot"),
         ("/v1/zones/mars/fail", {}, 404, "no zone 'mars'"),
         ("/v1/capacity", {}, 400, "available"),
+        ("/v1/models/llama", {"change": "empty"}, 404, "no model 'llama'; there are chat-fast"),
     ],
 )
 def test_orders_that_make_no_sense_are_refused(

@@ -36,6 +36,7 @@ def test_everything_is_ready_when_it_says_so(platform: Any) -> None:
         "redis": True,
         "prometheus": True,
         "router": True,
+        "model-store": True,
     }
     assert [node["replicas"] for node in state["nodes"]] == [
         ["fast-0", "reasoning-0"],

@@ -79,7 +79,7 @@ def recipes(config: PlatformConfig, addresses: Addresses, layout: Layout) -> lis
 
     redis = services["redis-link" if config.links else "redis"]
     binaries = layout.binaries
-    return [
+    found = [
         recipe("redis", programs.redis(binaries["redis-server"], layout.state, services["redis"])),
         recipe(
             "prometheus",
@@ -100,3 +100,7 @@ def recipes(config: PlatformConfig, addresses: Addresses, layout: Layout) -> lis
             (layout.router_fd,),
         ),
     ]
+    if config.model_store.enabled:
+        command = programs.model_store(config, services["model-store"])
+        found.append(recipe("model-store", command, "/"))
+    return found

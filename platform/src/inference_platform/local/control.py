@@ -19,12 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inference_platform.local import engine_port, orders
+from inference_platform.local import engine_port, orders, programs
 from inference_platform.local.cluster import Cluster
 from inference_platform.local.errors import OrderError
 from inference_platform.local.kube_state import KubeState
 from inference_platform.local.machines import Shortage
 from inference_platform.local.pod import Pod
+from inference_platform.local.process import Process, last_line
 from inference_platform.local.unit import Unit
 from inference_platform.local.view import View
 
@@ -60,6 +61,7 @@ class Control:
             _post("/v1/tiers/{name}/rollback", orders.RollbackOrder, self._roll_back),
             _post("/v1/nodes/{name}/{act}", orders.Order, self._node),
             _post("/v1/zones/{name}/{act}", orders.Order, self._zone),
+            _post("/v1/models/{name}", orders.ModelOrder, self._model),
             _post("/v1/capacity", orders.CapacityOrder, self._capacity),
         ]
         inner = Starlette(
@@ -172,6 +174,19 @@ class Control:
         machines = self._cluster.machines
         (machines.recover if order.available else machines.run_short)(shortage)
         return {}
+
+    async def _model(self, path: Mapping[str, str], order: orders.ModelOrder) -> Answer:
+        cluster, model = self._cluster, path["name"]
+        models = [tier.spec.model for tier in cluster.tiers.values()]
+        if model not in models:
+            raise OrderError(404, f"no model {model!r}; there are {', '.join(models)}")
+        self._component("model-store")
+        log = cluster.layout.logs / "model-store.orders.log"
+        process = Process(programs.change_model(cluster.addresses, model, order.change), log)
+        if await process.ended() != 0:
+            raise OrderError(409, last_line(log))
+        cluster.note("ModelChanged", f"model/{model}", last_line(log))
+        return {"model": last_line(log)}
 
     @property
     def _chaos_token(self) -> str:

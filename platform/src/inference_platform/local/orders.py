@@ -78,6 +78,12 @@ class RollbackOrder(Order):
     to: str | None = None
 
 
+class ModelOrder(Order):
+    """POST /v1/models/{model}: harm a model in the store, or restore it."""
+
+    change: Literal["empty", "corrupt", "truncate", "restore"]
+
+
 class CapacityOrder(Order):
     """POST /v1/capacity: what EC2 has none of, or has again; an empty field means all."""
 

@@ -47,7 +47,8 @@ class PodUnits:
 
         async def before() -> None:
             await self._pull_image(pod, machine)
-            if config.model_store.enabled:
+            # The first replicas come up warm: their machines have image and weights already.
+            if config.model_store.enabled and not pod.first:
                 await self._fetch_weights(pod, machine)
             pod.waits_for = ""
 

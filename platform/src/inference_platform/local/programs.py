@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -73,6 +74,32 @@ def engine(config: PlatformConfig, pod: Pod, startup_s: float, chaos_token: Path
     for flag, value in flags.items():
         argv += [f"--{flag}", str(value)]
     return [*argv, *speed.extra_args]
+
+
+def model_store(config: PlatformConfig, address: Address) -> list[str]:
+    """Return the command line of the model store, which has every tier's model from the start."""
+    argv = [
+        *(sys.executable, "-m", "inference_platform.local.models", "serve"),
+        *("--host", address[0], "--port", str(address[1])),
+    ]
+    about = config.model_store
+    for tier in config.tiers.values():
+        stand_in = {
+            "model": tier.model,
+            "shards": about.shards,
+            "shard_bytes": about.shard_bytes,
+            "seed": config.seed,
+        }
+        argv += ["--publish", json.dumps(stand_in)]
+    return argv
+
+
+def change_model(addresses: Addresses, model: str, how: str) -> list[str]:
+    """Return the command line that harms a model in the store, or mends it."""
+    return [
+        *(sys.executable, "-m", "inference_platform.local.models", "change", how),
+        *("--store", url(addresses.services["model-store"]), "--model", model),
+    ]
 
 
 def fetch(config: PlatformConfig, addresses: Addresses, pod: Pod, folder: Path) -> list[str]:
