@@ -19,6 +19,7 @@ about them is said over HTTP on loopback: state, events, kube-state-metrics' ser
 | `unit`, `process` | keeps one child running and knows whether it is ready; one child |
 | `components`, `programs` | what runs beside the replicas; every command line |
 | `engine_port`, `probe` | asks an engine's port for faults; asks anything whether it is ready |
+| `autoscaling` | KEDA's and the HPA's loops on `platform/observability/triggers.yaml` |
 | `models` | the model store, harm to it, and how a replica fetches its weights |
 | `discovery` | the files that the router and Prometheus follow |
 | `addresses` | a loopback network of its own, or free ports |

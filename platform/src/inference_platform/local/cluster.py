@@ -13,10 +13,14 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from inference_platform.local import components, deployments, discovery, probe
 from inference_platform.local.addresses import REPLICAS_MAX, Addresses
+from inference_platform.local.autoscaling import spec
+from inference_platform.local.autoscaling.decision import Scale
+from inference_platform.local.autoscaling.scaler import Scaler
 from inference_platform.local.components import Layout
 from inference_platform.local.errors import OrderError
 from inference_platform.local.interruptions import Interruptions
@@ -58,6 +62,7 @@ class Cluster:
             recipe.name: self._unit(recipe)
             for recipe in components.recipes(config, addresses, layout)
         }
+        self.scaler = self._make_scaler() if config.autoscaling else None
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_MAX)
         self._sequence = 0
         self._wake = asyncio.Event()
@@ -92,6 +97,8 @@ class Cluster:
             self.spawn(unit.run())
         self.reconcile()
         self._started = True
+        if self.scaler is not None:
+            self.spawn(self.scaler.run())
         while True:
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
@@ -169,6 +176,23 @@ class Cluster:
         needs = [self.config.tiers[p.tier].gpus for p in homeless if not self._bind(p)]
         self.machines.launch_missing(sum(needs), max(needs, default=0))
         self.machines.remove_empty(pod.node for pod in self.pods.values())
+
+    def _make_scaler(self) -> Scaler:
+        return Scaler(
+            spec.load(Path(self.config.triggers or spec.DEFAULT_PATH), set(self.tiers)),
+            self.addresses.services["prometheus"],
+            current=self._scale_of,
+            set_replicas=self.scale,
+            note=self.note,
+            time_scale=self.config.time_scale,
+            namespace=self.config.namespace,
+        )
+
+    def _scale_of(self, tier: str) -> Scale:
+        """Return what an autoscaler sees; Kubernetes counts stopping pods that are still ready."""
+        pods = [pod for pod in self.pods.values() if pod.tier == tier]
+        ready = sum(pod.unit is not None and pod.unit.ready for pod in pods)
+        return Scale(self.tiers[tier].wanted, sum(not pod.stopping for pod in pods), ready)
 
     def _move(self, tier: TierState) -> None:
         """Bring a tier one step nearer to what it should be."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from inference_platform.local.autoscaling.decision import HpaStatus
 from inference_platform.local.cluster import Cluster
 from inference_platform.local.pod import Pod
 
@@ -25,6 +26,8 @@ class KubeState:
         yield from self._pods()
         yield from self._tiers()
         yield from self._nodes()
+        if self._cluster.scaler is not None:
+            yield from self._autoscalers(self._cluster.scaler.status())
 
     def _pods(self) -> Iterator[Metric]:
         base = ["namespace", "pod", "uid"]
@@ -144,6 +147,37 @@ class KubeState:
             cordoned.add_metric([name], float(machine.cordoned))
             gpus.add_metric([name, "nvidia_com_gpu", "integer"], float(spec.gpus))
         yield from (info, labels, created, ready, cordoned, gpus)
+
+    def _autoscalers(self, found: Sequence[HpaStatus]) -> Iterator[Metric]:
+        base = ["namespace", "horizontalpodautoscaler"]
+        prefix = "horizontalpodautoscaler"
+        least = _gauge(f"{prefix}_spec_min_replicas", "Lower bound.", base)
+        most = _gauge(f"{prefix}_spec_max_replicas", "Upper bound.", base)
+        current = _gauge(f"{prefix}_status_current_replicas", "Replicas that there are.", base)
+        desired = _gauge(f"{prefix}_status_desired_replicas", "Replicas that it wants.", base)
+        condition = _gauge(
+            f"{prefix}_status_condition", "A condition of it.", base, "condition", "status"
+        )
+        target = _gauge(
+            f"{prefix}_spec_target_metric",
+            "What a metric is compared with.",
+            base,
+            *("metric_name", "metric_target_type"),
+        )
+        for one in found:
+            name = [self._cluster.config.namespace, one.name]
+            least.add_metric(name, one.min_replicas)
+            most.add_metric(name, one.max_replicas)
+            if one.current_replicas is not None and one.desired_replicas is not None:
+                current.add_metric(name, one.current_replicas)
+                desired.add_metric(name, one.desired_replicas)
+            for state in one.conditions:
+                for status in ("true", "false", "unknown"):
+                    held = float(status == state.status)
+                    condition.add_metric([*name, state.type, status], held)
+            for metric in one.targets:
+                target.add_metric([*name, metric.name, metric.target_type], metric.value)
+        yield from (least, most, current, desired, condition, target)
 
 
 def waiting_reason(pod: Pod) -> str:

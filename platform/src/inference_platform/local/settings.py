@@ -233,7 +233,9 @@ class PlatformConfig(Model):
     links: bool = False
     """A relay between the router and each engine, Redis and the model store, for network faults."""
     autoscaling: bool = False
-    """Scale the tiers that platform/observability/triggers.yaml names."""
+    """Scale the tiers that the triggers name."""
+    triggers: str = ""
+    """File of scaled objects; "": platform/observability/triggers.yaml."""
     ready_timeout_s: PositiveSeconds = 30.0
     """Everything must be ready this long after the start, s, or the platform gives up."""
     stop_grace_s: Seconds = 3.0
