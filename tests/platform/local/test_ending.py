@@ -81,7 +81,7 @@ def test_sigkill_of_the_supervisor_leaves_no_process(local: Any, tmp_path: Path)
     platform.process.kill()
     platform.process.communicate()
 
-    assert len(pids) == 5
+    assert len(pids) == 6
     local.wait_for(lambda: all(local.is_gone(pid) for pid in pids))
 
 

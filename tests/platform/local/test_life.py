@@ -262,6 +262,48 @@ def test_a_bad_release_stalls_and_a_rollback_ends_it(
     assert {r["name"] for r in world.state()["replicas"] if r["tier"] == "fast"} == old
 
 
+def first_byte_s(platform: Any) -> float:
+    """How long one short request through the router takes to its first byte."""
+    body = {"model": "chat-reasoning", "prompt": "hello", "max_tokens": 2}
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.post(
+            platform.document["router_url"] + "/v1/completions", json=body, stream=True, timeout=30
+        )
+        assert answer.status_code == 200
+        return answer.elapsed.total_seconds()
+
+
+def test_a_slow_link_is_felt_by_users_and_not_by_probes(world: Any) -> None:
+    """Latency stands between router and engine; the replica itself stays ready."""
+    victim = next(r for r in world.state()["replicas"] if r["tier"] == "reasoning")
+    path = f"/v1/links/{victim['name']}"
+
+    order(world, path, {"latency_s": 0.4})
+    assert first_byte_s(world) >= 0.8  # there and back
+    assert world.replica(victim["name"])["ready"]
+    order(world, path, {})
+
+    links = {link["name"]: link for link in world.state()["links"]}
+    assert {"redis", "model-store", victim["name"]} <= links.keys()
+    assert links[victim["name"]]["latency_s"] == 0
+
+
+def test_a_partitioned_replica_is_left_by_the_router_and_not_by_kubernetes(world: Any) -> None:
+    """The kubelet stands beside the replica: only users of the network see the cut."""
+    victim = next(r for r in world.state()["replicas"] if r["tier"] == "fast")
+    path = f"/v1/links/{victim['name']}"
+    healthy = f'inference_router_replica_healthy{{replica="{victim["name"]}"}}'
+
+    order(world, path, {"partitioned": True})
+    world.wait_for(lambda: world.query(f"{healthy} == 0"))
+    assert world.replica(victim["name"])["ready"]
+    assert world.chat("chat-fast")[0] == 200
+
+    order(world, path, {})
+    world.wait_for(lambda: world.query(f"{healthy} == 1"))
+
+
 @pytest.mark.parametrize("harm", ["empty", "corrupt"])
 def test_a_replica_without_good_weights_waits_until_the_store_is_mended(
     world: Any, harm: str
@@ -294,6 +336,9 @@ def test_a_replica_without_good_weights_waits_until_the_store_is_mended(
         ("/v1/nodes/node-a/interrupt", {}, 409, "on-demand, not spot"),
         ("/v1/zones/mars/fail", {}, 404, "no zone 'mars'"),
         ("/v1/capacity", {}, 400, "available"),
+        ("/v1/links/etcd", {"partitioned": True}, 404, "no link 'etcd'; there are redis"),
+        ("/v1/links/redis", {"latency": 1}, 400, "latency"),
+        ("/v1/links/redis", {"reset_ratio": 2}, 400, "reset_ratio"),
         ("/v1/models/llama", {"change": "empty"}, 404, "no model 'llama'; there are chat-fast"),
     ],
 )

@@ -37,6 +37,7 @@ def test_everything_is_ready_when_it_says_so(platform: Any) -> None:
         "prometheus": True,
         "router": True,
         "model-store": True,
+        "links": True,
     }
     assert [node["replicas"] for node in state["nodes"]] == [
         ["fast-0", "reasoning-0"],

@@ -20,7 +20,9 @@ about them is said over HTTP on loopback: state, events, kube-state-metrics' ser
 | `components`, `programs` | what runs beside the replicas; every command line |
 | `engine_port`, `probe` | asks an engine's port for faults; asks anything whether it is ready |
 | `autoscaling` | KEDA's and the HPA's loops on `platform/observability/triggers.yaml` |
+| `links`, `network` | relays that play the network; which there are, and what is wrong with each |
 | `models` | the model store, harm to it, and how a replica fetches its weights |
 | `discovery` | the files that the router and Prometheus follow |
+| `layout` | where its files are |
 | `addresses` | a loopback network of its own, or free ports |
 """

@@ -21,10 +21,11 @@ from inference_platform.local.addresses import REPLICAS_MAX, Addresses
 from inference_platform.local.autoscaling import spec
 from inference_platform.local.autoscaling.decision import Scale
 from inference_platform.local.autoscaling.scaler import Scaler
-from inference_platform.local.components import Layout
 from inference_platform.local.errors import OrderError
 from inference_platform.local.interruptions import Interruptions
+from inference_platform.local.layout import Layout
 from inference_platform.local.machines import Machine, Machines
+from inference_platform.local.network import Network
 from inference_platform.local.placement import Backoff, choose
 from inference_platform.local.pod import Grace, Pod, end
 from inference_platform.local.pod_unit import PodUnits
@@ -57,10 +58,11 @@ class Cluster:
         self.interruptions = Interruptions(
             config, self.machines, self.note, self.later, self._drain_in_background, self.lose
         )
+        self.network = Network(config, addresses, layout)
         self._pod_units = PodUnits(config, addresses, layout, self.note)
         self.components = {
             recipe.name: self._unit(recipe)
-            for recipe in components.recipes(config, addresses, layout)
+            for recipe in components.recipes(config, addresses, layout, self.network)
         }
         self.scaler = self._make_scaler() if config.autoscaling else None
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_MAX)
@@ -315,6 +317,14 @@ class Cluster:
             before, tier.wanted = tier.wanted, replicas
             self.note("ScalingReplicaSet", f"tier/{name}", f"from {before} to {replicas}: {why}")
 
+    async def disturb(self, link: str, conditions: dict[str, Any]) -> None:
+        """Set what is wrong with a link, and wait until it is so."""
+        self.network.set(link, conditions)
+        self._publish()
+        await self.network.applied()
+        text = ", ".join(f"{key} {value}" for key, value in conditions.items() if value)
+        self.note("LinkChanged", f"link/{link}", text or "undisturbed")
+
     def disruptions_allowed(self, tier: str) -> int:
         """Return how many ready replicas of a tier evictions may take now."""
         state = self.tiers[tier]
@@ -337,6 +347,7 @@ class Cluster:
                 pod.task.cancel()
             if pod.unit is not None:
                 pod.unit.lose()
+        self._publish()
 
         def forget() -> None:
             for pod in pods:
@@ -373,6 +384,7 @@ class Cluster:
     def _publish(self) -> None:
         """Write what the router, Prometheus and the links follow."""
         pods, layout = list(self.pods.values()), self.layout
+        self.network.publish(pods)
         discovery.write(layout.endpoints, discovery.endpoints(pods, self.config))
         zones = {name: machine.spec.zone for name, machine in self.machines.by_name.items()}
         targets = discovery.engine_targets(pods, zones, lambda pod: pod.addresses.engine)

@@ -3,61 +3,30 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 from inference_platform.local import probe, programs
 from inference_platform.local.addresses import Addresses, url
+from inference_platform.local.layout import Layout
+from inference_platform.local.network import Network
 from inference_platform.local.settings import PlatformConfig
 from inference_platform.local.unit import Recipe
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where a platform keeps its files.
+def recipes(
+    config: PlatformConfig,
+    addresses: Addresses,
+    layout: Layout,
+    network: Network,
+) -> list[Recipe]:
+    """Return how every component is started, in the order in which that is done.
 
-    Attributes:
-        state: the state directory.
-        binaries: paths of prometheus and redis-server.
-        router_fd: the router's listening socket.
+    Args:
+        config: which there are.
+        addresses: where they listen.
+        layout: where their files are.
+        network: whose process says in a file what it does; it has no port to ask.
     """
-
-    state: Path
-    binaries: dict[str, str]
-    router_fd: int
-
-    @property
-    def logs(self) -> Path:
-        """One file a unit."""
-        return self.state / "logs"
-
-    @property
-    def endpoints(self) -> Path:
-        """What the router follows."""
-        return self.state / "endpoints.json"
-
-    @property
-    def links(self) -> Path:
-        """What the network's links follow."""
-        return self.state / "links.json"
-
-    @property
-    def prometheus(self) -> Path:
-        """Prometheus' configuration, targets and data."""
-        return self.state / "prometheus"
-
-    @property
-    def chaos_token(self) -> Path:
-        """What the engines' ports for faults ask for."""
-        return self.state / "chaos-token"
-
-    def weights(self, node: str) -> Path:
-        """The model cache of a node; it goes with the machine."""
-        return self.state / "weights" / node
-
-
-def recipes(config: PlatformConfig, addresses: Addresses, layout: Layout) -> list[Recipe]:
-    """Return how every component is started, in the order in which that is done."""
     services, folder = addresses.services, layout.prometheus
     timeout_s = config.readiness.timeout_s
 
@@ -103,4 +72,16 @@ def recipes(config: PlatformConfig, addresses: Addresses, layout: Layout) -> lis
     if config.model_store.enabled:
         command = programs.model_store(config, services["model-store"])
         found.append(recipe("model-store", command, "/"))
+    if config.links:
+        found.insert(0, _links(recipe("links", programs.links(config, layout.links)), network))
     return found
+
+
+def _links(recipe: Recipe, network: Network) -> Recipe:
+    """Return the recipe of the links, of which the network says whether they are up to date."""
+
+    def command(first: bool) -> list[str]:  # noqa: FBT001  # named by its type
+        network.forget()
+        return recipe.command(first)
+
+    return replace(recipe, command=command, probe=network.is_up)

@@ -61,6 +61,7 @@ class Control:
             _post("/v1/tiers/{name}/rollback", orders.RollbackOrder, self._roll_back),
             _post("/v1/nodes/{name}/{act}", orders.Order, self._node),
             _post("/v1/zones/{name}/{act}", orders.Order, self._zone),
+            _post("/v1/links/{name}", orders.LinkOrder, self._link),
             _post("/v1/models/{name}", orders.ModelOrder, self._model),
             _post("/v1/capacity", orders.CapacityOrder, self._capacity),
         ]
@@ -174,6 +175,11 @@ class Control:
         machines = self._cluster.machines
         (machines.recover if order.available else machines.run_short)(shortage)
         return {}
+
+    async def _link(self, path: Mapping[str, str], order: orders.LinkOrder) -> Answer:
+        conditions = order.model_dump()
+        await self._cluster.disturb(path["name"], conditions)
+        return conditions
 
     async def _model(self, path: Mapping[str, str], order: orders.ModelOrder) -> Answer:
         cluster, model = self._cluster, path["name"]

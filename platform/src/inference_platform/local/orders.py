@@ -78,6 +78,16 @@ class RollbackOrder(Order):
     to: str | None = None
 
 
+class LinkOrder(Order):
+    """POST /v1/links/{name}: everything that is wrong with it; `{}` is undisturbed."""
+
+    latency_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    jitter_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    bandwidth_bytes_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    reset_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    partitioned: bool = False
+
+
 class ModelOrder(Order):
     """POST /v1/models/{model}: harm a model in the store, or restore it."""
 

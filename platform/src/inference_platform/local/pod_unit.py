@@ -8,7 +8,7 @@ import signal
 
 from inference_platform.local import probe, programs
 from inference_platform.local.addresses import Addresses, url
-from inference_platform.local.components import Layout
+from inference_platform.local.layout import Layout
 from inference_platform.local.machines import Machine, Note
 from inference_platform.local.placement import Backoff
 from inference_platform.local.pod import Pod

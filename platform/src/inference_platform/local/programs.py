@@ -76,6 +76,14 @@ def engine(config: PlatformConfig, pod: Pod, startup_s: float, chaos_token: Path
     return [*argv, *speed.extra_args]
 
 
+def links(config: PlatformConfig, file: Path) -> list[str]:
+    """Return the command line of the process that carries every link."""
+    return [
+        *(sys.executable, "-m", "inference_platform.local.links", "--die-with-parent"),
+        *("--file", str(file), "--seed", str(config.seed)),
+    ]
+
+
 def model_store(config: PlatformConfig, address: Address) -> list[str]:
     """Return the command line of the model store, which has every tier's model from the start."""
     argv = [

@@ -230,7 +230,7 @@ class PlatformConfig(Model):
     """The metrics server."""
     model_store: ModelStore = ModelStore()
     """Where weights come from."""
-    links: bool = False
+    links: bool = True
     """A relay between the router and each engine, Redis and the model store, for network faults."""
     autoscaling: bool = False
     """Scale the tiers that the triggers name."""

@@ -20,9 +20,9 @@ from typing import Any
 
 from inference_platform.local import addresses, discovery, imds, programs
 from inference_platform.local.cluster import Cluster
-from inference_platform.local.components import Layout
 from inference_platform.local.control import Control, server
 from inference_platform.local.errors import BusyError, MissingError
+from inference_platform.local.layout import Layout
 from inference_platform.local.process import last_line, watch_children
 from inference_platform.local.settings import PlatformConfig
 from inference_platform.local.unit import Unit

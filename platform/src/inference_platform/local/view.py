@@ -48,6 +48,7 @@ class View:
             ],
             "nodes": [self._node(machine) for machine in cluster.machines.by_name.values()],
             "tiers": [self._tier(tier) for tier in cluster.tiers.values()],
+            "links": cluster.network.state(),
             "shortages": [dataclasses.asdict(one) for one in cluster.machines.shortages],
         }
 
