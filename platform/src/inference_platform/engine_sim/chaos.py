@@ -4,13 +4,15 @@
     POST /oom                  the engine core fails as when the GPU's memory is full
     POST /hang {"seconds": s}  no token for so long, while probes stay green; 0 ends it at once
     POST /slow {"factor": f}   every step takes f times as long; 1 undoes it
-    GET  /state                {"state": "serving" | "hung" | "dead", "slow_factor": f}
+    GET  /state                {"state": "serving" | "hung" | "dead", "slow_factor": f,
+                               "core_pid": the process that runs the engine core}
 
 Every call must bring the token of `--sim-chaos-token-file` as `Authorization: Bearer …`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import math
 from collections.abc import Callable
@@ -19,12 +21,15 @@ from pathlib import Path
 import orjson
 
 from inference_platform.engine_sim.call import Call, Receive, Scope, Send
+from inference_platform.engine_sim.core import OUT_OF_MEMORY
 from inference_platform.engine_sim.engine import Engine
 
 ILLEGAL_ACCESS = "torch.AcceleratorError: CUDA error: an illegal memory access was encountered"
-OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory."
 LONGEST_HANG_S = 86400.0
 FACTORS = (0.01, 1000.0)
+DEATH_BOUND_S = 1.0
+_LOOK_S = 0.005
+_DEADLY = frozenset({"/die", "/oom"})
 
 
 class BadCommandError(Exception):
@@ -87,8 +92,24 @@ class ChaosApi:
             except ValueError as error:
                 await call.answer_json(409, {"error": str(error)})
                 return
-        state = {"state": self._engine.state, "slow_factor": self._engine.slow_factor}
-        await call.answer_json(200, state)
+            if call.path in _DEADLY:
+                await self._wait_for_death()
+        await call.answer_json(200, self._state())
+
+    async def _wait_for_death(self) -> None:
+        """Let a core of its own process say that it died; one that stands still does not."""
+        for _ in range(int(DEATH_BOUND_S / _LOOK_S)):
+            if self._engine.dead:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    def _state(self) -> dict[str, object]:
+        engine = self._engine
+        return {
+            "state": engine.state,
+            "slow_factor": engine.slow_factor,
+            "core_pid": engine.core_pid,
+        }
 
 
 def _number(raw: bytes, name: str, least: float, most: float) -> float:

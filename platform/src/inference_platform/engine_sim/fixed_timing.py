@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 
-from inference_platform.engine_sim.scheduler import Request, StepOutput
+from inference_platform.engine_sim.scheduler import Request, StepOutput, Work
 
 
 class FixedTiming:
@@ -27,6 +27,7 @@ class FixedTiming:
         self._order = 0
         self._due: list[tuple[float, int, Request]] = []
         self._running: set[Request] = set()
+        self.work = Work()  # no steps, so nothing to count but tokens
 
     @property
     def next_at(self) -> float | None:
@@ -72,6 +73,8 @@ class FixedTiming:
             due_s, _, request = heapq.heappop(self._due)
             if not request.aborted:
                 ready.append((due_s, request))
+        self.work.last_tokens = len(ready)
+        self.work.tokens += len(ready)
         for due_s, request in ready:
             output.emit(request, due_s)
             if request.finished:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 # A step that took no time would let no time pass for those who wait.
 LEAST_STEP_S = 1e-4
+PHASES = ("weights", "compile", "graphs", "init")
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # what `vllm serve` starts when it is given no model
 
 
@@ -16,6 +17,8 @@ class Flags:
     """Everything the command line can set. Times are in seconds.
 
     `sim_fixed_ttft_s` is None unless known timing was asked for; then both fixed times are set.
+    `sim_startup_phases` are in the order of `PHASES`. `sim_fail_phase` is a phase and a message,
+    "" for the usual one. `sim_pod` is a namespace and a name.
     """
 
     model: str = DEFAULT_MODEL
@@ -52,6 +55,14 @@ class Flags:
     sim_watchdog_s: float = 5.0
     sim_chaos_port: int | None = None
     sim_chaos_token_file: str | None = None
+    sim_core_process: bool = True
+    sim_startup_phases: tuple[float, ...] | None = None
+    sim_time_scale: float = 1.0
+    sim_fail_phase: tuple[str, str] | None = None
+    sim_weights: str | None = None
+    sim_gpu_state: str | None = None
+    sim_dcgm_port: int | None = None
+    sim_pod: tuple[str, str] | None = None
 
 
 def parse(argv: Sequence[str]) -> Flags:
@@ -72,6 +83,8 @@ def parse(argv: Sequence[str]) -> Flags:
         parser.error("--sim-gpu and --sim-model-profile must be given together")
     if (flags.sim_chaos_port is None) != (flags.sim_chaos_token_file is None):
         parser.error("--sim-chaos-port and --sim-chaos-token-file must be given together")
+    if flags.sim_startup_phases is not None and flags.sim_startup_s:
+        parser.error("--sim-startup-phases and --sim-startup-s exclude each other")
     if flags.max_num_batched_tokens < flags.max_num_seqs:
         parser.error(
             f"--max-num-batched-tokens ({flags.max_num_batched_tokens}) must be at least "
@@ -139,7 +152,46 @@ def _parser() -> argparse.ArgumentParser:
     add("--sim-watchdog-s", _number(0.1), "how often it looks whether its engine is dead")
     add("--sim-chaos-port", _whole(0), "loopback port that takes faults; 0: the log tells")
     add("--sim-chaos-token-file", str, "file with the token that the chaos port asks for")
+    parser.add_argument(
+        "--sim-core-process",
+        action=argparse.BooleanOptionalAction,
+        default=default["sim_core_process"],
+        help="run the engine core as a process of its own, as vLLM does",
+    )
+    add("--sim-startup-phases", _phases, "seconds, as weights=10,compile=40,graphs=12,init=5")
+    add("--sim-time-scale", _number(0.0, 1e3), "multiplies the phases; the log tells them unscaled")
+    add("--sim-fail-phase", _failure, "phase that fails, or phase:message")
+    add("--sim-weights", str, "folder whose manifest.json and files are verified while loading")
+    add("--sim-gpu-state", str, "file that keeps the GPU's damage and memory hogs between engines")
+    add("--sim-dcgm-port", _whole(0), "port with dcgm-exporter's metrics; 0: the log tells")
+    add("--sim-pod", _pod, "NAMESPACE/POD for dcgm-exporter's labels")
     return parser
+
+
+def _phases(text: str) -> tuple[float, ...]:
+    """Read `phase=seconds` for every phase."""
+    pairs = [part.split("=", 1) for part in text.split(",")]
+    given = {pair[0]: pair[-1] for pair in pairs}
+    if sorted(given) != sorted(PHASES) or len(pairs) != len(PHASES):
+        wanted = ",".join(f"{name}=SECONDS" for name in PHASES)
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
+    return tuple(_number(0.0)(given[name]) for name in PHASES)
+
+
+def _failure(text: str) -> tuple[str, str]:
+    """Read a phase, or a phase and a message."""
+    phase, _, message = text.partition(":")
+    if phase not in PHASES:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(PHASES)}, got {phase!r}")
+    return (phase, message.strip())
+
+
+def _pod(text: str) -> tuple[str, str]:
+    """Read a namespace and a name."""
+    namespace, _, name = text.partition("/")
+    if not namespace or not name:
+        raise argparse.ArgumentTypeError(f"expected NAMESPACE/POD, got {text!r}")
+    return (namespace, name)
 
 
 def _whole(least: int) -> Callable[[str], int]:

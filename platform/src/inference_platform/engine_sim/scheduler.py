@@ -92,8 +92,32 @@ class StepOutput:
         self.tokens.append(request)
 
 
+@dataclass(slots=True)
+class Work:
+    """What the steps so far have cost, the one in flight included; `leap` does not count here.
+
+    `busy_s` is their length, `context_tokens` those whose KV was read, `pairs` the computed tokens
+    times the tokens each looked back at. `last_tokens` were computed in the latest step alone.
+    """
+
+    steps: int = 0
+    busy_s: float = 0.0
+    tokens: int = 0
+    context_tokens: int = 0
+    pairs: int = 0
+    last_tokens: int = 0
+
+    def totals(self) -> tuple[float, ...]:
+        """Return all but `last_tokens`, in order."""
+        return (self.steps, self.busy_s, self.tokens, self.context_tokens, self.pairs)
+
+
 class Scheduler(Protocol):
     """What the engine drives: call `step` whenever `next_at` comes."""
+
+    @property
+    def work(self) -> Work:
+        """What the steps so far have cost."""
 
     @property
     def next_at(self) -> float | None:
@@ -192,6 +216,7 @@ class ContinuousBatching:
         self._running: dict[Request, None] = {}
         self._batch: list[Request] = []  # requests that get tokens computed in the step in flight
         self._ends_at: float | None = None
+        self.work = Work()
 
     @property
     def next_at(self) -> float | None:
@@ -304,7 +329,18 @@ class ContinuousBatching:
         duration_s = self.cost.duration_s(
             budget.decodes, budget.prefill_tokens, budget.context_tokens, budget.pairs
         )
-        self._ends_at = now + duration_s * self._slow_factor if self._batch else None
+        if not self._batch:
+            self._ends_at = None
+            return
+        duration_s *= self._slow_factor
+        self._ends_at = now + duration_s
+        work = self.work
+        work.steps += 1
+        work.busy_s += duration_s
+        work.last_tokens = self._max_num_batched_tokens - budget.tokens
+        work.tokens += work.last_tokens
+        work.context_tokens += budget.context_tokens
+        work.pairs += budget.pairs
 
     def _continue(self, budget: _Budget, output: StepOutput) -> None:
         """Give running requests their next tokens, the oldest first, at the newest one's cost."""
