@@ -71,17 +71,22 @@ class Asked:
 
     async def news(self, shown: Sequence[int]) -> bool:
         """Wait until a stream has more than was shown; False when none will ever have."""
-        while not self._has_news(shown):
+        if len(shown) == 1:  # the usual case, asked for every token
+            stream, seen = self.streams[0], shown[0]
+            while stream.ready <= seen:
+                if self.closed:
+                    return False
+                await self._wait()
+            return True
+        while all(s.ready <= n for s, n in zip(self.streams, shown, strict=True)):
             if self.closed:
                 return False
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            await self._wait()
         return True
 
-    def _has_news(self, shown: Sequence[int]) -> bool:
-        if len(shown) == 1:
-            return self.streams[0].ready > shown[0]
-        return any(s.ready > n for n, s in zip(shown, self.streams, strict=True))
+    def _wait(self) -> asyncio.Future[None]:
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        return waiter
 
     def siblings(self, stream: Stream) -> list[Stream]:
         """Return the streams that answer the same prompt."""

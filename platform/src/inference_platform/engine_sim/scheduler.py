@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference_platform.engine_sim.blocks import BlockPool
+from inference_platform.engine_sim.cost import Cost
 
 
 @dataclass(slots=True, eq=False)
@@ -61,15 +62,6 @@ class Request:
         """Return something that is equal for equal tokens."""
         return (self.request_id, start) if self.contents is None else self.contents(start, end)
 
-    def emit(self, now: float) -> float | None:
-        """Count one token that came out at `now`; return its inter-token latency, None if first."""
-        self.emitted_tokens += 1
-        previous, self.last_token_s = self.last_token_s, now
-        if previous is None:
-            self.first_token_s = now
-            return None
-        return now - previous
-
 
 @dataclass(slots=True)
 class StepOutput:
@@ -88,7 +80,13 @@ class StepOutput:
 
     def emit(self, request: Request, now: float) -> None:
         """Record that `request` got its next token at `now`."""
-        self.latencies_s.append(request.emit(now))
+        request.emitted_tokens += 1
+        previous, request.last_token_s = request.last_token_s, now
+        if previous is None:
+            request.first_token_s = now
+            self.latencies_s.append(None)
+        else:
+            self.latencies_s.append(now - previous)
         self.tokens.append(request)
 
 
@@ -146,40 +144,6 @@ class Scheduler(Protocol):
 
     def step(self, now: float) -> StepOutput:
         """Hand out the tokens that are ready at `now` and start the next step."""
-
-
-class Cost(Protocol):
-    """How long a step takes, in seconds."""
-
-    def duration_s(
-        self, decodes: int, prefill_tokens: int, context_tokens: int = 0, pairs: int = 0
-    ) -> float:
-        """Return the length of a step.
-
-        Args:
-            decodes: requests that get their next token.
-            prefill_tokens: prompt tokens that are computed.
-            context_tokens: tokens whose KV is read, over all requests.
-            pairs: computed tokens times the tokens each looks back at.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class StepCost:
-    """How long a step takes, in seconds: base + decoding requests + prompt tokens computed."""
-
-    base_s: float = 0.008
-    per_seq_s: float = 0.00022
-    per_prefill_token_s: float = 0.00005
-    slow_factor: float = 1.0
-
-    def duration_s(
-        self, decodes: int, prefill_tokens: int, context_tokens: int = 0, pairs: int = 0
-    ) -> float:
-        """Return the length of a step; how much context it reads does not change it."""
-        del context_tokens, pairs
-        busy_s = self.per_seq_s * decodes + self.per_prefill_token_s * prefill_tokens
-        return (self.base_s + busy_s) * self.slow_factor
 
 
 @dataclass(slots=True)
@@ -264,11 +228,13 @@ class ContinuousBatching:
     def step(self, now: float) -> StepOutput:
         """End the step in flight at `now`, hand out its tokens and start the next one."""
         output = StepOutput()
+        emit = output.emit
         for request in self._batch:
-            if request.aborted or request.computed_tokens < request.known_tokens:
+            known = request.prompt_tokens + request.emitted_tokens
+            if request.aborted or request.computed_tokens < known:
                 continue
-            output.emit(request, now)
-            if request.finished:
+            emit(request, now)
+            if request.emitted_tokens >= request.output_tokens:
                 self._leave(request)
         self._start(now, output)
         return output
@@ -344,17 +310,37 @@ class ContinuousBatching:
 
     def _continue(self, budget: _Budget, output: StepOutput) -> None:
         """Give running requests their next tokens, the oldest first, at the newest one's cost."""
+        size, batch, decodes, context = self.pool.block_size, self._batch, 0, 0
         for request in list(self._running):
-            if budget.tokens == 0 or request not in self._running:
-                return
-            count = min(request.known_tokens - request.computed_tokens, budget.tokens)
-            while not self.pool.extend(request, request.computed_tokens + count):
-                loser, _ = self._running.popitem()
-                self._preempt(loser)
-                output.preempted += 1
-                if loser is request:
-                    return
+            if budget.tokens == 0 or (output.preempted and request not in self._running):
+                break
+            computed = request.computed_tokens
+            count = request.prompt_tokens + request.emitted_tokens - computed
+            if count == 1 and request.emitted_tokens and computed + 1 < len(request.blocks) * size:
+                # Most decode steps: no block begins or fills. Counted together, for speed.
+                budget.tokens -= 1
+                decodes += 1
+                context += computed
+                request.computed_tokens = computed + 1
+                batch.append(request)
+                continue
+            count = min(count, budget.tokens)
+            if not self._make_room(request, computed + count, output):
+                break
             self._compute(request, count, budget)
+        budget.decodes += decodes
+        budget.context_tokens += context
+        budget.pairs += context
+
+    def _make_room(self, request: Request, tokens: int, output: StepOutput) -> bool:
+        """Give a running request blocks for so many tokens; False when it lost its own place."""
+        while not self.pool.extend(request, tokens):
+            loser, _ = self._running.popitem()
+            self._preempt(loser)
+            output.preempted += 1
+            if loser is request:
+                return False
+        return True
 
     def _admit(self, now: float, budget: _Budget, output: StepOutput) -> None:
         """Let waiting requests in while they fit."""

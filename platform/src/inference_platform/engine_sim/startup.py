@@ -16,13 +16,14 @@ from pathlib import Path
 
 from inference_platform.engine_sim.blocks import BlockPool
 from inference_platform.engine_sim.core import OUT_OF_MEMORY, Core
+from inference_platform.engine_sim.cost import Cost, StepCost
 from inference_platform.engine_sim.device import GIB, StartError
 from inference_platform.engine_sim.fixed_timing import FixedTiming
 from inference_platform.engine_sim.flags import PHASES, Flags
 from inference_platform.engine_sim.gpu import GRAPH_BYTES, Gpu, make_gpu
 from inference_platform.engine_sim.gpu_state import read_state
 from inference_platform.engine_sim.logs import log
-from inference_platform.engine_sim.scheduler import ContinuousBatching, Cost, Scheduler, StepCost
+from inference_platform.engine_sim.scheduler import ContinuousBatching, Scheduler
 from inference_platform.engine_sim.shapes import VERSION
 from inference_platform.engine_sim.weights import verify
 
