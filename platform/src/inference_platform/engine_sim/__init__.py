@@ -22,7 +22,10 @@ Two processes, as vLLM: the API server, and the engine core that steps. From the
     core       a scheduler that is spoken to in messages, and what can happen to it. No clock
     startup    loading in phases with vLLM's log lines; weights: a folder verified on the way
     gpu        who holds the GPU's memory; gpu_state: what stays with a GPU between engines
+    gpu_faults Xid errors (xid.yaml) and memory that others take
+    dcgm       a third port with dcgm-exporter's page (dcgm.yaml)
     logs       lines as vLLM's logger prints them
+    cost       what a step costs, as a plain sum
     scheduler  pure continuous batching: token budget, chunked prefill, preemption. No clock
     device     a GPU and a model as numbers (profiles.yaml): step times, KV blocks, OOM at start
     virtual    runs a scheduler in virtual time, leaping over steps that are alike

@@ -189,7 +189,8 @@ class Engine:
 
     def die(self, reason: str) -> None:
         """Let the core fail; it is dead when its report has come."""
-        self._link.send(("die", reason))
+        if not self.dead:
+            self._link.send(("die", reason))
 
     def hang(self, seconds: float) -> None:
         """Stand still for so long from now; 0 goes on at once. ValueError when it is dead."""

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from inference_platform.engine_sim.device import profiles
+
 # A step that took no time would let no time pass for those who wait.
 LEAST_STEP_S = 1e-4
 PHASES = ("weights", "compile", "graphs", "init")
@@ -76,6 +78,9 @@ def parse(argv: Sequence[str]) -> Flags:
         served_model_name=model if served is None else served,
         api_key=tuple(given["api_key"] or ()),
     )
+    seqs, tokens = batch_defaults(given["sim_gpu"])
+    given["max_num_seqs"] = given["max_num_seqs"] or seqs
+    given["max_num_batched_tokens"] = given["max_num_batched_tokens"] or tokens
     flags = Flags(**given)
     if (flags.sim_fixed_ttft_s is None) != (flags.sim_fixed_tpot_s is None):
         parser.error("--sim-fixed-ttft-s and --sim-fixed-tpot-s must be given together")
@@ -93,9 +98,25 @@ def parse(argv: Sequence[str]) -> Flags:
     return flags
 
 
+def batch_defaults(gpu: str | None) -> tuple[int, int]:
+    """Return vLLM's max_num_seqs and max_num_batched_tokens for a GPU of `profiles.yaml`.
+
+    vLLM gives more to GPUs with 70 GiB and more, the A100 excepted.
+    """
+    small, large, largest = (256, 2048), (1024, 8192), (1024, 16384)
+    if gpu is None or gpu.upper().startswith("A100"):
+        return small
+    gib = {name.lower(): row["memory_gib"] for name, row in profiles()["gpus"].items()}
+    memory_gib = gib.get(gpu.lower(), 0.0)  # one that is not known is refused later
+    if memory_gib >= 160:
+        return largest
+    return large if memory_gib >= 70 else small
+
+
 def _parser() -> argparse.ArgumentParser:
     """Build the parser; defaults come from `Flags` so that they are written once."""
     default = {name: field.default for name, field in Flags.__dataclass_fields__.items()}
+    default |= {"max_num_seqs": None, "max_num_batched_tokens": None}  # the GPU decides
     parser = argparse.ArgumentParser(
         prog="python -m inference_platform.engine_sim",
         description="Plays `vllm serve` without a GPU.",
@@ -122,8 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", str, "address to listen on")
     add("--port", _whole(0), "port to listen on; 0 lets the system choose and the log tells")
     add("--max-model-len", _whole(1), "context length in tokens")
-    add("--max-num-seqs", _whole(1), "most requests in one batch")
-    add("--max-num-batched-tokens", _whole(1), "token budget of one step")
+    add("--max-num-seqs", _whole(1), "most requests in one batch (default: the GPU's)")
+    add("--max-num-batched-tokens", _whole(1), "token budget of one step (default: the GPU's)")
     add("--gpu-memory-utilization", _number(0.0, 1.0), "of a --sim-gpu; else only reported")
     add("--block-size", _whole(1), "tokens in one KV block")
     add("--seed", _whole(0), "seed of the words of requests that bring none")

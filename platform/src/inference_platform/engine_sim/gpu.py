@@ -103,3 +103,8 @@ def make_gpu(flags: Flags) -> Gpu:
         memory, weights = device.memory_bytes, device.weights_bytes
     tokens, share = flags.max_num_batched_tokens, flags.gpu_memory_utilization
     return Gpu(name, memory, weights, share, tokens, device)
+
+
+def bus_id(index: int) -> str:
+    """Return a made-up PCI address of an engine's nth GPU."""
+    return f"0000:{0x1B + index:02X}:00.0"

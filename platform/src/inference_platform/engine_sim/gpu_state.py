@@ -25,6 +25,10 @@ class GpuState:
     gone: bool = False
     foreign_gib: float = 0.0
 
+    def clear(self) -> None:
+        """Become a sound GPU."""
+        self.xid, self.broken, self.gone, self.foreign_gib = 0, None, False, 0.0
+
 
 def read_state(path: str | None) -> GpuState:
     """Return what is in the file, a sound GPU when there is none; ValueError in one line."""

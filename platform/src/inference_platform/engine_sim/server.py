@@ -29,10 +29,12 @@ from inference_platform.engine_sim.chaos import ChaosApi, read_token
 from inference_platform.engine_sim.core import Core, Link
 from inference_platform.engine_sim.core_local import LocalCore
 from inference_platform.engine_sim.core_process import CoreProcess
+from inference_platform.engine_sim.dcgm import Telemetry
 from inference_platform.engine_sim.device import StartError
 from inference_platform.engine_sim.engine import LOST, Engine
 from inference_platform.engine_sim.flags import Flags
 from inference_platform.engine_sim.gpu import make_gpu
+from inference_platform.engine_sim.gpu_faults import GpuFaults
 from inference_platform.engine_sim.gpu_state import read_state
 from inference_platform.engine_sim.listen import Application, Server, bind, make_server
 from inference_platform.engine_sim.logs import log
@@ -50,6 +52,7 @@ class Ports:
     api: socket.socket
     chaos: socket.socket | None
     token: bytes
+    dcgm: socket.socket | None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         except (OSError, ValueError) as error:
             log("ERROR", str(error))
             return 1
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until `_lose_first_sigterm`
+        log("INFO", f"version {VERSION} model {flags.model}")
         core = _fork_core(flags, ports) if flags.sim_core_process else None
         try:
             return uvloop.run(_serve(flags, ports, core))
@@ -90,11 +95,13 @@ def _assemble(flags: Flags, link: Link, blocks: int) -> tuple[Api, Engine]:
 
 def _bind_all(flags: Flags, stack: contextlib.ExitStack) -> Ports:
     """Bind every port that is asked for, and read the chaos port's token."""
-    api = stack.enter_context(bind(flags.host, flags.port))
-    if flags.sim_chaos_port is None or flags.sim_chaos_token_file is None:
-        return Ports(api, None, b"")
-    token = read_token(Path(flags.sim_chaos_token_file))
-    return Ports(api, stack.enter_context(bind("127.0.0.1", flags.sim_chaos_port)), token)
+    api, chaos, token, dcgm = stack.enter_context(bind(flags.host, flags.port)), None, b"", None
+    if flags.sim_chaos_port is not None and flags.sim_chaos_token_file is not None:
+        token = read_token(Path(flags.sim_chaos_token_file))
+        chaos = stack.enter_context(bind("127.0.0.1", flags.sim_chaos_port))
+    if flags.sim_dcgm_port is not None:
+        dcgm = stack.enter_context(bind(flags.host, flags.sim_dcgm_port))
+    return Ports(api, chaos, token, dcgm)
 
 
 def _fork_core(flags: Flags, ports: Ports) -> CoreProcess:
@@ -108,7 +115,7 @@ def _fork_core(flags: Flags, ports: Ports) -> CoreProcess:
             raise SystemExit(1) from error
 
     gc.freeze()  # shared with the core as long as neither collects it
-    not_ours: Sequence[socket.socket | None] = (ports.api, ports.chaos)
+    not_ours: Sequence[socket.socket | None] = (ports.api, ports.chaos, ports.dcgm)
     return core_process.start(
         load, flags.shutdown_timeout, [sock for sock in not_ours if sock is not None]
     )
@@ -155,10 +162,26 @@ async def _serve(flags: Flags, ports: Ports, core: CoreProcess | None) -> int:
     address = ports.api.getsockname()[:2]
     log("INFO", f"Starting vLLM server on http://{address[0]}:{address[1]}")
     log("INFO", f"Started server process [{os.getpid()}], engine core [{engine.core_pid}]")
-    async with _side_port("Chaos port", ports.chaos, ChaosApi(engine, ports.token)):
+    async with _side_ports(flags, ports, engine):
         await server.serve(sockets=[ports.api])
     engine.stop()
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _side_ports(flags: Flags, ports: Ports, engine: Engine) -> AsyncIterator[None]:
+    """Take faults and show the GPUs until the block ends, as far as that is asked for."""
+    gpu, state = make_gpu(flags), read_state(flags.sim_gpu_state)
+    faults = GpuFaults(engine, gpu, state, flags.sim_gpu_state)
+    async with contextlib.AsyncExitStack() as stack:
+        app = ChaosApi(engine, faults, ports.token)
+        await stack.enter_async_context(_side_port("Chaos port", ports.chaos, app))
+        if ports.dcgm is not None:
+            telemetry = Telemetry(flags, gpu, engine, state)
+            await stack.enter_async_context(_side_port("DCGM port", ports.dcgm, telemetry))
+            looking = asyncio.get_running_loop().create_task(telemetry.run())
+            stack.callback(looking.cancel)
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -171,8 +194,10 @@ async def _side_port(
         return
     server = make_server(app, Server)
     host, port = sock.getsockname()[:2]
-    log("INFO", f"{what} on http://{host}:{port}")
     task = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
+    while not (server.started or task.done()):  # noqa: ASYNC110  # uvicorn has no event for it
+        await asyncio.sleep(0.001)
+    log("INFO", f"{what} on http://{host}:{port}")
     try:
         yield
     finally:
@@ -211,7 +236,6 @@ def _end_after_death(api: Api, engine: Engine, server: Server, watchdog_s: float
 async def _load(flags: Flags, core: CoreProcess | None) -> tuple[Link, int] | None:
     """Wait for the core; return the way to it and its KV blocks, None when it cannot start."""
     _lose_first_sigterm(core)
-    log("INFO", f"version {VERSION} model {flags.model}")
     blocks: int | None = None
     link: Link
     if core is not None:
