@@ -10,6 +10,7 @@ from inference_platform.engine_sim.device import profiles
 
 # A step that took no time would let no time pass for those who wait.
 LEAST_STEP_S = 1e-4
+_Add = Callable[[str, Callable[[str], object], str], None]
 PHASES = ("weights", "compile", "graphs", "init")
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # what `vllm serve` starts when it is given no model
 
@@ -160,6 +161,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", str, "accepted, without effect")
     add("--quantization", str, "of a --sim-model-profile: awq or fp8; else without effect")
     add("--tensor-parallel-size", _whole(1), "number of --sim-gpu; else without effect")
+    _add_simulators(parser, add)
+    return parser
+
+
+def _add_simulators(parser: argparse.ArgumentParser, add: _Add) -> None:
+    """Add the flags that vLLM has not."""
     add("--sim-startup-s", _number(0.0), "from process start until it serves")
     add("--sim-step-base-s", _number(LEAST_STEP_S), "cost of a step")
     add("--sim-step-per-seq-s", _number(0.0), "added for every decoding request")
@@ -176,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sim-core-process",
         action=argparse.BooleanOptionalAction,
-        default=default["sim_core_process"],
+        default=Flags.__dataclass_fields__["sim_core_process"].default,
         help="run the engine core as a process of its own, as vLLM does",
     )
     add("--sim-startup-phases", _phases, "seconds, as weights=10,compile=40,graphs=12,init=5")
@@ -186,7 +193,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--sim-gpu-state", str, "file that keeps the GPU's damage and memory hogs between engines")
     add("--sim-dcgm-port", _whole(0), "port with dcgm-exporter's metrics; 0: the log tells")
     add("--sim-pod", _pod, "NAMESPACE/POD for dcgm-exporter's labels")
-    return parser
 
 
 def _phases(text: str) -> tuple[float, ...]:
