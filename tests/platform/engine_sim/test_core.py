@@ -212,3 +212,29 @@ def test_a_message_that_nobody_knows_is_an_error() -> None:
     """The two sides of the socket must not drift apart in silence."""
     with pytest.raises(ValueError, match="expected a command of the engine core, found 'jump'"):
         Core(make_scheduler()).handle(("jump",))
+
+
+def test_the_prefix_cache_is_forgotten_only_when_nobody_uses_it() -> None:
+    """And an answer tells how it went: what of its prompt was cached, and when."""
+    link = VirtualLink(Core(make_scheduler()))
+    engine = Engine(link, EngineMetrics(parse([])))
+
+    def answer_once() -> int:
+        asked = Asked()
+        engine.submit(asked, "r", words(0, 12), Answer("ab", 3, "length"), 3)
+        assert asked.streams[0].times.first_token_s is None
+        link.step()
+        assert not engine.reset_prefix_cache()
+        while link.step():
+            pass
+        times = asked.streams[0].times
+        assert times.scheduled_s is not None
+        assert times.last_token_s is not None
+        assert times.first_token_s is not None
+        assert times.arrived_s <= times.scheduled_s < times.first_token_s < times.last_token_s
+        assert times.tokens == 3
+        return times.cached_tokens
+
+    assert (answer_once(), answer_once()) == (0, 8)
+    assert engine.reset_prefix_cache()
+    assert answer_once() == 0

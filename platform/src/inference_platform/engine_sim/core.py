@@ -40,6 +40,7 @@ class Begun(NamedTuple):
 
     number: int
     cached_tokens: int
+    scheduled_s: float
     first_token_s: float
 
 
@@ -192,7 +193,8 @@ class Core:
             number = numbers[request]
             tokens.append(number)
             if latency_s is None:
-                begun.append((number, request.cached_tokens, request.first_token_s))
+                times = (request.scheduled_s, request.first_token_s)
+                begun.append((number, request.cached_tokens, *times))
             if request.emitted_tokens >= request.output_tokens:
                 ended.append(_ended(number, request))
                 del self._requests[number], numbers[request]
@@ -218,6 +220,8 @@ class Core:
                 self.scheduler.abort(request)
         elif message[0] == "add":
             self._add(Order(*message[1:]))
+        elif message[0] == "forget":
+            self.scheduler.forget()
         else:
             raise ValueError(f"expected a command of the engine core, found {message[0]!r}")
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from inference_platform.engine_sim.core import IDLE, Begun, Ended, Link, Order, Report
 from inference_platform.engine_sim.metrics import EngineMetrics
@@ -14,16 +15,30 @@ from inference_platform.engine_sim.tokens import Answer
 LOST = "the engine core's process ended"
 
 
+class Times(NamedTuple):
+    """How an answer went; None for what has not happened yet."""
+
+    arrived_s: float
+    scheduled_s: float | None
+    first_token_s: float | None
+    last_token_s: float | None
+    tokens: int
+    cached_tokens: int
+
+
 class Stream:
     """One answer on its way out: `ready` of its tokens may be shown.
 
-    `number` is what the core knows it by.
+    `number` is what the core knows it by. `begun` and `ended` are None until its first and its
+    last token came.
     """
 
     __slots__ = (
         "answer",
         "arrived_s",
         "asked",
+        "begun",
+        "ended",
         "max_tokens",
         "number",
         "prompt_tokens",
@@ -39,6 +54,18 @@ class Stream:
         self.answer = answer
         self.max_tokens = max_tokens
         self.ready = 0
+        self.begun: Begun | None = None
+        self.ended: Ended | None = None
+
+    @property
+    def times(self) -> Times:
+        """How it went so far."""
+        begun, ended = self.begun, self.ended
+        last_s = None if ended is None else ended.last_token_s
+        if begun is None:
+            return Times(self.arrived_s, None, None, last_s, self.ready, 0)
+        first = (begun.scheduled_s, begun.first_token_s)
+        return Times(self.arrived_s, *first, last_s, self.ready, begun.cached_tokens)
 
 
 class Asked:
@@ -141,6 +168,11 @@ class Engine:
         return len(self._streams)
 
     @property
+    def load(self) -> tuple[int, float]:
+        """Requests that wait, and the share of the KV blocks in use."""
+        return self.stats.waiting, self.stats.kv_usage
+
+    @property
     def state(self) -> str:
         """Return serving, hung or dead. That its process was stopped nobody told us."""
         if self.dead:
@@ -211,6 +243,13 @@ class Engine:
         self._link.send(("wake_up",))
         self._metrics.show_sleep(0)
 
+    def reset_prefix_cache(self) -> bool:
+        """Forget what is cached; False, and no change, while a request holds blocks."""
+        if self.stats.kv_usage:
+            return False
+        self._link.send(("forget",))
+        return True
+
     def slow_down(self, factor: float) -> None:
         """Make every later step so many times as long; ValueError with known timing."""
         if not self._can_slow:
@@ -278,6 +317,7 @@ class Engine:
             first = Begun._make(fields)
             stream = streams.get(first.number)
             if stream is not None:
+                stream.begun = first
                 begun.append((stream, first))
         metrics.record(report, emitted, latencies, begun)
         for fields in report.ended:
@@ -291,6 +331,7 @@ class Engine:
         stream = self._streams.pop(ended.number, None)
         if stream is None:
             return
+        stream.ended = ended
         self._metrics.record_finish(stream, ended)
         siblings = stream.asked.siblings(stream)
         if not any(s.number in self._streams for s in siblings):

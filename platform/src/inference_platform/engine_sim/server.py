@@ -98,7 +98,8 @@ def _bind_all(flags: Flags, stack: contextlib.ExitStack) -> Ports:
     api, chaos, token, dcgm = stack.enter_context(bind(flags.host, flags.port)), None, b"", None
     if flags.sim_chaos_port is not None and flags.sim_chaos_token_file is not None:
         token = read_token(Path(flags.sim_chaos_token_file))
-        chaos = stack.enter_context(bind("127.0.0.1", flags.sim_chaos_port))
+        host = flags.host if flags.host.startswith("127.") else "127.0.0.1"  # never beyond loopback
+        chaos = stack.enter_context(bind(host, flags.sim_chaos_port))
     if flags.sim_dcgm_port is not None:
         dcgm = stack.enter_context(bind(flags.host, flags.sim_dcgm_port))
     return Ports(api, chaos, token, dcgm)
