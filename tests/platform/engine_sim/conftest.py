@@ -17,7 +17,8 @@ import requests
 
 from inference_platform.engine_sim import flags as command_line
 from inference_platform.engine_sim.engine import Engine
-from inference_platform.engine_sim.server import bind, build, make_server
+from inference_platform.engine_sim.listen import bind, make_server
+from inference_platform.engine_sim.server import build
 
 BOUND_S = 10.0
 

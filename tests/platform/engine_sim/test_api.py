@@ -217,7 +217,7 @@ def test_a_client_that_leaves_frees_its_request_at_once(
     """The place and the blocks come back; as in vLLM no request metric ever hears of it."""
     with serve("--served-model-name", "tiny", "--sim-step-base-s", "0.005") as engine:
         connection = open_stream(engine, stream=stream, max_tokens=8000)
-        until(lambda: engine.engine.scheduler.running == 1, "the request to run")
+        until(lambda: engine.engine.stats.running == 1, "the request to run")
         assert engine.metric(f"vllm:num_requests_running{BASE}") == 1
         connection.close()
         until(lambda: engine.engine.unfinished == 0, "the request to be freed")
@@ -291,8 +291,8 @@ def test_waiting_requests_show_as_waiting(
     """One place and three requests: one runs, two wait for capacity."""
     with serve("--served-model-name", "tiny", "--max-num-seqs", "1") as engine:
         connections = [open_stream(engine, stream=True, max_tokens=8000) for _ in range(3)]
-        until(lambda: engine.engine.scheduler.running == 1, "a request to run")
-        until(lambda: engine.engine.scheduler.waiting == 2, "two requests to wait")
+        until(lambda: engine.engine.stats.running == 1, "a request to run")
+        until(lambda: engine.engine.stats.waiting == 2, "two requests to wait")
         labels = 'engine="0",model_name="tiny",reason="capacity"'
         assert engine.metric(f"vllm:num_requests_waiting{BASE}") == 2
         assert engine.metric(f"vllm:num_requests_waiting_by_reason{{{labels}}}") == 2
