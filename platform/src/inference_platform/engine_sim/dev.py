@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
-from inference_platform.engine_sim.body import bad_request
 from inference_platform.engine_sim.call import Call
 from inference_platform.engine_sim.engine import Engine
+from inference_platform.engine_sim.errors import bad_request
 
 Handler = Callable[[Call], Awaitable[None]]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from inference_platform.engine_sim.body import Body, Problem, invalid
+from inference_platform.engine_sim.errors import Problem, invalid
+from inference_platform.engine_sim.fields import Body
 from inference_platform.engine_sim.generation import read_prompt_tokens
 from inference_platform.engine_sim.tokens import token_id
 
