@@ -153,7 +153,7 @@ def add_details(shape: Shape, asked: Asked, flags: Flags) -> None:
     """Let the usage tell how much of the prompt came from the cache and how much went there."""
     if not flags.enable_prompt_tokens_details:
         return
-    cached = sum(s.request.cached_tokens for s in asked.streams[:: asked.n])
+    cached = sum(s.times.cached_tokens for s in asked.streams[:: asked.n])
     created = None
     if shape.is_chat:
         stored = shape.prompt_tokens // flags.block_size * flags.block_size
@@ -163,18 +163,18 @@ def add_details(shape: Shape, asked: Asked, flags: Flags) -> None:
 
 def _metrics(asked: Asked, flags: Flags) -> dict[str, float] | None:
     """Return how long the first answer took, in milliseconds; None where nobody asked."""
-    request = asked.streams[0].request
-    if not flags.enable_per_request_metrics or request.first_token_s is None:
+    times = asked.streams[0].times
+    if not flags.enable_per_request_metrics or times.first_token_s is None:
         return None
-    last_s = request.last_token_s or request.first_token_s
-    first_s = request.first_token_s - request.arrived_s
-    decode_s, tokens = last_s - request.first_token_s, request.emitted_tokens
+    first_s = times.first_token_s - times.arrived_s
+    decode_s = (times.last_token_s or times.first_token_s) - times.first_token_s
+    queued_s = (times.scheduled_s or times.first_token_s) - times.arrived_s
     return {
         "time_to_first_token_ms": first_s * 1000,
         "generation_time_ms": decode_s * 1000,
-        "queue_time_ms": ((request.scheduled_s or request.arrived_s) - request.arrived_s) * 1000,
-        "mean_itl_ms": decode_s * 1000 / (tokens - 1) if tokens > 1 else 0.0,
-        "tokens_per_second": tokens / max(first_s + decode_s, 1e-9),
+        "queue_time_ms": queued_s * 1000,
+        "mean_itl_ms": decode_s * 1000 / (times.tokens - 1) if times.tokens > 1 else 0.0,
+        "tokens_per_second": times.tokens / max(first_s + decode_s, 1e-9),
     }
 
 
@@ -193,9 +193,7 @@ async def wait_for_all(asked: Asked) -> bool:
 async def write_whole(
     call: Call, asked: Asked, shape: Shape, request: Generation, flags: Flags
 ) -> None:
-    """Wait for every token, then send the answer."""
-    if not await wait_for_all(asked):
-        return
+    """Send a complete answer."""
     choices, about_prompt = [], {}
     for index, stream in enumerate(asked.streams):
         answer = stream.answer

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from inference_platform.engine_sim import fields
-from inference_platform.engine_sim.answers import wait_for_all, wait_for_news
+from inference_platform.engine_sim.answers import wait_for_news
 from inference_platform.engine_sim.call import Call
 from inference_platform.engine_sim.engine import Asked
 from inference_platform.engine_sim.errors import ApiError, EngineDeadError, Problem, invalid
@@ -66,13 +66,12 @@ def _message(shape: Shape, content: list[Any], stop_reason: str | None) -> dict[
 async def write_whole(
     call: Call, asked: Asked, shape: Shape, _request: Generation, _flags: Flags
 ) -> None:
-    """Wait for every token, then send the message."""
-    if await wait_for_all(asked):
-        answer = asked.streams[0].answer
-        content = [{"type": "text", "text": answer.full_text()}]
-        usage = {"input_tokens": shape.prompt_tokens, "output_tokens": asked.tokens}
-        message = _message(shape, content, _stop_reason(answer)) | {"usage": usage}
-        await call.answer_json(200, message)
+    """Send a complete message."""
+    answer = asked.streams[0].answer
+    content = [{"type": "text", "text": answer.full_text()}]
+    usage = {"input_tokens": shape.prompt_tokens, "output_tokens": asked.tokens}
+    message = _message(shape, content, _stop_reason(answer)) | {"usage": usage}
+    await call.answer_json(200, message)
 
 
 def _event(name: str, **body: object) -> bytes:

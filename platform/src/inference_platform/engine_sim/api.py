@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from inference_platform.engine_sim.answers import wait_for_all
 from inference_platform.engine_sim.body import check_types, read_object
 from inference_platform.engine_sim.call import JSON, Call, Receive, Scope, Send
 from inference_platform.engine_sim.dev import dev_routes
@@ -98,7 +99,7 @@ class Api:
             **{path: {"POST": self._generate} for path in (*DIALECTS, "/invocations")},
         }
         if os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0"):
-            self._routes |= dev_routes(engine)
+            self._routes |= dev_routes(engine, metrics.registry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -213,7 +214,7 @@ class Api:
             self._submit(asked, answer_id, request)
             if request.stream:
                 await dialect.write_stream(call, asked, shape, request, self._flags)
-            else:
+            elif await wait_for_all(asked):
                 self._add_load(call)
                 await dialect.write_whole(call, asked, shape, request, self._flags)
         finally:
@@ -225,11 +226,8 @@ class Api:
         wanted = call.header(b"endpoint-load-metrics-format").upper()
         if wanted not in ("TEXT", "JSON"):
             return
-        scheduler = self._engine.scheduler
-        load = {
-            "num_requests_waiting": float(scheduler.waiting),
-            "kv_cache_usage_perc": float(scheduler.kv_usage),
-        }
+        waiting, kv_usage = self._engine.load
+        load = {"num_requests_waiting": float(waiting), "kv_cache_usage_perc": float(kv_usage)}
         shown = ", ".join(f"named_metrics.{name}={value}" for name, value in load.items())
         if wanted == "JSON":
             shown = json.dumps({"named_metrics": load})

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from inference_platform.engine_sim.metrics import EngineMetrics
 from inference_platform.engine_sim.scheduler import Request, Scheduler
@@ -19,6 +20,17 @@ from inference_platform.engine_sim.tokens import Answer
 MAX_LAG_S = 0.1
 # The event loop's timers tick in milliseconds; a timer that fires this early counts as on time.
 TIMER_SLACK_S = 0.0002
+
+
+class Times(NamedTuple):
+    """How an answer went; None for what has not happened yet."""
+
+    arrived_s: float
+    scheduled_s: float | None
+    first_token_s: float | None
+    last_token_s: float | None
+    tokens: int
+    cached_tokens: int
 
 
 class Stream:
@@ -33,6 +45,13 @@ class Stream:
         self.answer = answer
         self.max_tokens = max_tokens
         self.ready = 0
+
+    @property
+    def times(self) -> Times:
+        """How it went so far."""
+        r = self.request
+        last = (r.last_token_s, r.emitted_tokens, r.cached_tokens)
+        return Times(r.arrived_s, r.scheduled_s, r.first_token_s, *last)
 
 
 class Asked:
@@ -125,6 +144,11 @@ class Engine:
         return len(self._streams)
 
     @property
+    def load(self) -> tuple[int, float]:
+        """Requests that wait, and the share of the KV blocks in use."""
+        return self.scheduler.waiting, self.scheduler.kv_usage
+
+    @property
     def state(self) -> str:
         """Return serving, hung or dead."""
         if self.dead:
@@ -208,6 +232,10 @@ class Engine:
             self._metrics.record_abort()
             stream.asked.wake()
         self._tell_if_idle()
+
+    def reset_prefix_cache(self) -> bool:
+        """Forget what is cached; False, and no change, while a request holds blocks."""
+        return self.scheduler.forget()
 
     def slow_down(self, factor: float) -> None:
         """Make every later step so many times as long; ValueError with known timing."""

@@ -64,6 +64,10 @@ class FixedTiming:
         """Refuse: slowed timing would not be known timing."""
         raise ValueError(f"known timing (--sim-fixed-*) cannot be slowed down by {factor:g}")
 
+    def forget(self) -> bool:
+        """Return True: there is no cache."""
+        return True
+
     def step(self, now: float) -> StepOutput:
         """Hand out the tokens due by `now`, one a request at most."""
         output = StepOutput()

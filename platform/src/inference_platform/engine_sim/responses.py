@@ -9,7 +9,6 @@ import uuid
 from typing import Any
 
 from inference_platform.engine_sim import fields
-from inference_platform.engine_sim.answers import wait_for_all
 from inference_platform.engine_sim.call import Call
 from inference_platform.engine_sim.engine import Asked
 from inference_platform.engine_sim.errors import Problem, invalid, not_modelled
@@ -56,9 +55,7 @@ def to_chat(body: Body) -> Body:
 async def write_whole(
     call: Call, asked: Asked, shape: Shape, request: Generation, _flags: Flags
 ) -> None:
-    """Wait for every token, then send the response."""
-    if not await wait_for_all(asked):
-        return
+    """Send a complete response."""
     answer = asked.streams[0].answer
     limits = request.prompts[0].limits
     is_cut = answer.finish_reason == "length"

@@ -120,6 +120,9 @@ class Scheduler(Protocol):
     def slow_down(self, factor: float) -> None:
         """Multiply the length of every later step; ValueError where that cannot be."""
 
+    def forget(self) -> bool:
+        """Empty the prefix cache; False, and no change, while a request holds blocks."""
+
     def step(self, now: float) -> StepOutput:
         """Hand out the tokens that are ready at `now` and start the next step."""
 
@@ -235,6 +238,10 @@ class ContinuousBatching:
     def slow_down(self, factor: float) -> None:
         """Multiply the length of every later step; 1 is as asked for on the command line."""
         self._slow_factor = factor
+
+    def forget(self) -> bool:
+        """Empty the prefix cache, when it is nobody's."""
+        return self.pool.forget()
 
     def step(self, now: float) -> StepOutput:
         """End the step in flight at `now`, hand out its tokens and start the next one."""
