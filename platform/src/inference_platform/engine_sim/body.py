@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import orjson
@@ -123,15 +124,25 @@ def _half_surrogates(body: object) -> list[Problem]:
     stack = [("body", body)]
     while stack:
         where, value = stack.pop()
+        pairs: Iterable[tuple[Any, Any]] = enumerate(value) if isinstance(value, list) else ()
         if isinstance(value, dict):
-            stack += [(f"{where}.{_escaped(key)}", item) for key, item in value.items()]
-            stack += [(f"{where}.{_escaped(key)}", key) for key in value]
-        elif isinstance(value, list):
-            stack += [(f"{where}.{index}", item) for index, item in enumerate(value)]
-        elif isinstance(value, str) and _escaped(value) != value:
-            text = "Input should be a valid string, unable to parse raw data as a unicode string"
-            problems.append(Problem("string_unicode", where, text, _escaped(value)))
+            problems += [_half(f"{where}.{_escaped(key)}", key) for key in value if _is_half(key)]
+            pairs = ((_escaped(key), item) for key, item in value.items())
+        for name, item in pairs:
+            if isinstance(item, dict | list):
+                stack.append((f"{where}.{name}", item))
+            elif _is_half(item):
+                problems.append(_half(f"{where}.{name}", item))
     return problems
+
+
+def _half(where: str, value: str) -> Problem:
+    text = "Input should be a valid string, unable to parse raw data as a unicode string"
+    return Problem("string_unicode", where, text, _escaped(value))
+
+
+def _is_half(value: object) -> bool:
+    return isinstance(value, str) and not value.isascii() and _escaped(value) != value
 
 
 def _escaped(text: str) -> str:

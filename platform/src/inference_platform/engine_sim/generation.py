@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from inference_platform.engine_sim.body import Kind, check_types
 from inference_platform.engine_sim.errors import (
@@ -14,6 +15,7 @@ from inference_platform.engine_sim.errors import (
 )
 from inference_platform.engine_sim.fields import Body, truth
 from inference_platform.engine_sim.sampling import (
+    MOST_ANSWERS,
     check_sampling,
     read_limits,
     read_logprobs,
@@ -101,22 +103,14 @@ def read_generation(kind: Kind, body: Body, max_model_len: int) -> Generation:
     n = read_n(body)
     check_sampling(body)
     cut = _read_truncation(body, max_model_len)
-    most_characters = MOST_CHARACTERS_PER_TOKEN * max_model_len
-    texts = (
-        _read_chat(body, most_characters)
-        if kind == "chat"
-        else _read_prompts(body, most_characters)
-    )
+    if kind == "chat":
+        texts = _read_chat(body, max_model_len)
+    else:
+        texts = _read_prompts(body, n, max_model_len)
     if cut is not None:
         texts = [replace(text, tokens=text.tokens[len(text.tokens) - cut :]) for text in texts]
     if any(len(text.tokens) > max_model_len for text in texts):
-        raise bad_request(
-            f"This model's maximum context length is {max_model_len} tokens. However, your prompt "
-            f"contains at least {max_model_len + 1} input tokens, which exceeds this limit even "
-            "without any output tokens. Please reduce the length of the input prompt.",
-            "input_tokens",
-            max_model_len + 1,
-        )
+        raise _too_many_tokens(max_model_len)
     echo = truth(body.get("echo"))
     silent = echo and kind == "completion" and body.get("max_tokens") == 0
     if silent:
@@ -185,6 +179,16 @@ def _check_modelled(kind: Kind, body: Body) -> None:
             raise not_modelled(name)
 
 
+def _too_many_tokens(max_model_len: int) -> ApiError:
+    return bad_request(
+        f"This model's maximum context length is {max_model_len} tokens. However, your prompt "
+        f"contains at least {max_model_len + 1} input tokens, which exceeds this limit even "
+        "without any output tokens. Please reduce the length of the input prompt.",
+        "input_tokens",
+        max_model_len + 1,
+    )
+
+
 def _read_truncation(body: Body, max_model_len: int) -> int | None:
     """Return how many tokens at the prompt's end are to be kept; None keeps them all."""
     size = body.get("truncate_prompt_tokens")
@@ -213,13 +217,13 @@ def _role(kind: Kind, body: Body) -> str:
     return "assistant"
 
 
-def _read_chat(body: Body, most_characters: int | None) -> list[Text]:
+def _read_chat(body: Body, max_model_len: int | None) -> list[Text]:
     """Return a chat as one text with its tokens."""
     turns = [(message["role"], _content(message.get("content"))) for message in body["messages"]]
     if not turns:
         text = "Cannot apply chat template to an empty conversation. Provide at least one message."
         raise bad_request(text)
-    _check_characters(chat_characters(turns), most_characters)
+    _check_characters(chat_characters(turns), max_model_len)
     tokens = chat_tokens(turns)
     if truth(body.get("continue_final_message")):
         del tokens[-CHAT_ENDING_TOKENS:]
@@ -236,20 +240,20 @@ def _content(content: str | list[dict[str, str]] | None) -> str:
     return content or ""
 
 
-def _check_characters(count: int, most: int | None) -> None:
-    """Refuse a text that is too long to be worth reading."""
-    if most is not None and count > most:
-        tokens = most // MOST_CHARACTERS_PER_TOKEN
-        raise bad_request(
-            f"This model's maximum context length is {tokens} tokens. However, your prompt "
-            f"contains {count} characters (more than {most} characters, which is the upper bound "
-            f"for {tokens} input tokens). Please reduce the length of the input prompt.",
-            "input_text",
-            count,
-        )
+def _check_characters(count: int, max_model_len: int | None) -> None:
+    """Refuse a text that is too long to be worth reading; None is no limit."""
+    if max_model_len is None or count <= (most := MOST_CHARACTERS_PER_TOKEN * max_model_len):
+        return
+    raise bad_request(
+        f"This model's maximum context length is {max_model_len} tokens. However, your prompt "
+        f"contains {count} characters (more than {most} characters, which is the upper bound "
+        f"for {max_model_len} input tokens). Please reduce the length of the input prompt.",
+        "input_text",
+        count,
+    )
 
 
-def _read_prompts(body: Body, most_characters: int) -> list[Text]:
+def _read_prompts(body: Body, n: int, max_model_len: int) -> list[Text]:
     """Return a completion's prompts and their tokens; token ids are taken as words."""
     prompt = body.get("prompt")
     if prompt == []:
@@ -258,18 +262,23 @@ def _read_prompts(body: Body, most_characters: int) -> list[Text]:
         raise bad_request(
             "Either prompt or prompt_embeds must be provided and non-empty.", "prompt"
         )
-    if isinstance(prompt, list) and not isinstance(prompt[0], str):
-        many = prompt if isinstance(prompt[0], list) else [prompt]
-        return [_read_ids(ids) for ids in many]
-    texts = prompt if isinstance(prompt, list) else [str(prompt)]
-    for text in texts:
-        _check_characters(len(text), most_characters)
-    return [Text(text, text.split() or [""], text) for text in texts]
+    is_one = isinstance(prompt, str) or isinstance(prompt[0], int | float)
+    prompts = [prompt] if is_one else prompt
+    if n * len(prompts) > MOST_ANSWERS:
+        text = f"The engine simulator gives at most {MOST_ANSWERS} answers to one request"
+        raise bad_request(f"{text}, not {n} to each of {len(prompts)} prompts.", "prompt")
+    if not isinstance(prompts[0], str):
+        return [_read_ids(ids, max_model_len) for ids in prompts]
+    for text in prompts:
+        _check_characters(len(text), max_model_len)
+    return [Text(text, text.split() or [""], text) for text in prompts]
 
 
-def _read_ids(ids: list[int]) -> Text:
+def _read_ids(ids: list[Any], max_model_len: int) -> Text:
     if not ids:
         raise bad_request("You must pass at least one token id in every prompt", "prompt")
+    if len(ids) > max_model_len:
+        raise _too_many_tokens(max_model_len)
     for number in ids:
         if int(number) >= VOCABULARY:
             raise bad_request(f"Token id {int(number)} is out of vocabulary")
