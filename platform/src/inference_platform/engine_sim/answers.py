@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -34,8 +34,9 @@ async def write_stream(
     begun = False
     counts = request.continuous_usage
     is_plain = request.is_plain
+    news = news_of(call, asked, flags)
     while not asked.is_over(shown):
-        if not await wait_for_news(call, asked, shown, flags.sse_keep_alive_interval):
+        if not await news(shown):
             if asked.failed:
                 await call.send_events(shape.failure(EngineDeadError().body()), more=False)
             return
@@ -68,21 +69,21 @@ async def write_stream(
         await call.send_events(b"".join(events), more=not is_over)
 
 
-async def wait_for_news(
-    call: Call, asked: Asked, shown: Sequence[int], keep_alive_s: float
-) -> bool:
-    """Wait until a stream has more than was shown; False when none will ever have.
+def news_of(call: Call, asked: Asked, flags: Flags) -> Callable[[Sequence[int]], Awaitable[bool]]:
+    """Return `asked.news`, with a comment for every interval of silence where that is asked for."""
+    interval_s = flags.sse_keep_alive_interval
+    if not interval_s:
+        return asked.news
 
-    A comment goes out every `keep_alive_s` seconds; 0 sends none.
-    """
-    if not keep_alive_s:
-        return await asked.news(shown)
-    while True:
-        try:
-            async with asyncio.timeout(keep_alive_s):
-                return await asked.news(shown)
-        except TimeoutError:
-            await call.send_events(KEEP_ALIVE)
+    async def news(shown: Sequence[int]) -> bool:
+        while True:
+            try:
+                async with asyncio.timeout(interval_s):
+                    return await asked.news(shown)
+            except TimeoutError:
+                await call.send_events(KEEP_ALIVE)
+
+    return news
 
 
 def _opening(shape: Shape, request: Generation, choices: int) -> list[bytes]:

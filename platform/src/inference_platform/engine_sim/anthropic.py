@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from inference_platform.engine_sim import fields
-from inference_platform.engine_sim.answers import wait_for_news
+from inference_platform.engine_sim.answers import news_of
 from inference_platform.engine_sim.call import Call
 from inference_platform.engine_sim.engine import Asked
 from inference_platform.engine_sim.errors import ApiError, EngineDeadError, Problem, invalid
@@ -84,8 +84,9 @@ async def write_stream(
     """Send one event for every token that shows text, between those that open and close."""
     await call.start_stream()
     stream, shown = asked.streams[0], 0
+    news = news_of(call, asked, flags)
     while not asked.is_over([shown]):
-        if not await wait_for_news(call, asked, [shown], flags.sse_keep_alive_interval):
+        if not await news([shown]):
             if asked.failed:
                 error = error_body(EngineDeadError())
                 await call.send_events(_event("error", **error), more=False)

@@ -215,7 +215,8 @@ class Api:
             if request.stream:
                 await dialect.write_stream(call, asked, shape, request, self._flags)
             elif await wait_for_all(asked):
-                self._add_load(call)
+                if dialect.translate is None:
+                    self._add_load(call)
                 await dialect.write_whole(call, asked, shape, request, self._flags)
         finally:
             watch.cancel()
