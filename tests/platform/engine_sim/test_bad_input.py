@@ -67,6 +67,7 @@ def is_error(answer: requests.Response, status: int) -> bool:
         b'{"messages":[{"role":"user","content":"x"}],"\\ud800":1}',
         b'{"messages":[{"role":"user","content":"x"}],"seed":-1%s}' % (b"0" * 30),
         b'{"messages":[{"role":"user","content":"x"}],"seed":-Infinity}',
+        b'{"messages":[{"role":"user","content":"x"}],"seed":1%s}' % (b"0" * 400),
         b'{"messages":[{"role":"user","content":"x"}],"n":1%s}' % (b"0" * 5000),
         b'{"messages":' + b"[" * 2000 + b"]" * 2000 + b"}",
         b'{"messages":' + b'{"a":' * 2000 + b"1" + b"}" * 2000 + b"}",

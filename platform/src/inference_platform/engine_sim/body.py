@@ -88,14 +88,17 @@ def check_types(kind: Kind, body: Body) -> Body:
 
 def _seed_problems(seed: object) -> list[Problem]:
     """Return what keeps a seed out of 64 bits; beyond them orjson reads a float."""
-    if not isinstance(seed, int | float) or math.isnan(seed) or _SEED_MIN <= seed <= _SEED_MAX:
+    if not isinstance(seed, int | float) or _SEED_MIN <= seed <= _SEED_MAX:
+        return []
+    if isinstance(seed, float) and math.isfinite(seed):
+        seed = int(seed)
+    if isinstance(seed, float) and math.isnan(seed):
         return []
     kind, word, limit = "less_than_equal", "less", ("le", _SEED_MAX)
     if seed < 0:
         kind, word, limit = "greater_than_equal", "greater", ("ge", _SEED_MIN)
     text = f"Input should be {word} than or equal to {limit[1]}"
-    found = seed if math.isinf(seed) else int(seed)
-    return [Problem(kind, "body.seed", text, found, f"{{{limit[0]!r}: {limit[1]}}}")]
+    return [Problem(kind, "body.seed", text, seed, f"{{{limit[0]!r}: {limit[1]}}}")]
 
 
 def _parse(raw: bytes) -> Any:
