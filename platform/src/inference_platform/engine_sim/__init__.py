@@ -8,10 +8,11 @@ Two processes, as vLLM: the API server, and the engine core that steps. From the
     chaos      a second port that takes faults: die, hang, slow down
     api        ASGI: routes, streaming, disconnects, API key
     call       one HTTP request and its answer
-    dev        sleep and pause, in vLLM's developer mode
+    dialects   the routes that ask for tokens; anthropic and responses are not in our own words
+    dev        sleep, pause and the prefix cache, in vLLM's developer mode
     tokenizer  /tokenize and /detokenize
-    body       request bodies: JSON and types, and the error object
-    generation what a body means: prompt, limits, options
+    body       request bodies: from bytes to checked types; fields: the types; errors: the objects
+    generation what a body means: prompt and options; sampling: parameters and limits
     answers    writes the tokens of a request's answers, as events or as a whole
     logprobs   made-up values in vLLM's shapes
     shapes     the JSON of answers and chunks

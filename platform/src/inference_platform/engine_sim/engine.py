@@ -88,7 +88,7 @@ class Asked:
     @property
     def tokens(self) -> int:
         """Tokens of all answers together."""
-        return sum(stream.answer.tokens for stream in self.streams)
+        return sum(stream.answer.used_tokens for stream in self.streams)
 
     def is_over(self, shown: Sequence[int]) -> bool:
         """Whether so many tokens of each stream are all there will be."""

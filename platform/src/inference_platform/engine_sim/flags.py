@@ -41,6 +41,10 @@ class Flags:
     enable_prefix_caching: bool = True
     enable_server_load_tracking: bool = False
     enable_request_id_headers: bool = False
+    enable_prompt_tokens_details: bool = False
+    enable_per_request_metrics: bool = False
+    enable_force_include_usage: bool = False
+    sse_keep_alive_interval: float = 0.0
     dtype: str = "auto"
     quantization: str | None = None
     tensor_parallel_size: int = 1
@@ -138,6 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("--enable-server-load-tracking", "count requests in /load"),
         ("--enable-request-id-headers", "answer with an X-Request-Id header"),
+        ("--enable-prompt-tokens-details", "tell in the usage what came from the prefix cache"),
+        ("--enable-per-request-metrics", "tell in each answer how long it took"),
+        ("--enable-force-include-usage", "send the usage chunk of a stream unasked"),
     ):
         parser.add_argument(name, action="store_true", help=text)
     add("--model", str, "same as MODEL")
@@ -150,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--block-size", _whole(1), "tokens in one KV block")
     add("--seed", _whole(0), "seed of the words of requests that bring none")
     add("--shutdown-timeout", _number(0.0), "seconds to drain after SIGTERM; 0 stops at once")
+    add("--sse-keep-alive-interval", _number(0.0), "seconds of silence before a comment; 0: none")
     add("--max-num-queued-reqs", _whole(1), "most requests running and waiting (default: no limit)")
     add("--max-num-queued-tokens", _whole(1), "most prompt tokens before prefill ends, or no limit")
     parser.add_argument(
