@@ -15,8 +15,9 @@ import time
 from collections.abc import Iterator
 
 from inference_platform.engine_sim.blocks import BlockPool
+from inference_platform.engine_sim.cost import Cost, StepCost
 from inference_platform.engine_sim.device import make_device
-from inference_platform.engine_sim.scheduler import ContinuousBatching, Cost, Request, StepCost
+from inference_platform.engine_sim.scheduler import ContinuousBatching, Request
 from inference_platform.engine_sim.tokens import NATURAL_MEDIAN_TOKENS
 from inference_platform.engine_sim.virtual import run
 

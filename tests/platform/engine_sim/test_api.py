@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import openai
 import pytest
 
 from inference_platform.engine_sim.tokens import WORD
@@ -31,42 +30,6 @@ def moved(engine: Any, samples: Mapping[str, float], action: Callable[[], object
     action()
     after = {sample: engine.metric(sample) for sample in samples}
     assert {sample: after[sample] - before[sample] for sample in samples} == samples
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_the_official_client_reads_chats_and_completions(engine: Any, *, stream: bool) -> None:
-    """`openai` parses every shape we send, and gets every token once and in order."""
-    with openai.OpenAI(base_url=engine.url + "/v1", api_key="none", max_retries=0) as client:
-        messages: list[Any] = [{"role": "user", "content": "hello world"}]
-        extra = {"ignore_eos": True}
-        if stream:
-            usage: Any = {"include_usage": True}
-            chunks = list(
-                client.chat.completions.create(
-                    model="tiny",
-                    messages=messages,
-                    max_tokens=30,
-                    stream=True,
-                    stream_options=usage,
-                    extra_body=extra,
-                )
-            )
-            assert chunks[0].choices[0].delta.role == "assistant"
-            text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-            assert [c.choices[0].finish_reason for c in chunks[:-1]][-1] == "length"
-            tokens = chunks[-1].usage
-        else:
-            chat = client.chat.completions.create(
-                model="tiny", messages=messages, max_tokens=30, extra_body=extra
-            )
-            text, tokens = chat.choices[0].message.content or "", chat.usage
-        completion = client.completions.create(model="tiny", prompt="hello", max_tokens=3)
-        models = client.models.list()
-    assert [int(index) for index, _ in re.findall(WORD, text)] == list(range(30))
-    assert tokens is not None
-    assert (tokens.prompt_tokens, tokens.completion_tokens) == (7, 30)
-    assert completion.choices[0].text.startswith("tok0000-")
-    assert [model.id for model in models.data] == ["tiny"]
 
 
 def test_each_token_is_an_event_of_its_own(engine: Any) -> None:
@@ -162,43 +125,6 @@ def test_a_prompt_over_the_context_is_refused_and_one_that_ends_there_is_capped(
     assert capped.json()["usage"]["completion_tokens"] == 8
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"\xff\xfe",
-        b"[" * 5000,
-        b'{"messages":[{"role":"user","content":{"a":1}}]}',
-        b'{"messages":[5]}',
-        b'{"messages":[{"role":"user","content":["x"]}]}',
-        b'{"messages":[{"role":7,"content":"x"}]}',
-        b'{"messages":[{"role":"user","content":"x"}],"max_tokens":[1]}',
-        b'{"messages":[{"role":"user","content":"x"}],"temperature":{}}',
-        b'{"messages":[{"role":"user","content":"x"}],"stream":[]}',
-        b'{"messages":[{"role":"user","content":"x"}],"stream_options":1}',
-        b'{"messages":[{"role":"user","content":"x"}],"min_tokens":-1}',
-        b'{"messages":[{"role":"user","content":"x"}],"max_tokens":NaN}',
-        b'{"messages":[{"role":"user","content":"x"}],"temperature":NaN}',
-        b'{"messages":[{"role":"user","content":"x"}],"max_tokens":1e400}',
-        b'{"messages":[{"role":"user","content":"x"}],"temperature":1%s}' % (b"0" * 400),
-        b'{"messages":[{"role":"user","content":"x"}],"max_tokens":"%s"}' % (b"9" * 5000),
-        b'{"messages":[{"role":"user","content":"x"}],"n":2,"temperature":0}',
-        b'{"messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":"21"}',
-    ],
-)
-def test_a_bad_body_is_a_400_that_says_why(engine: Any, body: bytes) -> None:
-    """No input makes a 500, and each refusal names what it is about."""
-    answer = engine.session.post(
-        engine.url + "/v1/chat/completions",
-        data=body,
-        headers={"content-type": "application/json"},
-        timeout=10,
-    )
-    assert answer.status_code == 400
-    error = answer.json()["error"]
-    assert error["code"] == 400
-    assert error["message"]
-
-
 def open_stream(engine: Any, **body: object) -> socket.socket:
     """Send a streaming chat by hand and return the connection after the first bytes."""
     host, port = engine.url.removeprefix("http://").split(":")
@@ -217,7 +143,7 @@ def test_a_client_that_leaves_frees_its_request_at_once(
     """The place and the blocks come back; as in vLLM no request metric ever hears of it."""
     with serve("--served-model-name", "tiny", "--sim-step-base-s", "0.005") as engine:
         connection = open_stream(engine, stream=stream, max_tokens=8000)
-        until(lambda: engine.engine.scheduler.running == 1, "the request to run")
+        until(lambda: engine.engine.stats.running == 1, "the request to run")
         assert engine.metric(f"vllm:num_requests_running{BASE}") == 1
         connection.close()
         until(lambda: engine.engine.unfinished == 0, "the request to be freed")
@@ -285,14 +211,55 @@ def test_keys_guard_v1_only_and_before_everything_else(serve: Callable[..., Any]
         assert engine.get("/metrics").status_code == 200
 
 
+def test_a_silent_stream_is_kept_alive_with_comments(serve: Callable[..., Any]) -> None:
+    """--sse-keep-alive-interval: a comment for every interval without a token."""
+    flags = ("--sse-keep-alive-interval", "0.04", "--sim-step-base-s", "0.1")
+    with serve("--served-model-name", "tiny", *flags) as engine:
+        events = engine.chat(max_tokens=3, ignore_eos=True, stream=True).text.split("\n\n")
+    kinds = ["comment" if event == ": keep-alive" else "data" for event in events if event]
+    assert kinds.count("comment") >= 3
+    assert kinds.count("data") == 5
+    assert kinds[0] == "comment"
+    assert kinds[-1] == "data"
+
+
+def test_a_stream_brings_its_usage_where_it_is_forced_to(serve: Callable[..., Any]) -> None:
+    """--enable-force-include-usage: the usage chunk comes unasked."""
+    with serve("--served-model-name", "tiny", "--enable-force-include-usage") as engine:
+        events = engine.chat(max_tokens=3, ignore_eos=True, stream=True).text.split("\n\n")
+    assert json.loads(events[-3][6:])["usage"]["completion_tokens"] == 3
+
+
+def test_the_load_is_in_a_header_for_who_asks(
+    serve: Callable[..., Any], until: Callable[..., None]
+) -> None:
+    """ORCA: how many wait and how full the cache is, as text or JSON, not for streams."""
+    with serve("--served-model-name", "tiny", "--max-num-seqs", "2") as engine:
+        connections = [open_stream(engine, stream=True, max_tokens=8000)]
+        until(lambda: engine.engine.load[1] > 0, "the cache to be in use")
+        url, body = engine.url + "/v1/completions", {"prompt": "a", "max_tokens": 1}
+        shown = {}
+        for wanted in ("JSON", "TEXT", "XML"):
+            asked = {"endpoint-load-metrics-format": wanted}
+            answer = engine.session.post(url, json=body, headers=asked, timeout=10)
+            shown[wanted] = answer.headers.get("endpoint-load-metrics")
+        load = json.loads(shown["JSON"].removeprefix("JSON "))["named_metrics"]
+        assert load["num_requests_waiting"] == 0
+        assert 0 < load["kv_cache_usage_perc"] < 0.1
+        assert shown["TEXT"].startswith("TEXT named_metrics.num_requests_waiting=0.0, named_")
+        assert shown["XML"] is None
+        for connection in connections:
+            connection.close()
+
+
 def test_waiting_requests_show_as_waiting(
     serve: Callable[..., Any], until: Callable[..., None]
 ) -> None:
     """One place and three requests: one runs, two wait for capacity."""
     with serve("--served-model-name", "tiny", "--max-num-seqs", "1") as engine:
         connections = [open_stream(engine, stream=True, max_tokens=8000) for _ in range(3)]
-        until(lambda: engine.engine.scheduler.running == 1, "a request to run")
-        until(lambda: engine.engine.scheduler.waiting == 2, "two requests to wait")
+        until(lambda: engine.engine.stats.running == 1, "a request to run")
+        until(lambda: engine.engine.stats.waiting == 2, "two requests to wait")
         labels = 'engine="0",model_name="tiny",reason="capacity"'
         assert engine.metric(f"vllm:num_requests_waiting{BASE}") == 2
         assert engine.metric(f"vllm:num_requests_waiting_by_reason{{{labels}}}") == 2

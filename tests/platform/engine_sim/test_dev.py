@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
+
+from inference_platform.engine_sim.tokens import WORD
 
 BASE = '{engine="0",model_name="tiny"}'
 TINY = ("--served-model-name", "tiny")
@@ -57,6 +62,56 @@ def test_a_sleeping_engine_takes_requests_and_answers_after_it_wakes(
     assert dev.post("/wake_up").json() == {"status": "awake", "tags": None}
     assert waiting.text.endswith("data: [DONE]\n\n")
     assert dev.metric(f'vllm:engine_sleep_state{{{state}="awake"}}') == 1
+
+
+def test_sleeping_and_waking_are_timed_as_recorded(dev: Any) -> None:
+    """The families are there from their first use on, by operation and without an engine."""
+    assert "sleep_mode" not in dev.get("/metrics").text
+    duration = "vllm:sleep_mode_operation_duration_seconds"
+    dev.post("/sleep?level=1")
+    assert dev.metric(f'{duration}_bucket{{le="600.0",operation="sleep"}}') == 1
+    assert dev.metric('vllm:sleep_mode_operations_in_flight{operation="sleep"}') == 0
+    dev.post("/wake_up")
+    assert dev.metric(f'{duration}_count{{operation="wake"}}') == 1
+
+
+def test_the_prefix_cache_can_be_emptied_while_nobody_uses_it(dev: Any) -> None:
+    """Afterwards a prompt that was seen before is computed again."""
+    text = " ".join(f"w{i}" for i in range(80))
+    dev.chat(text, max_tokens=1)
+    lines = begin_stream(dev)
+    assert dev.post("/reset_prefix_cache").json() == {"success": False}
+    dev.post("/pause")
+    assert list(lines)
+    dev.post("/resume")
+    assert dev.post("/reset_prefix_cache").json() == {"success": True}
+    hits = dev.metric(f"vllm:prefix_cache_hits_total{BASE}")
+    dev.chat(text, max_tokens=1)
+    assert dev.metric(f"vllm:prefix_cache_hits_total{BASE}") == hits
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_aborted_answer_has_used_the_tokens_that_it_shows(
+    dev: Any, until: Callable[..., None], *, stream: bool
+) -> None:
+    """The chunk that says "abort" is no token."""
+    body = {"prompt": "a", "max_tokens": 4000, "ignore_eos": True, "stream": stream}
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    answers: list[requests.Response] = []
+    url = dev.url + "/v1/completions"
+    thread = threading.Thread(
+        target=lambda: answers.append(requests.post(url, json=body, timeout=10))
+    )
+    thread.start()
+    tokens = f"vllm:generation_tokens_total{BASE}"
+    until(lambda: dev.metric(tokens) > 2, "tokens to come")
+    dev.post("/pause")
+    thread.join(10)
+    found = re.findall(WORD, answers[0].text)
+    used = re.findall(r'"completion_tokens":(\d+)', answers[0].text)
+    assert used == [str(len(found))]
+    assert '"finish_reason":"abort"' in answers[0].text
 
 
 def test_a_paused_engine_refuses_with_503(dev: Any) -> None:

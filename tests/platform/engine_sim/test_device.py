@@ -88,8 +88,9 @@ def test_an_engine_that_does_not_fit_is_exit_1(spawn: Callable[..., Any]) -> Non
     engine = spawn("--sim-gpu", "T4", "--sim-model-profile", "mistral-7b")
     assert engine.process.wait(10) == 1
     lines = engine.log().splitlines()
-    assert "No available memory for the cache blocks" in lines[0]
-    assert lines[1].endswith("See root cause above. Failed core proc(s): {'EngineCore': 1}")
+    assert "EngineCore failed to start." in lines[-3]
+    assert "No available memory for the cache blocks" in lines[-2]
+    assert lines[-1].endswith("See root cause above. Failed core proc(s): {'EngineCore': 1}")
 
 
 def test_an_engine_that_fits_tells_its_cache(spawn: Callable[..., Any]) -> None:

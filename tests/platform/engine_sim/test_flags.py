@@ -35,6 +35,9 @@ def test_the_model_may_be_positional_and_several_keys_follow_one_flag() -> None:
         (["--sim-startup-s", "nan"], "expected a number between 0 and 1e+09, got 'nan'"),
         (["--gpu-memory-utilization", "1.5"], "expected a number between 0 and 1, got '1.5'"),
         (["--sim-fixed-ttft-s", "1"], "must be given together"),
+        (["--sim-startup-phases", "weights=1"], "expected weights=SECONDS,compile=SECONDS,"),
+        (["--sim-fail-phase", "lunch"], "expected one of weights, compile, graphs, init"),
+        (["--sim-pod", "engine-0"], "expected NAMESPACE/POD, got 'engine-0'"),
         (["--max-num-batched-tokens", "8"], "must be at least --max-num-seqs (256)"),
     ],
 )
@@ -46,3 +49,21 @@ def test_a_bad_flag_is_one_clear_line_and_exit_code_2(
         parse(argv)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "seqs", "tokens"),
+    [
+        ("L4", 256, 2048),
+        ("a100-80", 256, 2048),
+        ("H100", 1024, 8192),
+        ("h200", 1024, 8192),
+        ("B200", 1024, 16384),
+    ],
+)
+def test_batch_limits_that_are_not_given_are_the_gpus(gpu: str, seqs: int, tokens: int) -> None:
+    """As vLLM: by memory, the A100 excepted; what is given stays."""
+    argv = ["--sim-gpu", gpu, "--sim-model-profile", "mistral-7b"]
+    flags = parse(argv)
+    assert (flags.max_num_seqs, flags.max_num_batched_tokens) == (seqs, tokens)
+    assert parse([*argv, "--max-num-seqs", "7"]).max_num_seqs == 7

@@ -1,4 +1,7 @@
-"""The process: start, signals, exit codes. Real processes on loopback."""
+"""The process: start, signals, exit codes. Real processes on loopback.
+
+Signals are tried here with the core in the server's process; `test_core_process` has the other.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def test_an_idle_engine_exits_0_soon_after_a_signal(
     spawn: Callable[..., Any], flags: tuple[str, ...], signum: int
 ) -> None:
     """Nothing in flight means nothing to wait for, draining or not."""
-    engine = spawn(*flags)
+    engine = spawn("--no-sim-core-process", *flags)
     engine.url()
     engine.process.send_signal(signum)
     assert engine.process.wait(3) == 0
@@ -55,7 +58,7 @@ def test_without_a_shutdown_timeout_streams_hang_until_their_clients_leave(
     spawn: Callable[..., Any], until: Callable[..., None]
 ) -> None:
     """The default: no more tokens, no end, nobody new; exit 0 when everybody has left."""
-    engine = spawn()
+    engine = spawn("--no-sim-core-process")
     url = engine.url()
     stream = start_stream(url, 300)  # would take two seconds and a half
     events = stream.iter_lines(chunk_size=1)
@@ -72,7 +75,7 @@ def test_without_a_shutdown_timeout_streams_hang_until_their_clients_leave(
 
 def test_a_drain_finishes_what_runs_and_refuses_what_comes(spawn: Callable[..., Any]) -> None:
     """With a timeout: streams end well, late requests get vLLM's 500, probes stay 200, exit 0."""
-    engine = spawn("--shutdown-timeout", "10", "--sim-step-base-s", "0.02")
+    engine = spawn("--no-sim-core-process", "--shutdown-timeout", "10", "--sim-step-base-s", "0.02")
     url = engine.url()
     stream = start_stream(url, 40)
     lines = stream.iter_lines(chunk_size=1)
@@ -95,7 +98,7 @@ def test_a_drain_that_is_too_short_leaves_the_rest_hanging(
     spawn: Callable[..., Any], until: Callable[..., None]
 ) -> None:
     """After the timeout it is as if there had been none."""
-    engine = spawn("--shutdown-timeout", "0.2")
+    engine = spawn("--no-sim-core-process", "--shutdown-timeout", "0.2")
     url = engine.url()
     stream = start_stream(url, 8000)
     next(stream.iter_lines(chunk_size=1))

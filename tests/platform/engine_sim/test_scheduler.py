@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_platform.engine_sim.blocks import BlockPool
+from inference_platform.engine_sim.cost import Cost, StepCost
 from inference_platform.engine_sim.device import make_device
 from inference_platform.engine_sim.scheduler import (
     ContinuousBatching,
-    Cost,
     Request,
-    StepCost,
     StepOutput,
 )
 from inference_platform.engine_sim.virtual import run as run_virtually

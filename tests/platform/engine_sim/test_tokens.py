@@ -80,6 +80,26 @@ def test_a_stop_string_ends_the_answer_where_it_begins(
     assert all(full.find(s) + len(s) > ended_by - 13 for s in stops if s in full)
 
 
+@given(
+    prompt=st.text(),
+    stops=st.lists(st.sampled_from(["0003", " tok0005", "x", "y" * 30, "tok0000-"]), max_size=3),
+    include=st.booleans(),
+    tokens=st.integers(1, 12),
+)
+def test_a_stream_holds_back_what_may_be_a_stop_string(
+    *, prompt: str, stops: list[str], include: bool, tokens: int
+) -> None:
+    """Nothing is shown of a stop string, nothing is lost, and the end brings all that was held."""
+    answer = plan_answer(0, prompt, Limits(tokens, stop=stops, include_stop=include))
+    shown, text = "", ""
+    for index in range(answer.tokens):
+        shown, text = shown + answer.delta(index), text + answer.text(index)
+        if index < answer.tokens - 1:
+            assert shown == text[: max(0, len(text) - answer.held)]
+    assert shown == text == answer.full_text()
+    assert answer.held == (0 if include or not stops else max(map(len, stops)) - 1)
+
+
 def test_prompts_are_counted_in_words_plus_the_chat_template() -> None:
     """`user : hello world </s> assistant :` is seven tokens, as recorded from vLLM."""
     tokens = chat_tokens([("user", " hello  world\n")])

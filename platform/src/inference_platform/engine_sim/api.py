@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import os
 import time
 import uuid
@@ -15,22 +16,18 @@ import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from inference_platform.engine_sim.answers import write_stream, write_whole
-from inference_platform.engine_sim.body import (
-    ApiError,
-    Body,
-    EngineDeadError,
-    Kind,
-    check_types,
-    read_object,
-)
+from inference_platform.engine_sim.answers import wait_for_all
+from inference_platform.engine_sim.body import check_types, read_object
 from inference_platform.engine_sim.call import JSON, Call, Receive, Scope, Send
 from inference_platform.engine_sim.dev import dev_routes
+from inference_platform.engine_sim.dialects import CHAT, COMPLETION, DIALECTS, Dialect
 from inference_platform.engine_sim.engine import Asked, Engine
+from inference_platform.engine_sim.errors import ApiError, EngineDeadError
+from inference_platform.engine_sim.fields import Body
 from inference_platform.engine_sim.flags import Flags
 from inference_platform.engine_sim.generation import Generation, read_generation
 from inference_platform.engine_sim.http_metrics import EXCLUDED, HttpMetrics
@@ -40,7 +37,25 @@ from inference_platform.engine_sim.tokenizer import Tokenizer
 from inference_platform.engine_sim.tokens import plan_answer
 
 _GUARDED = ("/v1", "/v2", "/inference", "/cohere")
-_KINDS: dict[str, Kind] = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
+# What is longer is read on a thread, so that streams go on meanwhile.
+BIG_BODY_BYTES = 256 * 1024
+T = TypeVar("T")
+_PREFLIGHT_HEADERS = (
+    (
+        b"vary",
+        b", ".join(
+            (
+                b"Origin",
+                b"Access-Control-Request-Method",
+                b"Access-Control-Request-Headers",
+                b"Access-Control-Request-Private-Network",
+            )
+        ),
+    ),
+    (b"access-control-allow-methods", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, QUERY"),
+    (b"access-control-max-age", b"600"),
+    (b"content-type", b"text/plain; charset=utf-8"),
+)
 _ELSEWHERE = "Please try again later or on a different instance."
 BUSY = f"The engine is currently busy and cannot accept new requests. {_ELSEWHERE}"
 PAUSED = "Generation is paused. Please retry after it resumes."
@@ -81,10 +96,10 @@ class Api:
             "/detokenize": {"POST": partial(self._use_tokenizer, tokenizer.detokenize)},
             "/metrics": {"GET": self._show_metrics},
             "/v1/models": {"GET": self._show_models},
-            **{path: {"POST": self._generate} for path in _KINDS},
+            **{path: {"POST": self._generate} for path in (*DIALECTS, "/invocations")},
         }
         if os.environ.get("VLLM_SERVER_DEV_MODE", "0") not in ("", "0"):
-            self._routes |= dev_routes(engine)
+            self._routes |= dev_routes(engine, metrics.registry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -94,9 +109,17 @@ class Api:
         if self._flags.enable_request_id_headers:
             request_id = call.headers.get(b"x-request-id") or uuid.uuid4().hex.encode()
             call.added.append((b"x-request-id", request_id))
+        if _is_preflight(call):
+            # By default vLLM allows no origin.
+            await call.answer(400, b"Disallowed CORS origin", *_PREFLIGHT_HEADERS, vary=False)
+            return
         if not self._is_allowed(call):
             await call.answer(401, b'{"error":"Unauthorized"}', JSON, vary=False)
             return
+        await self._route(call)
+
+    async def _route(self, call: Call) -> None:
+        """Let the path's handler answer, and count the request."""
         methods = self._routes.get(call.path)
         handler = None if methods is None else methods.get(call.method)
         began = time.monotonic()
@@ -109,7 +132,8 @@ class Api:
             else:
                 await call.answer_json(404, {"detail": "Not Found"})
         except ApiError as error:
-            await call.answer_json(error.status, error.body())
+            dialect = DIALECTS.get(call.path, CHAT)
+            await call.answer_json(error.status, dialect.error_body(error))
             if isinstance(error, EngineDeadError):
                 self.on_dead_answer()
         except Exception:
@@ -151,9 +175,9 @@ class Api:
     async def _use_tokenizer(self, use: Callable[[Body], dict[str, Any]], call: Call) -> None:
         raw = await call.body()
         if raw is not None:
-            body = read_object(raw, call.header(b"content-type"))
+            body = await _unblocked(raw, read_object, raw, call.header(b"content-type"))
             self._check_model(body)
-            await call.answer_json(200, use(body))
+            await call.answer_json(200, await _unblocked(raw, use, body))
 
     async def _generate(self, call: Call) -> None:
         """Serve a chat or a completion, counted as load where that is asked for."""
@@ -167,33 +191,48 @@ class Api:
             self._load -= 1
 
     async def _answer(self, call: Call) -> None:
-        """Answer a chat or a completion; a client that leaves frees its request at once."""
+        """Answer a request for tokens; a client that leaves frees its request at once."""
         raw = await call.body()
         if raw is None:
             return
-        kind = _KINDS[call.path]
-        request = self._admit(kind, raw, call.header(b"content-type"))
-        prefix = "chatcmpl-" if kind == "chat" else "cmpl-"
+        dialect, request = await self._admit(call, raw)
         suffix = call.header(b"x-request-id") or request.request_id or uuid.uuid4().hex[:16]
-        answer_id = prefix + suffix
+        answer_id = dialect.id_prefix + suffix
         asked = Asked(request.n)
         shape = Shape(
-            kind,
+            dialect.kind,
             answer_id,
             int(time.time()),
             self._flags.served_model_name,
             self._fingerprint,
             sum(len(prompt.tokens) for prompt in request.prompts),
             request.n * len(request.prompts),
+            request.role,
         )
         watch = asyncio.get_running_loop().create_task(self._abort_when_gone(call, asked))
         try:
             self._submit(asked, answer_id, request)
-            write = write_stream if request.stream else write_whole
-            await write(call, asked, shape, request)
+            if request.stream:
+                await dialect.write_stream(call, asked, shape, request, self._flags)
+            elif await wait_for_all(asked):
+                if dialect.translate is None:
+                    self._add_load(call)
+                await dialect.write_whole(call, asked, shape, request, self._flags)
         finally:
             watch.cancel()
             self._engine.abort(asked)
+
+    def _add_load(self, call: Call) -> None:
+        """Tell a load balancer how busy we are, in the header and format it asks for (ORCA)."""
+        wanted = call.header(b"endpoint-load-metrics-format").upper()
+        if wanted not in ("TEXT", "JSON"):
+            return
+        waiting, kv_usage = self._engine.load
+        load = {"num_requests_waiting": float(waiting), "kv_cache_usage_perc": float(kv_usage)}
+        shown = ", ".join(f"named_metrics.{name}={value}" for name, value in load.items())
+        if wanted == "JSON":
+            shown = json.dumps({"named_metrics": load})
+        call.added.append((b"endpoint-load-metrics", f"{wanted} {shown}".encode()))
 
     def _submit(self, asked: Asked, answer_id: str, request: Generation) -> None:
         """Hand every answer that is asked for to the engine."""
@@ -208,12 +247,21 @@ class Api:
                 name = f"{answer_id}-{len(asked.streams)}"
                 self._engine.submit(asked, name, prompt.tokens, answer, limits.max_tokens)
 
-    def _admit(self, kind: Kind, raw: bytes, content_type: str) -> Generation:
+    async def _admit(self, call: Call, raw: bytes) -> tuple[Dialect, Generation]:
         """Check a request in vLLM's order; ApiError says why not."""
-        body = check_types(kind, read_object(raw, content_type))
+        said = await _unblocked(raw, read_object, raw, call.header(b"content-type"))
+        dialect = DIALECTS.get(call.path) or (CHAT if "messages" in said else COMPLETION)
+        body = said if dialect.translate is None else dialect.translate(said)
+        await _unblocked(raw, check_types, dialect.kind, body)
         self._check_model(body)
         self._check_queue()
-        request = read_generation(kind, body, self._flags.max_model_len)
+        request = await _unblocked(
+            raw, read_generation, dialect.kind, body, self._flags.max_model_len
+        )
+        if dialect.translate is not None:
+            request = replace(request, said=said)
+        if self._flags.enable_force_include_usage:
+            request = replace(request, include_usage=True)
         if self.draining:
             text = "cannot schedule new futures after shutdown"
             raise ApiError(500, "InternalServerError", text)
@@ -221,7 +269,7 @@ class Api:
             raise EngineDeadError
         if self._engine.paused:
             raise ApiError(503, "ServiceUnavailableError", PAUSED)
-        return request
+        return dialect, request
 
     def _check_model(self, body: Body) -> None:
         model, served = body.get("model"), self._flags.served_model_name
@@ -244,3 +292,16 @@ class Api:
     async def _abort_when_gone(self, call: Call, asked: Asked) -> None:
         await call.gone()
         self._engine.abort(asked)
+
+
+def _is_preflight(call: Call) -> bool:
+    """Whether a browser asks for permission to send a request from another site's page."""
+    asked = {b"origin", b"access-control-request-method"}
+    return call.method == "OPTIONS" and asked <= call.headers.keys()
+
+
+async def _unblocked(raw: bytes, work: Callable[..., T], *arguments: Any) -> T:
+    """Return `work(*arguments)`, done on a thread when the body is big."""
+    if len(raw) > BIG_BODY_BYTES:
+        return await asyncio.to_thread(work, *arguments)
+    return work(*arguments)

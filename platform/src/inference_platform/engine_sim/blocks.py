@@ -105,6 +105,14 @@ class BlockPool:
         request.blocks.clear()
         request.full_blocks = 0
 
+    def forget(self) -> bool:
+        """Forget the texts of all blocks; False, and no change, while somebody holds one."""
+        if self.held:
+            return False
+        self._block_of.clear()
+        self._key_of.clear()
+        return True
+
     def _take(self) -> int:
         """Return the block that has been free longest, and forget its text."""
         block, _ = self._free.popitem(last=False)

@@ -56,7 +56,7 @@ class Device:
     def duration_s(
         self, decodes: int, prefill_tokens: int, context_tokens: int = 0, pairs: int = 0
     ) -> float:
-        """Return the length of a step; see `scheduler.Cost`."""
+        """Return the length of a step; see `cost.Cost`."""
         read = self.read_bytes + context_tokens * self.kv_bytes_per_token
         flop = self.linear_flop * (decodes + prefill_tokens) + self.pair_flop * pairs
         longest_s = max(read / self.bytes_per_s, flop / self.flop_per_s)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 
-from inference_platform.engine_sim.scheduler import Request, StepOutput
+from inference_platform.engine_sim.scheduler import Request, StepOutput, Work
 
 
 class FixedTiming:
@@ -27,6 +27,7 @@ class FixedTiming:
         self._order = 0
         self._due: list[tuple[float, int, Request]] = []
         self._running: set[Request] = set()
+        self.work = Work()  # no steps, so nothing to count but tokens
 
     @property
     def next_at(self) -> float | None:
@@ -64,6 +65,10 @@ class FixedTiming:
         """Refuse: slowed timing would not be known timing."""
         raise ValueError(f"known timing (--sim-fixed-*) cannot be slowed down by {factor:g}")
 
+    def forget(self) -> bool:
+        """Return True: there is no cache."""
+        return True
+
     def step(self, now: float) -> StepOutput:
         """Hand out the tokens due by `now`, one a request at most."""
         output = StepOutput()
@@ -72,6 +77,8 @@ class FixedTiming:
             due_s, _, request = heapq.heappop(self._due)
             if not request.aborted:
                 ready.append((due_s, request))
+        self.work.last_tokens = len(ready)
+        self.work.tokens += len(ready)
         for due_s, request in ready:
             output.emit(request, due_s)
             if request.finished:

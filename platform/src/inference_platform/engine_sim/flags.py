@@ -6,8 +6,12 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from inference_platform.engine_sim.device import profiles
+
 # A step that took no time would let no time pass for those who wait.
 LEAST_STEP_S = 1e-4
+_Add = Callable[[str, Callable[[str], object], str], None]
+PHASES = ("weights", "compile", "graphs", "init")
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # what `vllm serve` starts when it is given no model
 
 
@@ -16,6 +20,8 @@ class Flags:
     """Everything the command line can set. Times are in seconds.
 
     `sim_fixed_ttft_s` is None unless known timing was asked for; then both fixed times are set.
+    `sim_startup_phases` are in the order of `PHASES`. `sim_fail_phase` is a phase and a message,
+    "" for the usual one. `sim_pod` is a namespace and a name.
     """
 
     model: str = DEFAULT_MODEL
@@ -35,6 +41,10 @@ class Flags:
     enable_prefix_caching: bool = True
     enable_server_load_tracking: bool = False
     enable_request_id_headers: bool = False
+    enable_prompt_tokens_details: bool = False
+    enable_per_request_metrics: bool = False
+    enable_force_include_usage: bool = False
+    sse_keep_alive_interval: float = 0.0
     dtype: str = "auto"
     quantization: str | None = None
     tensor_parallel_size: int = 1
@@ -52,6 +62,14 @@ class Flags:
     sim_watchdog_s: float = 5.0
     sim_chaos_port: int | None = None
     sim_chaos_token_file: str | None = None
+    sim_core_process: bool = True
+    sim_startup_phases: tuple[float, ...] | None = None
+    sim_time_scale: float = 1.0
+    sim_fail_phase: tuple[str, str] | None = None
+    sim_weights: str | None = None
+    sim_gpu_state: str | None = None
+    sim_dcgm_port: int | None = None
+    sim_pod: tuple[str, str] | None = None
 
 
 def parse(argv: Sequence[str]) -> Flags:
@@ -65,6 +83,9 @@ def parse(argv: Sequence[str]) -> Flags:
         served_model_name=model if served is None else served,
         api_key=tuple(given["api_key"] or ()),
     )
+    seqs, tokens = batch_defaults(given["sim_gpu"])
+    given["max_num_seqs"] = given["max_num_seqs"] or seqs
+    given["max_num_batched_tokens"] = given["max_num_batched_tokens"] or tokens
     flags = Flags(**given)
     if (flags.sim_fixed_ttft_s is None) != (flags.sim_fixed_tpot_s is None):
         parser.error("--sim-fixed-ttft-s and --sim-fixed-tpot-s must be given together")
@@ -72,6 +93,8 @@ def parse(argv: Sequence[str]) -> Flags:
         parser.error("--sim-gpu and --sim-model-profile must be given together")
     if (flags.sim_chaos_port is None) != (flags.sim_chaos_token_file is None):
         parser.error("--sim-chaos-port and --sim-chaos-token-file must be given together")
+    if flags.sim_startup_phases is not None and flags.sim_startup_s:
+        parser.error("--sim-startup-phases and --sim-startup-s exclude each other")
     if flags.max_num_batched_tokens < flags.max_num_seqs:
         parser.error(
             f"--max-num-batched-tokens ({flags.max_num_batched_tokens}) must be at least "
@@ -80,9 +103,25 @@ def parse(argv: Sequence[str]) -> Flags:
     return flags
 
 
+def batch_defaults(gpu: str | None) -> tuple[int, int]:
+    """Return vLLM's max_num_seqs and max_num_batched_tokens for a GPU of `profiles.yaml`.
+
+    vLLM gives more to GPUs with 70 GiB and more, the A100 excepted.
+    """
+    small, large, largest = (256, 2048), (1024, 8192), (1024, 16384)
+    if gpu is None or gpu.upper().startswith("A100"):
+        return small
+    gib = {name.lower(): row["memory_gib"] for name, row in profiles()["gpus"].items()}
+    memory_gib = gib.get(gpu.lower(), 0.0)  # one that is not known is refused later
+    if memory_gib >= 160:
+        return largest
+    return large if memory_gib >= 70 else small
+
+
 def _parser() -> argparse.ArgumentParser:
     """Build the parser; defaults come from `Flags` so that they are written once."""
     default = {name: field.default for name, field in Flags.__dataclass_fields__.items()}
+    default |= {"max_num_seqs": None, "max_num_batched_tokens": None}  # the GPU decides
     parser = argparse.ArgumentParser(
         prog="python -m inference_platform.engine_sim",
         description="Plays `vllm serve` without a GPU.",
@@ -103,18 +142,22 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("--enable-server-load-tracking", "count requests in /load"),
         ("--enable-request-id-headers", "answer with an X-Request-Id header"),
+        ("--enable-prompt-tokens-details", "tell in the usage what came from the prefix cache"),
+        ("--enable-per-request-metrics", "tell in each answer how long it took"),
+        ("--enable-force-include-usage", "send the usage chunk of a stream unasked"),
     ):
         parser.add_argument(name, action="store_true", help=text)
     add("--model", str, "same as MODEL")
     add("--host", str, "address to listen on")
     add("--port", _whole(0), "port to listen on; 0 lets the system choose and the log tells")
     add("--max-model-len", _whole(1), "context length in tokens")
-    add("--max-num-seqs", _whole(1), "most requests in one batch")
-    add("--max-num-batched-tokens", _whole(1), "token budget of one step")
+    add("--max-num-seqs", _whole(1), "most requests in one batch (default: the GPU's)")
+    add("--max-num-batched-tokens", _whole(1), "token budget of one step (default: the GPU's)")
     add("--gpu-memory-utilization", _number(0.0, 1.0), "of a --sim-gpu; else only reported")
     add("--block-size", _whole(1), "tokens in one KV block")
     add("--seed", _whole(0), "seed of the words of requests that bring none")
     add("--shutdown-timeout", _number(0.0), "seconds to drain after SIGTERM; 0 stops at once")
+    add("--sse-keep-alive-interval", _number(0.0), "seconds of silence before a comment; 0: none")
     add("--max-num-queued-reqs", _whole(1), "most requests running and waiting (default: no limit)")
     add("--max-num-queued-tokens", _whole(1), "most prompt tokens before prefill ends, or no limit")
     parser.add_argument(
@@ -126,6 +169,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", str, "accepted, without effect")
     add("--quantization", str, "of a --sim-model-profile: awq or fp8; else without effect")
     add("--tensor-parallel-size", _whole(1), "number of --sim-gpu; else without effect")
+    _add_simulators(parser, add)
+    return parser
+
+
+def _add_simulators(parser: argparse.ArgumentParser, add: _Add) -> None:
+    """Add the flags that vLLM has not."""
     add("--sim-startup-s", _number(0.0), "from process start until it serves")
     add("--sim-step-base-s", _number(LEAST_STEP_S), "cost of a step")
     add("--sim-step-per-seq-s", _number(0.0), "added for every decoding request")
@@ -139,7 +188,45 @@ def _parser() -> argparse.ArgumentParser:
     add("--sim-watchdog-s", _number(0.1), "how often it looks whether its engine is dead")
     add("--sim-chaos-port", _whole(0), "loopback port that takes faults; 0: the log tells")
     add("--sim-chaos-token-file", str, "file with the token that the chaos port asks for")
-    return parser
+    parser.add_argument(
+        "--sim-core-process",
+        action=argparse.BooleanOptionalAction,
+        default=Flags.__dataclass_fields__["sim_core_process"].default,
+        help="run the engine core as a process of its own, as vLLM does",
+    )
+    add("--sim-startup-phases", _phases, "seconds, as weights=10,compile=40,graphs=12,init=5")
+    add("--sim-time-scale", _number(0.0, 1e3), "multiplies the phases; the log tells them unscaled")
+    add("--sim-fail-phase", _failure, "phase that fails, or phase:message")
+    add("--sim-weights", str, "folder whose manifest.json and files are verified while loading")
+    add("--sim-gpu-state", str, "file that keeps the GPU's damage and memory hogs between engines")
+    add("--sim-dcgm-port", _whole(0), "port with dcgm-exporter's metrics; 0: the log tells")
+    add("--sim-pod", _pod, "NAMESPACE/POD for dcgm-exporter's labels")
+
+
+def _phases(text: str) -> tuple[float, ...]:
+    """Read `phase=seconds` for every phase."""
+    pairs = [part.split("=", 1) for part in text.split(",")]
+    given = {pair[0]: pair[-1] for pair in pairs}
+    if sorted(given) != sorted(PHASES) or len(pairs) != len(PHASES):
+        wanted = ",".join(f"{name}=SECONDS" for name in PHASES)
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
+    return tuple(_number(0.0)(given[name]) for name in PHASES)
+
+
+def _failure(text: str) -> tuple[str, str]:
+    """Read a phase, or a phase and a message."""
+    phase, _, message = text.partition(":")
+    if phase not in PHASES:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(PHASES)}, got {phase!r}")
+    return (phase, message.strip())
+
+
+def _pod(text: str) -> tuple[str, str]:
+    """Read a namespace and a name."""
+    namespace, _, name = text.partition("/")
+    if not namespace or not name:
+        raise argparse.ArgumentTypeError(f"expected NAMESPACE/POD, got {text!r}")
+    return (namespace, name)
 
 
 def _whole(least: int) -> Callable[[str], int]:

@@ -1,14 +1,18 @@
 """What `/metrics` shows: vLLM 0.33's always-on families with their names, labels and buckets.
 
-Everything exists at 0 from the start. Gauges read the scheduler when they are scraped, so they
-freeze when it does. What the simulator has not (other caches, speculative decoding, GPU work
+Everything exists at 0 from the start. Gauges show the core's latest report, so they freeze when it
+does. What the simulator has not (other caches, speculative decoding, GPU work
 estimates) stays at 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import cycle
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from itertools import accumulate, cycle
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,9 +23,12 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
+from inference_platform.engine_sim.core import Begun, Ended, Report
 from inference_platform.engine_sim.flags import Flags
-from inference_platform.engine_sim.scheduler import Request, Scheduler, StepOutput
+from inference_platform.engine_sim.tokens import Answer
 
 _TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5)
 TTFT_BUCKETS_S = (*_TTFT, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0)
@@ -117,6 +124,65 @@ def token_buckets(max_model_len: int) -> list[int]:
     raise AssertionError  # cycle() does not end
 
 
+class HasStats(Protocol):
+    """Where the gauges look."""
+
+    stats: Report
+
+
+class Answering(Protocol):
+    """What must be known of a request to count it; `engine.Stream` is one."""
+
+    answer: Answer
+    prompt_tokens: int
+    arrived_s: float
+    max_tokens: int
+
+
+class ManyHistogram(Collector):
+    """A histogram that takes many equal values at once: a step's tokens have few latencies.
+
+    One at a time, the client library's costs as much as everything else that a token does here.
+
+    Args:
+        name: the family's.
+        text: its help.
+        labels: of its one child.
+        edges: upper bounds without infinity.
+    """
+
+    def __init__(
+        self, name: str, text: str, labels: dict[str, str], edges: tuple[float, ...]
+    ) -> None:
+        """Start at 0."""
+        self._name, self._text, self._labels = name, text, labels
+        self._edges = (*edges, math.inf)
+        self._names = [*map(str, map(float, edges)), "+Inf"]
+        self._counts = [0] * len(self._edges)
+        self._sum = 0.0
+        self._created = time.time()
+
+    def observe(self, value: float, count: int) -> None:
+        """Count a value so many times."""
+        self._counts[bisect_left(self._edges, value)] += count
+        self._sum += value * count
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the family, so that nobody else does."""
+        return [Metric(self._name, self._text, "histogram")]
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the family as it is now."""
+        metric = Metric(self._name, self._text, "histogram")
+        for edge, count in zip(self._names, accumulate(self._counts), strict=True):
+            labels = {**self._labels, "le": edge}
+            metric.add_sample(f"{self._name}_bucket", labels, count)
+        metric.add_sample(f"{self._name}_count", self._labels, sum(self._counts))
+        metric.add_sample(f"{self._name}_sum", self._labels, self._sum)
+        metric.add_sample(f"{self._name}_created", self._labels, self._created)
+        yield metric
+
+
 class EngineMetrics:
     """The `vllm:*` families of one engine, and the process's own."""
 
@@ -143,8 +209,6 @@ class EngineMetrics:
         self._create_histograms(token_buckets(flags.max_model_len))
         self._create_gauges()
         self._create_cache_config(flags)
-        # Bound once: these run for every token.
-        self._observe_itl = self._inter_token.observe
 
     def _counter(self, name: str, text: str) -> Counter:
         family = Counter(f"vllm:{name}", text, list(self._base), registry=self.registry)
@@ -176,9 +240,13 @@ class EngineMetrics:
         self._ttft = make(
             "time_to_first_token_seconds", "From arrival to the first token.", TTFT_BUCKETS_S
         )
-        self._inter_token = make(
-            "inter_token_latency_seconds", "From one token to the next.", ITL_BUCKETS_S
+        self._inter_token = ManyHistogram(
+            "vllm:inter_token_latency_seconds",
+            "From one token to the next.",
+            self._base,
+            ITL_BUCKETS_S,
         )
+        self.registry.register(self._inter_token)
         self._tpot = make(
             "request_time_per_output_token_seconds",
             "Mean time per output token after the first, by request.",
@@ -233,33 +301,46 @@ class EngineMetrics:
         info = Gauge("vllm:cache_config_info", text, list(config), registry=self.registry)
         info.labels(**config).set(1)
 
-    def watch(self, scheduler: Scheduler) -> None:
-        """Let the gauges read this scheduler when they are scraped."""
-        self._running.labels(**self._base).set_function(lambda: scheduler.running)
-        self._waiting.labels(**self._base).set_function(lambda: scheduler.waiting)
+    def watch(self, source: HasStats) -> None:
+        """Let the gauges show this source's latest report when they are scraped."""
+        self._running.labels(**self._base).set_function(lambda: source.stats.running)
+        self._waiting.labels(**self._base).set_function(lambda: source.stats.waiting)
         reason = self._waiting_by_reason
-        reason.labels(**self._base, reason="capacity").set_function(lambda: scheduler.waiting)
+        reason.labels(**self._base, reason="capacity").set_function(lambda: source.stats.waiting)
         reason.labels(**self._base, reason="deferred").set(0)
-        self._kv_usage.labels(**self._base).set_function(lambda: scheduler.kv_usage)
+        self._kv_usage.labels(**self._base).set_function(lambda: source.stats.kv_usage)
 
-    def record(self, output: StepOutput) -> None:
-        """Count what came out of a step."""
-        if output.preempted:
-            self._counters["num_preemptions"].inc(output.preempted)
-        if output.cache_queries:
-            self._counters["prefix_cache_queries"].inc(output.cache_queries)
-            self._counters["prefix_cache_hits"].inc(output.cache_hits)
-        if not output.tokens:
+    def record(
+        self,
+        report: Report,
+        emitted: int,
+        latencies: Mapping[float, int],
+        begun: Iterable[tuple[Answering, Begun]],
+    ) -> None:
+        """Count what came out of a step.
+
+        Args:
+            report: the core's.
+            emitted: tokens that somebody still waits for.
+            latencies: their inter-token latencies in seconds → how many tokens.
+            begun: those who got their first token.
+        """
+        if report.preempted:
+            self._counters["num_preemptions"].inc(report.preempted)
+        if report.cache_queries:
+            self._counters["prefix_cache_queries"].inc(report.cache_queries)
+            self._counters["prefix_cache_hits"].inc(report.cache_hits)
+        if not emitted:
             return
         computed, cached = 0, 0
-        for request in self._first_tokens(output):
-            computed += request.prompt_tokens - request.cached_tokens
-            cached += request.cached_tokens
-        for latency_s in output.latencies_s:
-            if latency_s is not None:
-                self._observe_itl(latency_s)
-        self._counters["generation_tokens"].inc(len(output.tokens))
-        self._iteration.observe(len(output.tokens) + computed)
+        for request, first in begun:
+            self._ttft.observe(first.first_token_s - request.arrived_s)
+            computed += request.prompt_tokens - first.cached_tokens
+            cached += first.cached_tokens
+        for latency_s, count in latencies.items():
+            self._inter_token.observe(latency_s, count)
+        self._counters["generation_tokens"].inc(emitted)
+        self._iteration.observe(emitted + computed)
         if computed:
             self._record_prompts(computed, cached)
 
@@ -271,35 +352,22 @@ class EngineMetrics:
         self._by_label["prompt_tokens_by_source"]["local_cache_hit"].inc(cached)
         self._by_label["prompt_tokens_cached_by_source"]["device"].inc(cached)
 
-    def _first_tokens(self, output: StepOutput) -> Iterator[Request]:
-        """Observe the TTFT of each request that got its first token, and yield it."""
-        for request, latency_s in zip(output.tokens, output.latencies_s, strict=True):
-            if latency_s is None and request.first_token_s is not None:
-                self._ttft.observe(request.first_token_s - request.arrived_s)
-                yield request
-
-    def record_finish(self, request: Request, reason: str, max_tokens: int) -> None:
+    def record_finish(self, request: Answering, ended: Ended) -> None:
         """Count a request that the engine ended."""
-        scheduled_s, first_s, last_s = (
-            request.scheduled_s,
-            request.first_token_s,
-            request.last_token_s,
-        )
-        if scheduled_s is None or first_s is None or last_s is None:
-            raise AssertionError(f"{request.request_id} ended before its first token")
-        tokens, decode_s = request.emitted_tokens, last_s - first_s
-        self._by_label["request_success"][reason].inc()
+        first_s, last_s, tokens = ended.first_token_s, ended.last_token_s, ended.tokens
+        decode_s = last_s - first_s
+        self._by_label["request_success"][request.answer.finish_reason].inc()
         self._prompt.observe(request.prompt_tokens)
-        self._computed.observe(request.prompt_tokens - request.cached_tokens)
+        self._computed.observe(request.prompt_tokens - ended.cached_tokens)
         self._generation.observe(tokens)
-        self._max_tokens.observe(max_tokens)
+        self._max_tokens.observe(request.max_tokens)
         self._tpot.observe(decode_s / (tokens - 1) if tokens > 1 else 0.0)
         self._e2e.observe(last_s - request.arrived_s)
-        self._queue.observe(scheduled_s - request.arrived_s)
-        self._inference.observe(last_s - scheduled_s)
-        self._prefill.observe(first_s - scheduled_s)
+        self._queue.observe(ended.scheduled_s - request.arrived_s)
+        self._inference.observe(last_s - ended.scheduled_s)
+        self._prefill.observe(first_s - ended.scheduled_s)
         self._decode.observe(decode_s)
-        self._preemptions.observe(request.preemptions)
+        self._preemptions.observe(ended.preemptions)
 
     def record_prompt_finish(self, n: int, longest: int) -> None:
         """Count a prompt whose n answers are complete; the longest has so many tokens."""

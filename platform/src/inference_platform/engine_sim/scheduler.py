@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference_platform.engine_sim.blocks import BlockPool
+from inference_platform.engine_sim.cost import Cost
 
 
 @dataclass(slots=True, eq=False)
@@ -61,15 +62,6 @@ class Request:
         """Return something that is equal for equal tokens."""
         return (self.request_id, start) if self.contents is None else self.contents(start, end)
 
-    def emit(self, now: float) -> float | None:
-        """Count one token that came out at `now`; return its inter-token latency, None if first."""
-        self.emitted_tokens += 1
-        previous, self.last_token_s = self.last_token_s, now
-        if previous is None:
-            self.first_token_s = now
-            return None
-        return now - previous
-
 
 @dataclass(slots=True)
 class StepOutput:
@@ -88,12 +80,42 @@ class StepOutput:
 
     def emit(self, request: Request, now: float) -> None:
         """Record that `request` got its next token at `now`."""
-        self.latencies_s.append(request.emit(now))
+        request.emitted_tokens += 1
+        previous, request.last_token_s = request.last_token_s, now
+        if previous is None:
+            request.first_token_s = now
+            self.latencies_s.append(None)
+        else:
+            self.latencies_s.append(now - previous)
         self.tokens.append(request)
+
+
+@dataclass(slots=True)
+class Work:
+    """What the steps so far have cost, the one in flight included; `leap` does not count here.
+
+    `busy_s` is their length, `context_tokens` those whose KV was read, `pairs` the computed tokens
+    times the tokens each looked back at. `last_tokens` were computed in the latest step alone.
+    """
+
+    steps: int = 0
+    busy_s: float = 0.0
+    tokens: int = 0
+    context_tokens: int = 0
+    pairs: int = 0
+    last_tokens: int = 0
+
+    def totals(self) -> tuple[float, ...]:
+        """Return all but `last_tokens`, in order."""
+        return (self.steps, self.busy_s, self.tokens, self.context_tokens, self.pairs)
 
 
 class Scheduler(Protocol):
     """What the engine drives: call `step` whenever `next_at` comes."""
+
+    @property
+    def work(self) -> Work:
+        """What the steps so far have cost."""
 
     @property
     def next_at(self) -> float | None:
@@ -120,42 +142,11 @@ class Scheduler(Protocol):
     def slow_down(self, factor: float) -> None:
         """Multiply the length of every later step; ValueError where that cannot be."""
 
+    def forget(self) -> bool:
+        """Empty the prefix cache; False, and no change, while a request holds blocks."""
+
     def step(self, now: float) -> StepOutput:
         """Hand out the tokens that are ready at `now` and start the next step."""
-
-
-class Cost(Protocol):
-    """How long a step takes, in seconds."""
-
-    def duration_s(
-        self, decodes: int, prefill_tokens: int, context_tokens: int = 0, pairs: int = 0
-    ) -> float:
-        """Return the length of a step.
-
-        Args:
-            decodes: requests that get their next token.
-            prefill_tokens: prompt tokens that are computed.
-            context_tokens: tokens whose KV is read, over all requests.
-            pairs: computed tokens times the tokens each looks back at.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class StepCost:
-    """How long a step takes, in seconds: base + decoding requests + prompt tokens computed."""
-
-    base_s: float = 0.008
-    per_seq_s: float = 0.00022
-    per_prefill_token_s: float = 0.00005
-    slow_factor: float = 1.0
-
-    def duration_s(
-        self, decodes: int, prefill_tokens: int, context_tokens: int = 0, pairs: int = 0
-    ) -> float:
-        """Return the length of a step; how much context it reads does not change it."""
-        del context_tokens, pairs
-        busy_s = self.per_seq_s * decodes + self.per_prefill_token_s * prefill_tokens
-        return (self.base_s + busy_s) * self.slow_factor
 
 
 @dataclass(slots=True)
@@ -192,6 +183,7 @@ class ContinuousBatching:
         self._running: dict[Request, None] = {}
         self._batch: list[Request] = []  # requests that get tokens computed in the step in flight
         self._ends_at: float | None = None
+        self.work = Work()
 
     @property
     def next_at(self) -> float | None:
@@ -236,14 +228,20 @@ class ContinuousBatching:
         """Multiply the length of every later step; 1 is as asked for on the command line."""
         self._slow_factor = factor
 
+    def forget(self) -> bool:
+        """Empty the prefix cache, when it is nobody's."""
+        return self.pool.forget()
+
     def step(self, now: float) -> StepOutput:
         """End the step in flight at `now`, hand out its tokens and start the next one."""
         output = StepOutput()
+        emit = output.emit
         for request in self._batch:
-            if request.aborted or request.computed_tokens < request.known_tokens:
+            known = request.prompt_tokens + request.emitted_tokens
+            if request.aborted or request.computed_tokens < known:
                 continue
-            output.emit(request, now)
-            if request.finished:
+            emit(request, now)
+            if request.emitted_tokens >= request.output_tokens:
                 self._leave(request)
         self._start(now, output)
         return output
@@ -304,21 +302,52 @@ class ContinuousBatching:
         duration_s = self.cost.duration_s(
             budget.decodes, budget.prefill_tokens, budget.context_tokens, budget.pairs
         )
-        self._ends_at = now + duration_s * self._slow_factor if self._batch else None
+        if not self._batch:
+            self._ends_at = None
+            return
+        duration_s *= self._slow_factor
+        self._ends_at = now + duration_s
+        work = self.work
+        work.steps += 1
+        work.busy_s += duration_s
+        work.last_tokens = self._max_num_batched_tokens - budget.tokens
+        work.tokens += work.last_tokens
+        work.context_tokens += budget.context_tokens
+        work.pairs += budget.pairs
 
     def _continue(self, budget: _Budget, output: StepOutput) -> None:
         """Give running requests their next tokens, the oldest first, at the newest one's cost."""
+        size, batch, decodes, context = self.pool.block_size, self._batch, 0, 0
         for request in list(self._running):
-            if budget.tokens == 0 or request not in self._running:
-                return
-            count = min(request.known_tokens - request.computed_tokens, budget.tokens)
-            while not self.pool.extend(request, request.computed_tokens + count):
-                loser, _ = self._running.popitem()
-                self._preempt(loser)
-                output.preempted += 1
-                if loser is request:
-                    return
+            if budget.tokens == 0 or (output.preempted and request not in self._running):
+                break
+            computed = request.computed_tokens
+            count = request.prompt_tokens + request.emitted_tokens - computed
+            if count == 1 and request.emitted_tokens and computed + 1 < len(request.blocks) * size:
+                # Most decode steps: no block begins or fills. Counted together, for speed.
+                budget.tokens -= 1
+                decodes += 1
+                context += computed
+                request.computed_tokens = computed + 1
+                batch.append(request)
+                continue
+            count = min(count, budget.tokens)
+            if not self._make_room(request, computed + count, output):
+                break
             self._compute(request, count, budget)
+        budget.decodes += decodes
+        budget.context_tokens += context
+        budget.pairs += context
+
+    def _make_room(self, request: Request, tokens: int, output: StepOutput) -> bool:
+        """Give a running request blocks for so many tokens; False when it lost its own place."""
+        while not self.pool.extend(request, tokens):
+            loser, _ = self._running.popitem()
+            self._preempt(loser)
+            output.preempted += 1
+            if loser is request:
+                return False
+        return True
 
     def _admit(self, now: float, budget: _Budget, output: StepOutput) -> None:
         """Let waiting requests in while they fit."""

@@ -1,4 +1,4 @@
-"""The life of the process: bind, start up, serve, signals, exit code.
+"""The life of the API server's process: bind, start the core, serve, signals, exit code.
 
 As vLLM does: the port is bound before the engine loads and listens only when it is ready, so
 clients are refused meanwhile. SIGTERM with `--shutdown-timeout 0` stops listening and the engine
@@ -16,33 +16,43 @@ import os
 import signal
 import socket
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import uvicorn
 import uvloop
 
+from inference_platform.engine_sim import core_process
 from inference_platform.engine_sim import flags as command_line
 from inference_platform.engine_sim.api import Api
-from inference_platform.engine_sim.blocks import BlockPool
 from inference_platform.engine_sim.chaos import ChaosApi, read_token
-from inference_platform.engine_sim.device import Device, StartError, make_device
-from inference_platform.engine_sim.engine import Engine
-from inference_platform.engine_sim.fixed_timing import FixedTiming
+from inference_platform.engine_sim.core import Core, Link
+from inference_platform.engine_sim.core_local import LocalCore
+from inference_platform.engine_sim.core_process import CoreProcess
+from inference_platform.engine_sim.dcgm import Telemetry
+from inference_platform.engine_sim.device import StartError
+from inference_platform.engine_sim.engine import LOST, Engine
 from inference_platform.engine_sim.flags import Flags
+from inference_platform.engine_sim.gpu import make_gpu
+from inference_platform.engine_sim.gpu_faults import GpuFaults
+from inference_platform.engine_sim.gpu_state import read_state
+from inference_platform.engine_sim.listen import Application, Server, bind, make_server
+from inference_platform.engine_sim.logs import log
 from inference_platform.engine_sim.metrics import EngineMetrics
-from inference_platform.engine_sim.scheduler import (
-    ContinuousBatching,
-    Cost,
-    Scheduler,
-    StepCost,
-)
 from inference_platform.engine_sim.shapes import VERSION
+from inference_platform.engine_sim.startup import log_failure, make_core, run_start, start_core
 
-KEEP_ALIVE_S = 5  # vLLM's default for idle connections
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where we will listen; None for ports that were not asked for."""
+
+    api: socket.socket
+    chaos: socket.socket | None
+    token: bytes
+    dcgm: socket.socket | None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,114 +60,66 @@ def main(argv: list[str] | None = None) -> int:
     flags = command_line.parse(sys.argv[1:] if argv is None else argv)
     if flags.sim_die_with_parent:
         _die_with_parent()
-    try:
-        flags = _with_device(flags)
-    except (StartError, ValueError) as error:
-        _log("ERROR", str(error), "EngineCore")
-        if isinstance(error, StartError):
-            cause = "See root cause above. Failed core proc(s): {'EngineCore': 1}"
-            _log("ERROR", f"RuntimeError: Engine core initialization failed. {cause}")
-        return 1
-    pool = make_pool(flags)
-    if pool.needed(flags.max_model_len) > pool.capacity:
-        _log(
-            "ERROR",
-            "RuntimeError: Engine core initialization failed. To serve at least one request with "
-            f"the model's max seq len ({flags.max_model_len}), {pool.needed(flags.max_model_len)} "
-            f"KV blocks of {flags.block_size} tokens are needed, available are {pool.capacity}: "
-            "raise --sim-kv-blocks or lower --max-model-len",
-        )
-        return 1
-    try:
-        sock = bind(flags.host, flags.port)
-    except OSError as error:
-        _log("ERROR", f"cannot bind {flags.host}:{flags.port}: {error.strerror or error}")
-        return 1
-    with sock, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         try:
-            chaos = _prepare_chaos(flags, stack)
+            make_gpu(flags)  # names that are not known are told before anything starts
+            read_state(flags.sim_gpu_state)
+            ports = _bind_all(flags, stack)
         except (OSError, ValueError) as error:
-            _log("ERROR", str(error))
+            log("ERROR", str(error))
             return 1
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until `_lose_first_sigterm`
+        log("INFO", f"version {VERSION} model {flags.model}")
+        core = _fork_core(flags, ports) if flags.sim_core_process else None
         try:
-            uvloop.run(_serve(flags, pool, sock, chaos))
+            return uvloop.run(_serve(flags, ports, core))
         except KeyboardInterrupt:  # Ctrl-C while loading; later we handle it ourselves
             return 130
-    return 0
+        finally:
+            if core is not None:
+                core.kill()
 
 
-def _device(flags: Flags) -> Device | None:
-    """Return the GPU and model that are asked for; None without."""
-    if flags.sim_gpu is None or flags.sim_model_profile is None:
-        return None
-    gpus = flags.tensor_parallel_size
-    return make_device(
-        flags.sim_gpu, flags.sim_model_profile, flags.quantization, gpus, flags.sim_slow_factor
-    )
+def build(flags: Flags) -> tuple[Api, Engine]:
+    """Put an application together whose core shares its event loop and takes no time to start."""
+    core, blocks = make_core(flags)
+    return _assemble(flags, LocalCore(core), blocks)
 
 
-def _with_device(flags: Flags) -> Flags:
-    """Replace the number of KV blocks by what fits the GPU, where one is asked for."""
-    device = _device(flags)
-    if device is None:
-        return flags
-    share = flags.gpu_memory_utilization
-    blocks = device.kv_blocks(share, flags.block_size, flags.max_model_len)
-    return replace(flags, sim_kv_blocks=blocks)
-
-
-def _prepare_chaos(flags: Flags, stack: contextlib.ExitStack) -> Chaos | None:
-    """Bind the chaos port and read its token; None when it is not asked for."""
-    if flags.sim_chaos_port is None or flags.sim_chaos_token_file is None:
-        return None
-    token = read_token(Path(flags.sim_chaos_token_file))
-    host = flags.host if flags.host.startswith("127.") else "127.0.0.1"  # never beyond loopback
-    sock = stack.enter_context(bind(host, flags.sim_chaos_port))
-    return Chaos(sock, token)
-
-
-def build(flags: Flags, pool: BlockPool | None = None) -> tuple[Api, Engine]:
-    """Put an application together; it needs a running event loop only when requests come."""
+def _assemble(flags: Flags, link: Link, blocks: int) -> tuple[Api, Engine]:
+    flags = replace(flags, sim_kv_blocks=blocks)
     metrics = EngineMetrics(flags)
-    pool = pool or make_pool(flags)
-    engine = Engine(_make_scheduler(flags, pool), metrics)
+    engine = Engine(link, metrics, can_slow=flags.sim_fixed_ttft_s is None)
     return Api(flags, engine, metrics), engine
 
 
-def make_pool(flags: Flags) -> BlockPool:
-    """Return the KV blocks that the flags ask for."""
-    return BlockPool(flags.sim_kv_blocks, flags.block_size, caching=flags.enable_prefix_caching)
+def _bind_all(flags: Flags, stack: contextlib.ExitStack) -> Ports:
+    """Bind every port that is asked for, and read the chaos port's token."""
+    api, chaos, token, dcgm = stack.enter_context(bind(flags.host, flags.port)), None, b"", None
+    if flags.sim_chaos_port is not None and flags.sim_chaos_token_file is not None:
+        token = read_token(Path(flags.sim_chaos_token_file))
+        host = flags.host if flags.host.startswith("127.") else "127.0.0.1"  # never beyond loopback
+        chaos = stack.enter_context(bind(host, flags.sim_chaos_port))
+    if flags.sim_dcgm_port is not None:
+        dcgm = stack.enter_context(bind(flags.host, flags.sim_dcgm_port))
+    return Ports(api, chaos, token, dcgm)
 
 
-def _make_scheduler(flags: Flags, pool: BlockPool) -> Scheduler:
-    slow = flags.sim_slow_factor
-    if flags.sim_fixed_ttft_s is not None and flags.sim_fixed_tpot_s is not None:
-        return FixedTiming(flags.sim_fixed_ttft_s * slow, flags.sim_fixed_tpot_s * slow)
-    cost: Cost = _device(flags) or StepCost(
-        flags.sim_step_base_s, flags.sim_step_per_seq_s, flags.sim_prefill_per_token_s, slow
+def _fork_core(flags: Flags, ports: Ports) -> CoreProcess:
+    """Start the core; there is no event loop yet."""
+
+    def load() -> tuple[Core, int]:
+        try:
+            return run_start(start_core(flags))
+        except StartError as error:
+            log_failure(error)
+            raise SystemExit(1) from error
+
+    gc.freeze()  # shared with the core as long as neither collects it
+    not_ours: Sequence[socket.socket | None] = (ports.api, ports.chaos, ports.dcgm)
+    return core_process.start(
+        load, flags.shutdown_timeout, [sock for sock in not_ours if sock is not None]
     )
-    return ContinuousBatching(cost, pool, flags.max_num_seqs, flags.max_num_batched_tokens)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Bind without listening."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle off only where the protocol is named.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _log(level: str, text: str, process: str = "APIServer") -> None:
-    """Print one line as vLLM's logger does."""
-    now = time.strftime("%m-%d %H:%M:%S")
-    with contextlib.suppress(OSError):  # whoever read the log may be gone; we still must shut down
-        sys.stderr.write(f"({process} pid={os.getpid()}) {level} {now} {text}\n")
 
 
 def _die_with_parent() -> None:
@@ -166,65 +128,13 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-@dataclass(frozen=True, slots=True)
-class Chaos:
-    """Where the chaos port is and what its callers must know."""
-
-    sock: socket.socket
-    token: bytes
-
-
-class Server(uvicorn.Server):
-    """uvicorn without its signal handlers: ours decide what a signal means."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        """Start with no listener, so that stopping early is harmless."""
-        super().__init__(config)
-        self.servers = []
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
-
-    def stop_listening(self) -> None:
-        """Refuse new connections now and end when the open ones have closed."""
-        for server in self.servers:
-            server.close()
-        self.should_exit = True
-
-
-class ApiServer(Server):
-    """The server whose start is the application's."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say that we listen, once we do."""
-        await super().startup(sockets)
-        _log("INFO", "Application startup complete.")
-
-
-def make_server(api: Api | ChaosApi, kind: type[Server] = ApiServer) -> Server:
-    """Return the HTTP server for an application, ready for `serve(sockets=[…])`."""
-    config = uvicorn.Config(
-        api,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )
-    return kind(config)
-
-
-async def _serve(flags: Flags, pool: BlockPool, sock: socket.socket, chaos: Chaos | None) -> None:
+async def _serve(flags: Flags, ports: Ports, core: CoreProcess | None) -> int:
     """Load, serve, and return when the last connection has closed after a signal."""
     loop = asyncio.get_running_loop()
-    address = sock.getsockname()[:2]
-    _log("INFO", f"version {VERSION} model {flags.model}")
-    await _load(flags, pool)
-    api, engine = build(flags, pool)
+    loaded = await _load(flags, core)
+    if loaded is None:
+        return 1
+    api, engine = _assemble(flags, *loaded)
     server = make_server(api)
 
     def on_signal() -> None:
@@ -232,11 +142,11 @@ async def _serve(flags: Flags, pool: BlockPool, sock: socket.socket, chaos: Chao
             return  # as in vLLM a second signal changes nothing
         api.draining = True
         mode = "drain" if flags.shutdown_timeout else "abort"
-        _log("INFO", "[shutdown] API server: shutdown triggered")
+        log("INFO", "[shutdown] API server: shutdown triggered")
         timeout = f"timeout={flags.shutdown_timeout:g}s"
-        _log("INFO", f"[shutdown] API server: stopping engine client mode={mode} {timeout}")
+        log("INFO", f"[shutdown] API server: stopping engine client mode={mode} {timeout}")
         if flags.shutdown_timeout:
-            engine.when_idle(finish)
+            engine.drain(finish)
             loop.call_later(flags.shutdown_timeout, finish)
         else:
             finish()
@@ -250,21 +160,45 @@ async def _serve(flags: Flags, pool: BlockPool, sock: socket.socket, chaos: Chao
     _end_after_death(api, engine, server, flags.sim_watchdog_s)
     gc.collect()
     gc.freeze()  # what start-up made stays; later collections need not look at it again
-    _log("INFO", f"Starting vLLM server on http://{address[0]}:{address[1]}")
-    _log("INFO", f"Started server process [{os.getpid()}]")
-    async with _chaos_port(chaos, engine):
-        await server.serve(sockets=[sock])
+    address = ports.api.getsockname()[:2]
+    log("INFO", f"Starting vLLM server on http://{address[0]}:{address[1]}")
+    log("INFO", f"Started server process [{os.getpid()}], engine core [{engine.core_pid}]")
+    async with _side_ports(flags, ports, engine):
+        await server.serve(sockets=[ports.api])
+    engine.stop()
+    return 0
 
 
 @contextlib.asynccontextmanager
-async def _chaos_port(chaos: Chaos | None, engine: Engine) -> AsyncIterator[None]:
-    """Take faults until the block ends."""
-    if chaos is None:
+async def _side_ports(flags: Flags, ports: Ports, engine: Engine) -> AsyncIterator[None]:
+    """Take faults and show the GPUs until the block ends, as far as that is asked for."""
+    gpu, state = make_gpu(flags), read_state(flags.sim_gpu_state)
+    faults = GpuFaults(engine, gpu, state, flags.sim_gpu_state)
+    async with contextlib.AsyncExitStack() as stack:
+        app = ChaosApi(engine, faults, ports.token)
+        await stack.enter_async_context(_side_port("Chaos port", ports.chaos, app))
+        if ports.dcgm is not None:
+            telemetry = Telemetry(flags, gpu, engine, state)
+            await stack.enter_async_context(_side_port("DCGM port", ports.dcgm, telemetry))
+            looking = asyncio.get_running_loop().create_task(telemetry.run())
+            stack.callback(looking.cancel)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _side_port(
+    what: str, sock: socket.socket | None, app: Application
+) -> AsyncIterator[None]:
+    """Serve another application until the block ends."""
+    if sock is None:
         yield
         return
-    server = make_server(ChaosApi(engine, chaos.token), Server)
-    _log("INFO", "Chaos port on http://{}:{}".format(*chaos.sock.getsockname()[:2]))
-    task = asyncio.get_running_loop().create_task(server.serve(sockets=[chaos.sock]))
+    server = make_server(app, Server)
+    host, port = sock.getsockname()[:2]
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
+    while not (server.started or task.done()):  # noqa: ASYNC110  # uvicorn has no event for it
+        await asyncio.sleep(0.001)
+    log("INFO", f"{what} on http://{host}:{port}")
     try:
         yield
     finally:
@@ -281,17 +215,18 @@ def _end_after_death(api: Api, engine: Engine, server: Server, watchdog_s: float
     began = loop.time()
 
     def on_death(reason: str) -> None:
-        _log("ERROR", "EngineCore encountered a fatal error.", "EngineCore")
-        _log("ERROR", reason, "EngineCore")
-        _log("ERROR", "AsyncLLM output_handler failed.")
+        if reason is LOST:
+            text = "engine core exited unexpectedly; starting cleanup"
+            log("WARNING", f"[shutdown] MPClient: {text}")
+        log("ERROR", "AsyncLLM output_handler failed.")
         text = "EngineCore encountered an issue. See stack trace (above) for the root cause."
-        _log("ERROR", f"vllm.v1.engine.exceptions.EngineDeadError: {text}")
+        log("ERROR", f"vllm.v1.engine.exceptions.EngineDeadError: {text}")
         if not keep_alive:
             loop.call_later(watchdog_s - (loop.time() - began) % watchdog_s, end)
 
     def end() -> None:
         if not keep_alive and not server.should_exit:
-            _log("INFO", "Shutting down")
+            log("INFO", "Shutting down")
             server.stop_listening()
 
     keep_alive = os.environ.get("VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "0") not in ("", "0")
@@ -299,30 +234,46 @@ def _end_after_death(api: Api, engine: Engine, server: Server, watchdog_s: float
     api.on_dead_answer = end
 
 
-async def _load(flags: Flags, pool: BlockPool) -> None:
-    """Take as long as asked for since the process began; a first SIGTERM is lost, as in vLLM."""
+async def _load(flags: Flags, core: CoreProcess | None) -> tuple[Link, int] | None:
+    """Wait for the core; return the way to it and its KV blocks, None when it cannot start."""
+    _lose_first_sigterm(core)
+    blocks: int | None = None
+    link: Link
+    if core is not None:
+        link, blocks = core, await core.open()
+    else:
+        start = start_core(flags)
+        try:
+            loaded = None
+            while loaded is None:
+                try:
+                    wait_s = next(start)
+                except StopIteration as done:
+                    loaded = done.value
+                else:
+                    await asyncio.sleep(wait_s)
+            link, blocks = LocalCore(loaded[0]), loaded[1]
+        except StartError as error:
+            log_failure(error)
+    if blocks is None:
+        cause = "See root cause above. Failed core proc(s): {'EngineCore': 1}"
+        log("ERROR", f"RuntimeError: Engine core initialization failed. {cause}")
+        return None
+    return link, blocks
+
+
+def _lose_first_sigterm(core: CoreProcess | None) -> None:
+    """While the engine loads a SIGTERM is lost, as in vLLM; a second one ends it as a Ctrl-C."""
     loop = asyncio.get_running_loop()
 
-    def on_signal() -> None:
-        loop.remove_signal_handler(signal.SIGTERM)
+    def on_first() -> None:
+        loop.add_signal_handler(signal.SIGTERM, on_second)
 
-    loop.add_signal_handler(signal.SIGTERM, on_signal)
-    began_s = _process_age_s()
-    await asyncio.sleep(max(0.0, flags.sim_startup_s - began_s))
-    tokens = pool.capacity * pool.block_size
-    share = tokens / flags.max_model_len
-    _log(
-        "INFO",
-        f"GPU KV cache size: {tokens:,} tokens, Maximum concurrency for {flags.max_model_len:,} "
-        f"tokens per request: {share:.2f}x",
-    )
+    def on_second() -> None:
+        log("ERROR", "KeyboardInterrupt: terminated")
+        if core is not None:
+            core.kill()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
-
-def _process_age_s() -> float:
-    """Return how long this process has run; 0 where the system does not say."""
-    try:
-        stat = Path("/proc/self/stat").read_text(encoding="ascii")
-    except OSError:
-        return 0.0
-    ticks = int(stat.rpartition(")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    loop.add_signal_handler(signal.SIGTERM, on_first)

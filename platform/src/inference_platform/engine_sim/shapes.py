@@ -12,12 +12,10 @@ from typing import Any
 import orjson
 
 from inference_platform.engine_sim.body import Kind
-from inference_platform.engine_sim.logprobs import chat_logprobs, completion_logprobs
 from inference_platform.engine_sim.tokens import Answer
 
 DONE = b"data: [DONE]\n\n"
 VERSION = "0.33.0"
-_PER_PROMPT = {"prompt_logprobs": None, "prompt_token_ids": None}
 
 
 def model_list(model: str, root: str, max_model_len: int, started: int) -> dict[str, Any]:
@@ -52,6 +50,8 @@ def model_list(model: str, root: str, max_model_len: int, started: int) -> dict[
 class Shape:
     """One request's answer, as chunks or as a whole.
 
+    `details` is what the usage tells of the prompt's tokens, None where nobody asked.
+
     Args:
         kind: chat or completion.
         answer_id: with its `chatcmpl-` or `cmpl-` prefix.
@@ -60,6 +60,7 @@ class Shape:
         fingerprint: `system_fingerprint`.
         prompt_tokens: for the usage.
         choices: how many answers there are.
+        role: who speaks in a chat.
     """
 
     def __init__(  # noqa: PLR0913  # each is one field of the answer
@@ -71,21 +72,24 @@ class Shape:
         fingerprint: str,
         prompt_tokens: int,
         choices: int = 1,
+        role: str = "assistant",
     ) -> None:
         """Prepare what all chunks share."""
-        self._chat = kind == "chat"
-        self._id = answer_id
-        self._created = created
-        self._model = model
+        self.is_chat = kind == "chat"
+        self.id = answer_id
+        self.created = created
+        self.model = model
+        self.prompt_tokens = prompt_tokens
+        self.role = role
+        self.details: dict[str, Any] | None = None
         self._fingerprint = fingerprint
-        self._prompt_tokens = prompt_tokens
         self._print = b'"system_fingerprint":' + orjson.dumps(fingerprint)
-        name = "chat.completion.chunk" if self._chat else "text_completion"
+        name = "chat.completion.chunk" if self.is_chat else "text_completion"
         head = {"id": answer_id, "object": name, "created": created, "model": model}
         self._head = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
-        text = ',"delta":{"content":"' if self._chat else ',"text":"'
+        text = ',"delta":{"content":"' if self.is_chat else ',"text":"'
         self._befores = [f'{self._head.decode()}{{"index":{i}{text}' for i in range(choices)]
-        if self._chat:
+        if self.is_chat:
             after = '"},"logprobs":null,"finish_reason":null,"token_ids":null}]'
         else:
             after = '","logprobs":null,"finish_reason":null,"stop_reason":null'
@@ -93,39 +97,45 @@ class Shape:
         self._middle = after
         self._after = after + ',"kv_transfer_params":null}\n\n'
 
-    def _usage(self, tokens: int, *, detailed: bool) -> dict[str, Any]:
-        usage: dict[str, Any] = {
-            "prompt_tokens": self._prompt_tokens,
-            "total_tokens": self._prompt_tokens + tokens,
+    def usage(self, tokens: int) -> dict[str, Any]:
+        """Return the usage after so many tokens of all answers."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "total_tokens": self.prompt_tokens + tokens,
             "completion_tokens": tokens,
         }
-        if detailed and self._chat:
-            usage["completion_tokens_details"] = None
-        return usage
 
     def _running_usage(self, tokens: int | None) -> bytes:
         """Return the usage inside a chunk; `tokens` is None when the client did not ask for it."""
         if tokens is None:
             return b""
-        return b',"usage":' + orjson.dumps(self._usage(tokens, detailed=True))
+        usage = self.usage(tokens)
+        if self.is_chat:
+            usage["completion_tokens_details"] = None
+        return b',"usage":' + orjson.dumps(usage)
 
-    def logprobs(self, answer: Answer, indices: range, top: int) -> dict[str, Any]:
-        """Return the `logprobs` of some tokens of a choice."""
-        return (chat_logprobs if self._chat else completion_logprobs)(answer, indices, top)
-
-    def role_chunk(self, usage_tokens: int | None, choice: int = 0) -> bytes:
+    def role_chunk(
+        self, usage_tokens: int | None, choice: int = 0, prompt_ids: list[int] | None = None
+    ) -> bytes:
         """Return the first chunk of a chat; completions have none."""
-        if not self._chat:
+        if not self.is_chat:
             return b""
+        delta = orjson.dumps({"role": self.role, "content": ""})
         return b"".join(
             (
                 self._head,
-                b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,' % choice,
+                b'{"index":%d,"delta":%b,"logprobs":null,' % (choice, delta),
                 b'"finish_reason":null}]',
                 self._running_usage(usage_tokens),
-                b',"prompt_token_ids":null,"prompt_text":null}\n\n',
+                b',"prompt_token_ids":%b,"prompt_text":null}\n\n' % orjson.dumps(prompt_ids),
             )
         )
+
+    def echo_chunk(self, text: str, choice: int) -> bytes:
+        """Return the chunk that repeats the message which a chat continues."""
+        ending = b',"logprobs":null,"finish_reason":null}]}\n\n'
+        delta = orjson.dumps({"content": text})
+        return b'%b{"index":%d,"delta":%b%b' % (self._head, choice, delta, ending)
 
     def token_chunk(
         self,
@@ -153,8 +163,8 @@ class Shape:
     ) -> bytes:
         """Return the chunk of a choice's last token, with the fingerprint or without."""
         reason, stop = orjson.dumps(answer.finish_reason), orjson.dumps(answer.stop_reason)
-        opening = '"},"logprobs":null' if self._chat else '","logprobs":null'
-        ids = b',"token_ids":null' if self._chat else b',"prompt_token_ids":null,"token_ids":null'
+        opening = '"},"logprobs":null' if self.is_chat else '","logprobs":null'
+        ids = b',"token_ids":null' if self.is_chat else b',"prompt_token_ids":null,"token_ids":null'
         return b"".join(
             (
                 self._befores[choice].encode(),
@@ -174,49 +184,71 @@ class Shape:
 
     def failure(self, error: dict[str, Any]) -> bytes:
         """Return what ends a stream after an error; completions space their JSON, chats do not."""
-        body = orjson.dumps(error) if self._chat else json.dumps(error).encode()
+        body = orjson.dumps(error) if self.is_chat else json.dumps(error).encode()
         return b"data: " + body + b"\n\n" + DONE
 
-    def usage_chunk(self, tokens: int) -> bytes:
+    def usage_chunk(self, tokens: int, metrics: dict[str, float] | None) -> bytes:
         """Return the chunk without choices that ends a stream when usage was asked for."""
-        usage = orjson.dumps(self._usage(tokens, detailed=False))
-        return b"".join((self._head, b'],"usage":', usage, b",", self._print, b"}\n\n"))
+        usage = self.usage(tokens)
+        if self.details is not None:
+            usage["prompt_tokens_details"] = self.details
+        times = b"" if metrics is None else b',"metrics":' + orjson.dumps(metrics)
+        parts = (self._head, b'],"usage":', orjson.dumps(usage), b",", self._print, times, b"}\n\n")
+        return b"".join(parts)
 
-    def whole(self, answers: list[tuple[Answer, str]], top: int | None) -> dict[str, Any]:
-        """Return the answer of a request that does not stream, from each choice and its text.
+    def whole(
+        self,
+        choices: list[dict[str, Any]],
+        tokens: int,
+        prompt: dict[str, Any],
+        metrics: dict[str, float] | None,
+    ) -> dict[str, Any]:
+        """Return the answer of a request that does not stream.
 
-        `top` is the number of alternatives to each token in the logprobs, None for no logprobs.
+        Args:
+            choices: what `choice` returned.
+            tokens: of all answers together.
+            prompt: `prompt_logprobs` and `prompt_token_ids`; a completion shows them by choice.
+            metrics: how long the request took, None where nobody asked.
         """
-        tokens = sum(answer.tokens for answer, _ in answers)
-        usage = self._usage(tokens, detailed=False)
-        usage |= {"prompt_tokens_details": None, "completion_tokens_details": None}
+        usage = self.usage(tokens)
+        details = self.details and self.details | {"multimodal_tokens": None}
+        usage |= {"prompt_tokens_details": details, "completion_tokens_details": None}
         head = {
-            "id": self._id,
-            "object": "chat.completion" if self._chat else "text_completion",
-            "created": self._created,
-            "model": self._model,
-            "choices": [self._choice(i, *pair, top) for i, pair in enumerate(answers)],
+            "id": self.id,
+            "object": "chat.completion" if self.is_chat else "text_completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
             "service_tier": None,
             "system_fingerprint": self._fingerprint,
             "usage": usage,
         }
-        tail = {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": None}
-        return head | (_PER_PROMPT | {"prompt_text": None} if self._chat else {}) | tail
+        times = metrics and metrics | {"speculative_decoding": None}
+        tail = {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": times}
+        return head | (prompt | {"prompt_text": None} if self.is_chat else {}) | tail
 
-    def _choice(self, index: int, answer: Answer, text: str, top: int | None) -> dict[str, Any]:
+    def choice(  # noqa: PLR0913  # each is one field of the choice
+        self,
+        index: int,
+        answer: Answer,
+        text: str,
+        logprobs: dict[str, Any] | None,
+        token_ids: list[int] | None,
+        prompt: dict[str, Any],
+    ) -> dict[str, Any]:
         """Return one choice of a whole answer."""
-        shown = range(answer.tokens)
         ending = {
-            "logprobs": None if top is None else self.logprobs(answer, shown, top),
+            "logprobs": logprobs,
             "finish_reason": answer.finish_reason,
             "stop_reason": answer.stop_reason,
-            "token_ids": None,
+            "token_ids": token_ids,
         }
         weights = {"routed_experts": None, "weight_versions": None}
-        if not self._chat:
-            return {"index": index, "text": text} | ending | _PER_PROMPT | weights
+        if not self.is_chat:
+            return {"index": index, "text": text} | ending | prompt | weights
         message = {
-            "role": "assistant",
+            "role": self.role,
             "content": text,
             "refusal": None,
             "annotations": None,

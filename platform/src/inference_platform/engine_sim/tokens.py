@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from zlib import crc32
 
@@ -42,6 +42,12 @@ def chat_tokens(messages: Iterable[tuple[str, str]]) -> list[str]:
     return [*tokens, "assistant", ":"]
 
 
+def chat_characters(messages: Iterable[tuple[str, str]]) -> int:
+    """Return the length of a chat as the template writes it: `user : hello </s> assistant : `."""
+    between = len(f" :  {END_OF_TURN} ")
+    return sum(len(role) + len(text) + between for role, text in messages) + len("assistant : ")
+
+
 def word(index: int, tag: str) -> str:
     """Return the text of token `index` (from 0) of the answer that `tag` marks."""
     return f"tok{index:04d}-{tag} "
@@ -53,7 +59,8 @@ class Answer:
 
     `tokens` counts every token, the silent end of sequence included. `cut` is the number of
     characters that are shown; None means all. `stop_reason` is the stop string that ended it, if
-    one did, or the id of the stop token, which is silent as the end of sequence is.
+    one did, or the id of the stop token, which is silent as the end of sequence is. `held` is the
+    number of characters that a stream holds back until it knows that no stop string begins there.
     """
 
     tag: str
@@ -61,6 +68,12 @@ class Answer:
     finish_reason: str
     stop_reason: str | int | None = None
     cut: int | None = None
+    held: int = 0
+
+    @property
+    def used_tokens(self) -> int:
+        """Tokens that count as used: all, but for the silent one that says that it was aborted."""
+        return self.tokens - (self.finish_reason == "abort")
 
     def text(self, index: int) -> str:
         """Return what token `index` adds to the visible text; empty for the end of sequence."""
@@ -71,6 +84,39 @@ class Answer:
         if self.cut is None:
             return word(index, self.tag)
         return word(index, self.tag)[: max(0, self.cut - _start_of(index))]
+
+    def delta(self, index: int) -> str:
+        """Return what a stream shows when token `index` has come."""
+        if not self.held:
+            return self.text(index)
+        is_last = index == self.tokens - 1
+        begin = max(0, self._length(index) - self.held)
+        end = self._length(index + 1) - (0 if is_last else self.held)
+        if end <= begin:
+            return ""
+        first = index
+        while _start_of(first) > begin:
+            first -= 1
+        shown = "".join(self.text(i) for i in range(first, index + 1))
+        return shown[begin - _start_of(first) : end - _start_of(first)]
+
+    def _length(self, tokens: int) -> int:
+        """Return how many characters so many tokens show."""
+        if not tokens:
+            return 0
+        before = _start_of(tokens - 1)
+        return min(before, before if self.cut is None else self.cut) + len(self.text(tokens - 1))
+
+    def ids(self) -> list[int]:
+        """Return the ids of all tokens; the silent end of sequence is the end of turn's."""
+        return [self.id(index) for index in range(self.used_tokens)]
+
+    def id(self, index: int) -> int:
+        """Return the id of a token."""
+        is_silent = index == self.tokens - 1 and not self.text(index)
+        if is_silent and self.stop_reason is None:
+            return token_id(END_OF_TURN)
+        return token_id(word(index, self.tag))
 
     def continued(self, prompt: Sequence[str], start: int, end: int) -> tuple[str, ...]:
         """Return tokens `start` to `end` of the prompt with this answer behind it."""
@@ -108,7 +154,10 @@ def plan_answer(seed: int, prompt: str, limits: Limits) -> Answer:
         answer = Answer(tag, natural, "stop")
     if limits.stop_token_ids:
         answer = _stop_at_token(answer, limits)
-    return _stop_early(answer, limits) if limits.stop else answer
+    if not limits.stop:
+        return answer
+    held = 0 if limits.include_stop else max(map(len, limits.stop)) - 1
+    return replace(_stop_early(answer, limits), held=held)
 
 
 def token_id(text: str) -> int:
