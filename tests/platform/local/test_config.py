@@ -103,12 +103,12 @@ def test_an_engine_is_told_scaled_durations_and_its_own_address() -> None:
     where = Addresses({}, "127.1.2").replica(3)
     revision = Revision("r1", shipped.tiers["fast"].engine)
     pod = Pod("fast-0", "fast", revision, 3, where, first=True, made=0)
-    command = programs.engine(shipped, pod, startup_s=35.0, chaos_token=Path("token"))
+    command = programs.engine(shipped, pod, startup_s=350.0, chaos_token=Path("token"))
 
     def flag(name: str) -> str:
         return command[command.index(f"--{name}") + 1]
 
-    assert flag("sim-startup-s") == "35.0"
+    assert (flag("sim-startup-s"), flag("sim-time-scale")) == ("350.0", "0.1")
     assert flag("served-model-name") == "chat-fast"
     assert (flag("host"), flag("port")) == ("127.1.2.13", "8000")
     assert float(flag("shutdown-timeout")) == shipped.tiers["fast"].engine.shutdown_timeout_s / 10

@@ -262,6 +262,50 @@ def test_a_bad_release_stalls_and_a_rollback_ends_it(
     assert {r["name"] for r in world.state()["replicas"] if r["tier"] == "fast"} == old
 
 
+def test_a_dead_engine_core_ends_its_replica_as_vllm_ends(world: Any) -> None:
+    """The API server outlives its core, ends with code 0, and is started again after a back-off."""
+    victim = next(r for r in world.state()["replicas"] if r["tier"] == "reasoning")
+    path = f"/v1/replicas/{victim['name']}/signal"
+    began = last_event(world)
+
+    killed = order(world, path, {"uid": victim["uid"], "signal": "KILL", "process": "engine-core"})
+
+    assert killed["pid"] != victim["pid"]
+    world.wait_for(lambda: world.is_gone(killed["pid"]))
+    world.wait_for(lambda: not world.replica(victim["name"])["ready"])
+    world.wait_for(lambda: world.replica(victim["name"])["restarts"] == victim["restarts"] + 1)
+    events = world.ask("GET", f"/v1/events?since={began}")[1]
+    ends = [e["message"] for e in events if e["reason"] == "Exited"]
+    assert ends[0].endswith("ended with code 0")
+
+
+def test_a_broken_gpu_is_no_longer_offered(world: Any) -> None:
+    """Xid 79: the replica dies and cannot start there; a new one gets a GPU that works."""
+    victim = next(r for r in world.state()["replicas"] if r["tier"] == "reasoning")
+    node = victim["node"]
+    order(
+        world,
+        f"/v1/replicas/{victim['name']}/engine/xid",
+        {
+            "uid": victim["uid"],
+            "body": {"xid": 79},
+        },
+    )
+    stuck = world.wait_for(
+        lambda: (r := world.replica(victim["name"]))["waits_for"] == "CrashLoopBackOff" and r
+    )
+    broken = next(n for n in world.state()["nodes"] if n["name"] == node)["broken_gpus"]
+    assert broken == victim["gpus"]
+
+    order(world, f"/v1/replicas/{victim['name']}/delete", {"uid": stuck["uid"], "grace_s": 0})
+    fresh = world.wait_for(
+        lambda: [r for r in world.state()["replicas"] if r["tier"] == "reasoning" and r["ready"]]
+    )[0]
+    assert (fresh["node"], fresh["gpus"]) != (node, victim["gpus"])
+    order(world, f"/v1/nodes/{node}/reset-gpus")
+    assert not next(n for n in world.state()["nodes"] if n["name"] == node)["broken_gpus"]
+
+
 def first_byte_s(platform: Any) -> float:
     """How long one short request through the router takes to its first byte."""
     body = {"model": "chat-reasoning", "prompt": "hello", "max_tokens": 2}

@@ -87,13 +87,13 @@ def plan(flags: Flags, age_s: float) -> dict[str, tuple[float, float]]:
 
     Without phases `sim_startup_s` is divided, and what the process has run already is taken off.
     """
+    scale = flags.sim_time_scale
     if flags.sim_startup_phases is not None:
-        scale = flags.sim_time_scale
         return {
             name: (s, s * scale) for name, s in zip(PHASES, flags.sim_startup_phases, strict=True)
         }
     total_s = flags.sim_startup_s
-    left_s = max(0.0, total_s - age_s)
+    left_s = max(0.0, total_s * scale - age_s)
     return {name: (total_s * SHARES[name], left_s * SHARES[name]) for name in PHASES}
 
 

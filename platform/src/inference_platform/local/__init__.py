@@ -14,6 +14,7 @@ about them is said over HTTP on loopback: state, events, kube-state-metrics' ser
 | `cluster` | brings what is to what should be, one step at a time |
 | `tiers`, `deployments` | what should be; rolling updates and disruption budgets. The latter pure |
 | `machines`, `interruptions` | machines and capacity; what EC2 does to them |
+| `gpus` | which GPUs of a machine are free and work |
 | `placement` | which machine a replica goes to; how long a back-off is. Pure |
 | `pod`, `pod_unit` | one replica's life and its orderly end; how it is started |
 | `unit`, `process` | keeps one child running and knows whether it is ready; one child |

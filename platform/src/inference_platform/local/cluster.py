@@ -22,6 +22,7 @@ from inference_platform.local.autoscaling import spec
 from inference_platform.local.autoscaling.decision import Scale
 from inference_platform.local.autoscaling.scaler import Scaler
 from inference_platform.local.errors import OrderError
+from inference_platform.local.gpus import Gpus
 from inference_platform.local.interruptions import Interruptions
 from inference_platform.local.layout import Layout
 from inference_platform.local.machines import Machine, Machines
@@ -58,6 +59,7 @@ class Cluster:
         self.interruptions = Interruptions(
             config, self.machines, self.note, self.later, self._drain_in_background, self.lose
         )
+        self.gpus = Gpus(layout.gpus)
         self.network = Network(config, addresses, layout)
         self._pod_units = PodUnits(config, addresses, layout, self.note)
         self.components = {
@@ -83,7 +85,7 @@ class Cluster:
         """Write every file that a unit reads when it starts; an earlier platform's go."""
         layout, services = self.layout, self.addresses.services
         shutil.rmtree(layout.state / "weights", ignore_errors=True)
-        for made in (layout.prometheus, layout.logs):
+        for made in (layout.prometheus, layout.logs, layout.gpus):
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir()
         yml = discovery.prometheus_yml(self.config, layout.prometheus, services["control"])
@@ -163,13 +165,6 @@ class Cluster:
         """Return a tier's replicas that are not stopping."""
         return [pod for pod in self.pods.values() if pod.tier == tier and not pod.stopping]
 
-    def held_gpus(self) -> dict[str, int]:
-        """Return GPUs in use by node; a stopping replica holds its own until it has ended."""
-        held: dict[str, int] = {}
-        for pod in self.pods.values():
-            held[pod.node] = held.get(pod.node, 0) + self.config.tiers[pod.tier].gpus
-        return held
-
     def reconcile(self) -> None:
         """Do what is missing."""
         for tier in self.tiers.values():
@@ -244,7 +239,10 @@ class Cluster:
         """Give a replica a node and start it there; False when it fits nowhere."""
         gpus = self.config.tiers[pod.tier].gpus
         nodes = [other.node for other in self.of_tier(pod.tier) if other.node]
-        node = choose(gpus, nodes, self.machines.rooms(self.held_gpus()))
+        machines = self.machines.by_name
+        free = {name: self.gpus.free(one, self.pods.values()) for name, one in machines.items()}
+        rooms = self.machines.rooms({name: len(found) for name, found in free.items()})
+        node = choose(gpus, nodes, rooms)
         if node is None:
             if pod.waits_for != "Unschedulable":
                 pod.waits_for = "Unschedulable"
@@ -252,8 +250,9 @@ class Cluster:
                     "FailedScheduling", f"replica/{pod.name}", f"no node has {gpus} free GPUs"
                 )
             return False
-        pod.node, pod.waits_for = node, ""
-        machine = self.machines.by_name[node]
+        machine = machines[node]
+        pod.node, pod.waits_for, pod.gpus = node, "", tuple(free[node][:gpus])
+        pod.gpu_state = self.gpus.file(machine.instance_id, pod.gpus[0])
         pod.unit = self._unit(self._pod_units.recipe(pod, machine))
         self.note("Scheduled", f"replica/{pod.name}", f"to node {node}")
         pod.task = self.spawn(pod.unit.run())
@@ -391,6 +390,8 @@ class Cluster:
         if targets != self._targets:
             self._targets = targets
             discovery.write(layout.prometheus / "engine.json", targets)
+            gpus = discovery.engine_targets(pods, zones, lambda pod: pod.addresses.dcgm)
+            discovery.write(layout.prometheus / "dcgm.json", gpus)
 
     def _unit(self, recipe: Recipe) -> Unit:
         backoff = Backoff(self.config.restart, self.config.time_scale)

@@ -159,6 +159,7 @@ class Control:
             "terminate": cluster.interruptions.terminate,
             "rebalance": cluster.interruptions.advise,
             "interrupt": cluster.interruptions.interrupt,
+            "reset-gpus": lambda name: cluster.gpus.reset(cluster.machines.named(name)),
         }
         machine = cluster.machines.named(path["name"])
         _act(acts, path["act"])(machine.name)

@@ -92,6 +92,9 @@ def prometheus_yml(config: PlatformConfig, folder: Path, control: Address) -> st
     }
     document = {
         "global": {"scrape_interval": interval, "scrape_timeout": interval},
-        "scrape_configs": [followed("engine"), followed("router"), kube_state_metrics],
+        "scrape_configs": [
+            *(followed("engine"), followed("dcgm"), followed("router")),
+            kube_state_metrics,
+        ],
     }
     return yaml.safe_dump(document, sort_keys=False)

@@ -145,7 +145,8 @@ class KubeState:
             for one in ("true", "false", "unknown"):
                 ready.add_metric([name, "Ready", one], float(one == status))
             cordoned.add_metric([name], float(machine.cordoned))
-            gpus.add_metric([name, "nvidia_com_gpu", "integer"], float(spec.gpus))
+            works = sum(self._cluster.gpus.works(machine, n) for n in range(spec.gpus))
+            gpus.add_metric([name, "nvidia_com_gpu", "integer"], float(works))
         yield from (info, labels, created, ready, cordoned, gpus)
 
     def _autoscalers(self, found: Sequence[HpaStatus]) -> Iterator[Metric]:

@@ -45,6 +45,11 @@ class Layout:
         """What the engines' ports for faults ask for."""
         return self.state / "chaos-token"
 
+    @property
+    def gpus(self) -> Path:
+        """What has happened to each GPU."""
+        return self.state / "gpus"
+
     def weights(self, node: str) -> Path:
         """The model cache of a node; it goes with the machine."""
         return self.state / "weights" / node

@@ -93,18 +93,18 @@ class Machines:
             raise OrderError(404, f"no node {name!r}; there are {', '.join(self.by_name)}")
         return self.by_name[name]
 
-    def rooms(self, held_gpus: Mapping[str, int]) -> list[Room]:
+    def rooms(self, free_gpus: Mapping[str, int]) -> list[Room]:
         """Return what the scheduler may choose from.
 
         Args:
-            held_gpus: GPUs in use, by node.
+            free_gpus: GPUs that can be given away, by node.
         """
         return [
             Room(
                 machine.name,
                 machine.spec.zone,
                 machine.spec.capacity_type == "on-demand",
-                machine.spec.gpus - held_gpus.get(machine.name, 0),
+                free_gpus[machine.name],
                 machine.open,
             )
             for machine in self.by_name.values()

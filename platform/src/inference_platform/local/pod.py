@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from inference_platform.local.addresses import ReplicaAddresses
 from inference_platform.local.settings import Engine
@@ -39,6 +40,9 @@ class Pod:
         first: one of those the platform came up with.
         made: counts over the tier's replicas; a later one has a higher number.
         node: where it runs; "" while it fits nowhere.
+        gpus: numbers of the GPUs that it has there.
+        gpu_state: file with what has happened to the first of them; None before it has a node.
+        weights: folder with its weights; None when it brings them along.
         unit: its process; None while it has no node.
         stopping_unix: since when it is no longer wanted, None while it is; it may still serve what
             it has begun.
@@ -55,6 +59,9 @@ class Pod:
     made: int
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
     node: str = ""
+    gpus: tuple[int, ...] = ()
+    gpu_state: Path | None = None
+    weights: Path | None = None
     unit: Unit | None = None
     stopping_unix: float | None = None
     routed: bool = True

@@ -42,7 +42,7 @@ class PodUnits:
 
         def command(first: bool) -> list[str]:  # noqa: FBT001  # named by its type
             warm = first and pod.first
-            startup_s = config.scaled(config.first_start_s if warm else config.cold_start_s)
+            startup_s = config.first_start_s if warm else config.cold_start_s
             return programs.engine(config, pod, startup_s, self._layout.chaos_token)
 
         async def before() -> None:
@@ -92,6 +92,7 @@ class PodUnits:
             finally:
                 process.signal(signal.SIGKILL)
             if code == 0:
+                pod.weights = folder / self._config.tiers[pod.tier].model
                 self._note("WeightsFetched", obj, last_line(log))
                 return
             pod.waits_for = "Init:CrashLoopBackOff"

@@ -47,7 +47,7 @@ def engine(config: PlatformConfig, pod: Pod, startup_s: float, chaos_token: Path
     Args:
         config: of the platform.
         pod: which replica.
-        startup_s: from its start until it serves, in seconds of this platform.
+        startup_s: from its start until it serves, in seconds of a real cluster.
         chaos_token: file with the token of its port for faults.
     """
     speed, where = pod.revision.engine, pod.addresses
@@ -60,13 +60,20 @@ def engine(config: PlatformConfig, pod: Pod, startup_s: float, chaos_token: Path
         "tensor-parallel-size": config.tiers[pod.tier].gpus,
         "shutdown-timeout": config.scaled(speed.shutdown_timeout_s),
         "sim-startup-s": startup_s,
+        "sim-time-scale": config.time_scale,
         "sim-step-base-s": speed.step_base_s,
         "sim-step-per-seq-s": speed.step_per_seq_s,
         "sim-prefill-per-token-s": speed.prefill_per_token_s,
         "sim-slow-factor": speed.slow_factor,
         "sim-chaos-port": where.chaos[1],
         "sim-chaos-token-file": chaos_token,
+        "sim-dcgm-port": where.dcgm[1],
+        "sim-pod": f"{config.namespace}/{pod.name}",
     }
+    if pod.gpu_state is not None:
+        flags["sim-gpu-state"] = pod.gpu_state
+    if pod.weights is not None:
+        flags["sim-weights"] = pod.weights
     if speed.fixed_ttft_s is not None:
         flags["sim-fixed-ttft-s"] = speed.fixed_ttft_s
         flags["sim-fixed-tpot-s"] = speed.fixed_tpot_s

@@ -63,6 +63,7 @@ class View:
             "revision": pod.revision.name,
             "node": pod.node,
             "zone": machine.spec.zone if machine else "",
+            "gpus": list(pod.gpus),
             "phase": pod.phase,
             "waits_for": waiting_reason(pod) or pod.waits_for,
             "ready": pod.ready,
@@ -81,6 +82,9 @@ class View:
             "pool": machine.pool,
             "instance_id": machine.instance_id,
             "state": machine.state,
+            "broken_gpus": [
+                n for n in range(machine.spec.gpus) if not self._cluster.gpus.works(machine, n)
+            ],
             "cordoned": machine.cordoned,
             "since_unix": machine.since_unix,
             "rebalance_unix": machine.rebalance_unix,
