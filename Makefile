@@ -38,7 +38,7 @@ check: setup  ## Lint, format, types, layers and contracts, in under a minute
 chaos: setup  ## Run every experiment on TARGET (local) as a test
 	@$(BIN)/pytest experiments -m chaos --target $(TARGET) $(PYTEST_ARGS)
 
-bench: setup  ## List the benchmarks
+bench: setup  ## List the benchmarks and the commands that run them
 	@found=$$(ls benchmarks/*.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \
 	for file in $$found; do echo "$(BIN)/python $$file"; done
 

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -43,6 +44,7 @@ from inference_platform.engine_sim.shapes import VERSION
 from inference_platform.engine_sim.startup import log_failure, make_core, run_start, start_core
 
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
+OPEN_FILES = 65535  # what vLLM asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     flags = command_line.parse(sys.argv[1:] if argv is None else argv)
     if flags.sim_die_with_parent:
         _die_with_parent()
+    _allow_open_files()
     with contextlib.ExitStack() as stack:
         try:
             make_gpu(flags)  # names that are not known are told before anything starts
@@ -78,6 +81,14 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             if core is not None:
                 core.kill()
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files as vLLM's `set_ulimit` does, as far as the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def build(flags: Flags) -> tuple[Api, Engine]:
