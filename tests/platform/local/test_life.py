@@ -114,6 +114,23 @@ def test_a_deleted_replica_is_unrouted_stopped_in_order_and_replaced(world: Any)
     assert victim["name"] not in {r["name"] for r in state["replicas"]}
 
 
+def test_a_second_delete_can_shorten_the_grace_and_a_stopped_process_uses_all_of_it(
+    world: Any,
+) -> None:
+    """A frozen container hears no SIGTERM; `--force` is for that."""
+    victim = next(r for r in world.state()["replicas"] if r["tier"] == "fast")
+    about = {"uid": victim["uid"]}
+    path = f"/v1/replicas/{victim['name']}"
+    order(world, f"{path}/signal", {**about, "signal": "STOP"})
+    order(world, f"{path}/delete", {**about, "grace_s": 3600})
+    order(world, f"{path}/signal", {**about, "signal": "TERM", "process": "server"})
+    assert world.replica(victim["name"])["phase"] == "stopping"
+    assert not world.is_gone(victim["pid"])
+
+    order(world, f"{path}/delete", {**about, "grace_s": 0})
+    world.wait_for(lambda: world.is_gone(victim["pid"]))
+
+
 def test_an_eviction_beyond_the_budget_is_refused(world: Any) -> None:
     """429, as the Eviction API answers; what is ready stays ready."""
     first, second = (r for r in world.state()["replicas"] if r["tier"] == "fast")
@@ -333,6 +350,20 @@ def test_a_slow_link_is_felt_by_users_and_not_by_probes(world: Any) -> None:
     assert links[victim["name"]]["latency_s"] == 0
 
 
+def test_an_order_that_was_refused_is_not_done_later(world: Any) -> None:
+    """Whoever got a 409 will not undo anything."""
+    name = world.state()["replicas"][0]["name"]
+    order(world, "/v1/components/links/signal", {"signal": "STOP"})
+
+    order(world, f"/v1/links/{name}", {"partitioned": True}, 409)
+    world.wait_for(lambda: not world.component("links")["ready"])
+    order(world, "/v1/components/links/signal", {"signal": "CONT"})
+
+    world.wait_for(lambda: world.component("links")["ready"])
+    links = {link["name"]: link["partitioned"] for link in world.state()["links"]}
+    assert links[name] is False
+
+
 def test_a_partitioned_replica_is_left_by_the_router_and_not_by_kubernetes(world: Any) -> None:
     """The kubelet stands beside the replica: only users of the network see the cut."""
     victim = next(r for r in world.state()["replicas"] if r["tier"] == "fast")
@@ -380,6 +411,9 @@ def test_a_replica_without_good_weights_waits_until_the_store_is_mended(
         ("/v1/nodes/node-a/interrupt", {}, 409, "on-demand, not spot"),
         ("/v1/zones/mars/fail", {}, 404, "no zone 'mars'"),
         ("/v1/capacity", {}, 400, "available"),
+        ("/v1/capacity", {"available": False, "zone": "local-A"}, 404, "any machine in local-A"),
+        ("/v1/tiers/fast/scale", {"replicas": True}, 400, "replicas"),
+        ("/v1/tiers/fast/scale", {"replicas": "x" * 2_000_000}, 413, "at most"),
         ("/v1/links/etcd", {"partitioned": True}, 404, "no link 'etcd'; there are redis"),
         ("/v1/links/redis", {"latency": 1}, 400, "latency"),
         ("/v1/links/redis", {"reset_ratio": 2}, 400, "reset_ratio"),

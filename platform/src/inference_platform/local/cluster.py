@@ -267,12 +267,13 @@ class Cluster:
             grace_s: until SIGKILL, in seconds of this platform; None: as its tier says.
         """
         pod = self.named(name)
-        if pod.stopping:
-            return
         spec, scaled = self.config.tiers[pod.tier], self.config.scaled
         total_s = scaled(spec.grace_s) if grace_s is None else grace_s
+        if pod.stopping:
+            pod.hurry(total_s)
+            return
         delay_s = scaled(self.config.endpoints_delay_s)
-        pod.stopping_unix = time.time()
+        pod.stopping_unix, pod.gone_by_unix = time.time(), time.time() + total_s
         self.note("Killing", f"replica/{name}", why)
         self.spawn(self._end(pod, Grace(total_s, min(total_s, scaled(spec.pre_stop_s)), delay_s)))
 
@@ -318,9 +319,14 @@ class Cluster:
 
     async def disturb(self, link: str, conditions: dict[str, Any]) -> None:
         """Set what is wrong with a link, and wait until it is so."""
-        self.network.set(link, conditions)
+        before = self.network.set(link, conditions)
         self._publish()
-        await self.network.applied()
+        try:
+            await self.network.applied()
+        except OrderError:
+            self.network.set(link, before)  # what was refused must not happen later
+            self._publish()
+            raise
         text = ", ".join(f"{key} {value}" for key, value in conditions.items() if value)
         self.note("LinkChanged", f"link/{link}", text or "undisturbed")
 
@@ -355,7 +361,7 @@ class Cluster:
 
         self.machines.lose(machine, why, listed_s=listed_s)
         self.later(listed_s, forget)
-        shutil.rmtree(self.layout.weights(machine.name), ignore_errors=True)
+        shutil.rmtree(self.layout.weights(machine.instance_id), ignore_errors=True)
 
     def _drain_in_background(self, machine: Machine) -> None:
         if not machine.draining:
@@ -371,7 +377,7 @@ class Cluster:
         while machine.state == "ready":
             pods = [pod for pod in self.pods.values() if pod.node == machine.name]
             if not pods:
-                self.machines.lose(machine, "drained", listed_s=0.0)
+                self.lose(machine, "drained", 0.0)
                 return
             for pod in pods:
                 try:

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,7 +23,7 @@ from inference_platform.local import engine_port, orders, programs
 from inference_platform.local.cluster import Cluster
 from inference_platform.local.errors import OrderError
 from inference_platform.local.kube_state import KubeState
-from inference_platform.local.machines import Shortage
+from inference_platform.local.machines import Shortage, described
 from inference_platform.local.pod import Pod
 from inference_platform.local.process import Process, last_line
 from inference_platform.local.unit import Unit
@@ -31,6 +31,7 @@ from inference_platform.local.view import View
 
 Order = TypeVar("Order", bound=orders.Order)
 Answer = Mapping[str, Any]
+BODY_BYTES_MAX = 1 << 20
 
 
 class Control:
@@ -40,6 +41,7 @@ class Control:
         """Keep what the answers are made of."""
         self._cluster = cluster
         self._platform_id = platform_id
+        self._model_orders = 0
         self._view = View(cluster)
         self._registry = CollectorRegistry()
         self._registry.register(KubeState(cluster))
@@ -85,8 +87,8 @@ class Control:
 
     async def _events(self, request: Request) -> Response:
         since = request.query_params.get("since", "0")
-        if not since.isdigit():
-            raise HTTPException(400, f"since: expected a whole number, found {since!r}")
+        if not (since.isascii() and since.isdecimal() and len(since) < 16):
+            raise HTTPException(400, f"since: expected a whole number, found {since[:40]!r}")
         return JSONResponse(self._cluster.events(int(since)))
 
     async def _metrics(self, _request: Request) -> Response:
@@ -96,11 +98,14 @@ class Control:
         pod, unit = self._running(path["name"], order.uid)
         if order.process == "engine-core":
             pid = await engine_port.core_pid(pod.addresses.chaos, self._chaos_token)
-            os.kill(pid, order.number)
+            try:
+                os.kill(pid, order.number)
+            except ProcessLookupError as error:
+                raise OrderError(409, f"the engine core of {pod.name} has ended") from error
             text = f"{order.number.name} to engine core {pid}"
             self._cluster.note("Signalled", f"replica/{pod.name}", text)
             return {"pid": pid, "uid": unit.uid}
-        pid_or_none = unit.send(order.number)
+        pid_or_none = unit.send(order.number, group=order.process == "all")
         if pid_or_none is None:
             raise OrderError(409, f"{pod.name} has no process, it is in {pod.phase}")
         return {"pid": pid_or_none, "uid": unit.uid}
@@ -118,7 +123,10 @@ class Control:
         pod, _ = self._running(path["name"], order.uid)
         command = path["command"]
         answer = await engine_port.ask(pod.addresses.chaos, self._chaos_token, command, order.body)
-        self._cluster.note("Fault", f"replica/{pod.name}", f"{command} {order.body or ''}".strip())
+        if command != "state":  # a question is no fault
+            self._cluster.note(
+                "Fault", f"replica/{pod.name}", f"{command} {order.body or ''}".strip()
+            )
         return answer
 
     async def _signal_component(
@@ -174,6 +182,8 @@ class Control:
     async def _capacity(self, _path: Mapping[str, str], order: orders.CapacityOrder) -> Answer:
         shortage = Shortage(order.zone, order.capacity_type, order.instance_type)
         machines = self._cluster.machines
+        if not machines.has_kind(shortage):
+            raise OrderError(404, f"no node group or pool has {described(shortage)}")
         (machines.recover if order.available else machines.run_short)(shortage)
         return {}
 
@@ -188,7 +198,8 @@ class Control:
         if model not in models:
             raise OrderError(404, f"no model {model!r}; there are {', '.join(models)}")
         self._component("model-store")
-        log = cluster.layout.logs / "model-store.orders.log"
+        self._model_orders += 1
+        log = cluster.layout.logs / f"model-store.order-{self._model_orders}.log"
         process = Process(programs.change_model(cluster.addresses, model, order.change), log)
         if await process.ended() != 0:
             raise OrderError(409, last_line(log))
@@ -230,10 +241,28 @@ def _post(
     """Return a route that reads an order and answers with what became of it."""
 
     async def endpoint(request: Request) -> Response:
-        order = _read(await request.body() or b"{}", kind)
+        order = _read(await _body(request) or b"{}", kind)
         return JSONResponse(dict(await act(request.path_params, order)))
 
     return Route(path, endpoint, methods=["POST"])
+
+
+async def _body(request: Request) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        OrderError: 413 when it is larger than any order is.
+        HTTPException: 400 when the client left before it was complete; nobody hears of it.
+    """
+    body = b""
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > BODY_BYTES_MAX:
+                raise OrderError(413, f"body: expected at most {BODY_BYTES_MAX} bytes")
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the request was not complete") from error
+    return body
 
 
 def _read(body: bytes, kind: type[Order]) -> Order:

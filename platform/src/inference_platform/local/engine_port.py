@@ -27,7 +27,10 @@ async def ask(
         address, method, f"/{command}", TIMEOUT_S, content, {"authorization": f"Bearer {token}"}
     )
     if answer is None:
-        raise OrderError(409, f"the engine's port for faults gave no answer in {TIMEOUT_S:g} s")
+        raise OrderError(
+            409,
+            "the engine's port for faults gives no answer: it listens once the engine has loaded",
+        )
     status, text = answer
     try:
         said = json.loads(text)

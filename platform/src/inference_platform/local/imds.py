@@ -7,6 +7,7 @@ As IMDSv2 it answers only with a session token, which PUT /<node>/latest/api/tok
 from __future__ import annotations
 
 import secrets
+import time
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,25 +27,27 @@ TOKENS_MAX = 10_000
 
 def app(machines: Machines) -> ASGIApp:
     """Return the service for these machines."""
-    tokens: dict[str, str] = {}  # token → node
+    tokens: dict[str, tuple[str, float]] = {}  # token → instance, end by the monotonic clock
 
     async def give_token(request: Request) -> Response:
         given = request.headers.get(TTL_HEADER, "")
-        if not given.isdigit() or not 1 <= int(given) <= TTL_S_MAX:
+        if (
+            not (given.isascii() and given.isdecimal() and len(given) < 7)
+            or not 1 <= int(given) <= TTL_S_MAX
+        ):
             return PlainTextResponse("Bad Request", 400)
-        node = request.path_params["node"]
-        machines.named(node)
+        instance = machines.named(request.path_params["node"]).instance_id
         if len(tokens) >= TOKENS_MAX:
             tokens.clear()  # whoever asks again gets a new one
         token = secrets.token_urlsafe(40)
-        tokens[token] = node
+        tokens[token] = (instance, time.monotonic() + int(given))
         return PlainTextResponse(token, headers={TTL_HEADER: given})
 
     async def answer(request: Request) -> Response:
-        node = request.path_params["node"]
-        if tokens.get(request.headers.get(TOKEN_HEADER, "")) != node:
+        machine = machines.named(request.path_params["node"])
+        instance, end = tokens.get(request.headers.get(TOKEN_HEADER, ""), ("", 0.0))
+        if instance != machine.instance_id or time.monotonic() >= end:
             return PlainTextResponse("Unauthorized", 401)
-        machine = machines.named(node)
         if machine.state != "ready":
             return PlainTextResponse("Not Found", 404)
         status, found = metadata(machine, request.path_params["path"])

@@ -11,6 +11,7 @@ from inference_platform.local.cluster import Cluster
 from inference_platform.local.pod import Pod
 
 ENGINE_CONTAINER = "vllm"
+INIT_CONTAINER = "weights"
 PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 
 
@@ -42,6 +43,13 @@ class KubeState:
             "container",
             "reason",
         )
+        init_waiting = _gauge(
+            "pod_init_container_status_waiting_reason",
+            "The reason the init container is waiting.",
+            base,
+            "container",
+            "reason",
+        )
         requests = _gauge(
             "pod_container_resource_requests",
             "Resources that the container asks for.",
@@ -67,9 +75,13 @@ class KubeState:
             for one in PHASES:
                 phase.add_metric([*name, one], float(one == _phase(pod)))
             created.add_metric(name, pod.created_unix)
-            if pod.stopping_unix is not None:
-                deletion.add_metric(name, pod.stopping_unix)
-            if reason := waiting_reason(pod):
+            if pod.gone_by_unix is not None:
+                deletion.add_metric(name, pod.gone_by_unix)
+            reason = waiting_reason(pod)
+            if reason.startswith("Init:"):
+                init_waiting.add_metric([*name, INIT_CONTAINER, reason.removeprefix("Init:")], 1.0)
+                reason = "PodInitializing"
+            if reason:
                 waiting.add_metric([*name, ENGINE_CONTAINER, reason], 1.0)
             gpus = float(self._cluster.config.tiers[pod.tier].gpus)
             gpu = ["nvidia_com_gpu", "integer"]
@@ -79,7 +91,8 @@ class KubeState:
             info.add_metric([*name, host_ip, pod.addresses.engine[0], pod.node, *owner], 1.0)
             count = 0 if pod.unit is None else pod.unit.restarts
             restarts.add_metric([*name, ENGINE_CONTAINER], count)
-        yield from (ready, phase, created, deletion, waiting, requests, info, restarts)
+        yield from (ready, phase, created, deletion, waiting, init_waiting)
+        yield from (requests, info, restarts)
 
     def _tiers(self) -> Iterator[Metric]:
         base = ["namespace", "deployment"]
@@ -141,9 +154,9 @@ class KubeState:
             info.add_metric([name, "127.0.0.1", f"aws:///{spec.zone}/{machine.instance_id}"], 1.0)
             labels.add_metric([name, spec.zone, spec.instance_type, spec.capacity_type], 1.0)
             created.add_metric([name], machine.since_unix)
-            status = "true" if machine.state == "ready" else "unknown"
+            # Of a machine that has ended nothing is heard until its node goes with it.
             for one in ("true", "false", "unknown"):
-                ready.add_metric([name, "Ready", one], float(one == status))
+                ready.add_metric([name, "Ready", one], float(one == "true"))
             cordoned.add_metric([name], float(machine.cordoned))
             works = sum(self._cluster.gpus.works(machine, n) for n in range(spec.gpus))
             gpus.add_metric([name, "nvidia_com_gpu", "integer"], float(works))
@@ -182,15 +195,13 @@ class KubeState:
 
 
 def waiting_reason(pod: Pod) -> str:
-    """Return why no container of a replica runs, in Kubernetes' words; "" when one does."""
+    """Return why no container of a replica runs, in kubectl's words; "" when one does."""
     if pod.unit is not None and pod.unit.phase == "backoff":
         return "CrashLoopBackOff"
     return pod.waits_for if pod.node else ""
 
 
 def _phase(pod: Pod) -> str:
-    if pod.unit is not None and pod.unit.lost:
-        return "Unknown"
     return "Running" if pod.process_uid else "Pending"
 
 

@@ -50,6 +50,6 @@ class Layout:
         """What has happened to each GPU."""
         return self.state / "gpus"
 
-    def weights(self, node: str) -> Path:
-        """The model cache of a node; it goes with the machine."""
-        return self.state / "weights" / node
+    def weights(self, instance_id: str) -> Path:
+        """The model cache of a machine; one that comes back has a new one."""
+        return self.state / "weights" / instance_id

@@ -34,6 +34,7 @@ class Machine:
         cordoned: takes no new replicas.
         draining: its replicas are being evicted, and then it goes.
         has_image: the engine's image has been pulled.
+        pulled_at: when the pull that goes on will end, by the loop's clock; None: there is none.
         rebalance_unix: when EC2 advised to leave it, None: it did not.
         notice_unix: when EC2 will take it, None: no notice.
         empty_unix: since when it has no replicas, None: it has some.
@@ -48,6 +49,7 @@ class Machine:
     cordoned: bool = False
     draining: bool = False
     has_image: bool = True
+    pulled_at: float | None = None
     rebalance_unix: float | None = None
     notice_unix: float | None = None
     empty_unix: float | None = None
@@ -55,7 +57,7 @@ class Machine:
     @property
     def open(self) -> bool:
         """Whether new replicas may come here."""
-        return self.state == "ready" and not self.cordoned
+        return self.state == "ready" and not self.cordoned and not self.draining
 
 
 @dataclass(frozen=True)
@@ -190,20 +192,29 @@ class Machines:
             for shortage in self.shortages
         )
 
+    def has_kind(self, shortage: Shortage) -> bool:
+        """Whether any node group or pool asks for machines of this kind in this zone."""
+        kinds: list[tuple[str, Instance]] = [
+            (node.zone, node) for node in self._config.nodes.values()
+        ]
+        kinds += [(zone, pool) for pool in self._config.pools.values() for zone in pool.zones]
+        return any(shortage.covers(z, k.capacity_type, k.instance_type) for z, k in kinds)
+
     def run_short(self, shortage: Shortage) -> None:
         """Let EC2 have no more of these; what runs stays."""
         if shortage not in self.shortages:
             self.shortages.append(shortage)
-            self._note("InsufficientInstanceCapacity", "ec2/capacity", _described(shortage))
+            self._note("InsufficientInstanceCapacity", "ec2/capacity", described(shortage))
 
     def recover(self, shortage: Shortage) -> None:
         """Let EC2 have them again."""
         if shortage in self.shortages:
             self.shortages.remove(shortage)
-            self._note("InstanceCapacity", "ec2/capacity", f"{_described(shortage)} again")
+            self._note("InstanceCapacity", "ec2/capacity", f"{described(shortage)} again")
 
 
-def _described(shortage: Shortage) -> str:
+def described(shortage: Shortage) -> str:
+    """Write in words what is short."""
     kind = [shortage.capacity_type, shortage.instance_type]
     words = " ".join(word for word in kind if word) or "any machine"
     return f"{words} in {shortage.zone or 'every zone'}"

@@ -15,6 +15,7 @@ from inference_platform.local.pod import Pod
 from inference_platform.local.settings import PlatformConfig
 
 APPLIED_S_MAX = 3.0
+SILENT_S_MAX = 1.0  # the links process shows a sign of life five times as often
 
 
 class Network:
@@ -43,6 +44,9 @@ class Network:
         if self._file is None:
             return
         links = [self._disturbed(link) for link in self._services]
+        pods = list(pods)
+        known = {link.name for link in self._services} | {pod.name for pod in pods}
+        self._conditions = {n: how for n, how in self._conditions.items() if n in known}
         for pod in pods:
             if pod.node:
                 link = Link(pod.name, pod.addresses.link, pod.addresses.engine)
@@ -56,8 +60,10 @@ class Network:
             self._links = links
             self._version = self._file.write(links)
 
-    def set(self, name: str, conditions: dict[str, Any]) -> None:
-        """Disturb a link; conditions that are not named are as undisturbed. Then `publish`.
+    def set(self, name: str, conditions: dict[str, Any]) -> dict[str, Any]:
+        """Disturb a link; return what was wrong with it before. Then `publish`.
+
+        Conditions that are not named are as undisturbed.
 
         Raises:
             OrderError: there is no such link, or there are none at all.
@@ -67,7 +73,10 @@ class Network:
         names = [link.name for link in self._links]
         if name not in names:
             raise OrderError(404, f"no link {name!r}; there are {', '.join(names)}")
-        self._conditions[name] = conditions
+        before = self._conditions.pop(name, {})
+        if conditions:
+            self._conditions[name] = conditions
+        return before
 
     async def applied(self) -> None:
         """Wait until the links process has done what was published last.
@@ -87,12 +96,8 @@ class Network:
             self._file.forget()
 
     async def is_up(self) -> bool:
-        """Whether the links process is there and up to date."""
-        try:
-            await self.applied()
-        except OrderError:
-            return False
-        return True
+        """Whether the links process has done what was published, and still shows that it lives."""
+        return self._file is not None and self._file.is_applied(self._version, SILENT_S_MAX)
 
     def state(self) -> list[dict[str, Any]]:
         """Return every link and its conditions."""

@@ -24,10 +24,10 @@ class ReplicaOrder(Order):
 
 
 class SignalOrder(ReplicaOrder):
-    """POST /v1/replicas/{name}/signal: to all of its processes, or to its engine core alone."""
+    """POST /v1/replicas/{name}/signal: to all of its processes or to one."""
 
     signal: Literal["KILL", "TERM", "STOP", "CONT"]
-    process: Literal["all", "engine-core"] = "all"
+    process: Literal["all", "server", "engine-core"] = "all"
 
     @property
     def number(self) -> Signals:
@@ -62,7 +62,7 @@ class ComponentOrder(Order):
 class ScaleOrder(Order):
     """POST /v1/tiers/{name}/scale."""
 
-    replicas: Annotated[int, Field(ge=0, le=100)]
+    replicas: Annotated[int, Field(ge=0, le=100, strict=True)]
 
 
 class ReleaseOrder(Order):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import signal
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from inference_platform.local.addresses import ReplicaAddresses
 from inference_platform.local.settings import Engine
@@ -47,6 +50,9 @@ class Pod:
         stopping_unix: since when it is no longer wanted, None while it is; it may still serve what
             it has begun.
         routed: in the endpoints that the router follows.
+        gone_by_unix: when its grace ends, None while it is wanted.
+        kill_at: when SIGKILL comes, by the loop's clock; infinite before it is stopping.
+        hurried: set when that has become sooner.
         waits_for: why no process of it runs, in Kubernetes' words; "" when one does.
     """
 
@@ -64,10 +70,13 @@ class Pod:
     weights: Path | None = None
     unit: Unit | None = None
     stopping_unix: float | None = None
+    gone_by_unix: float | None = None
     routed: bool = True
     waits_for: str = ""
     created_unix: float = field(default_factory=time.time)
     task: asyncio.Task[None] | None = None
+    kill_at: float = math.inf
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def stopping(self) -> bool:
@@ -85,6 +94,13 @@ class Pod:
         if self.stopping:
             return "stopping"
         return "pending" if self.unit is None else self.unit.phase
+
+    def hurry(self, grace_s: float) -> None:
+        """Let the end of the grace be sooner, as a second delete with a shorter one does."""
+        at = asyncio.get_running_loop().time() + grace_s
+        if at < self.kill_at:
+            self.kill_at = at
+            self.hurried.set()
 
     @property
     def process_uid(self) -> str:
@@ -111,7 +127,9 @@ async def end(pod: Pod, grace: Grace, unroute: Callable[[], None]) -> None:
     """End a replica in Kubernetes' order.
 
     It leaves the endpoints, of which the router hears a little later; preStop begins at the same
-    time; then SIGTERM, and SIGKILL when the grace period, preStop included, is over.
+    time; then SIGTERM to its first process, and SIGKILL to all when the grace period, preStop
+    included, is over. `Pod.hurry` can make that sooner. A process that was stopped (SIGSTOP) hears
+    no SIGTERM, so it ends with the grace.
 
     Args:
         pod: which one; already marked as stopping.
@@ -119,14 +137,30 @@ async def end(pod: Pod, grace: Grace, unroute: Callable[[], None]) -> None:
         unroute: takes it out of what the router follows.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + grace.total_s
+    pod.kill_at = loop.time() + grace.total_s
+    term_at = loop.time() + grace.pre_stop_s
     late = loop.call_later(grace.unroute_after_s, unroute)
     try:
         if pod.task is not None:
             pod.task.cancel()  # nobody restarts it any more
         if pod.unit is not None and pod.unit.pid is not None:
-            await asyncio.sleep(min(grace.total_s, grace.pre_stop_s))
-            await pod.unit.stop(max(0.0, deadline - loop.time()))
+            ended = asyncio.ensure_future(pod.unit.ended())
+            await _wait(pod, ended, term_at)
+            pod.unit.send(signal.SIGTERM, group=False)
+            await _wait(pod, ended, math.inf)
+            pod.unit.send(signal.SIGKILL)
+            await ended  # the kernel keeps nobody from SIGKILL for long
     finally:
         late.cancel()
         unroute()
+
+
+async def _wait(pod: Pod, ended: asyncio.Future[None], until: float) -> None:
+    """Wait for a time of the loop's clock, the end of the grace, or that of the process."""
+    loop = asyncio.get_running_loop()
+    while not ended.done() and (left_s := min(until, pod.kill_at) - loop.time()) > 0:
+        pod.hurried.clear()
+        hurried = asyncio.ensure_future(pod.hurried.wait())
+        both: set[asyncio.Future[Any]] = {ended, hurried}
+        await asyncio.wait(both, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()

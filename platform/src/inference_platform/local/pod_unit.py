@@ -74,14 +74,22 @@ class PodUnits:
         if not machine.has_image:
             pod.waits_for = "ContainerCreating"
             self._note("Pulling", obj, "the engine's image")
-            await asyncio.sleep(self._config.scaled(self._config.node_life.image_pull_s))
-            machine.has_image = True
+            await self._pull_on(machine)
             self._note("Pulled", obj, "the engine's image")
+
+    async def _pull_on(self, machine: Machine) -> None:
+        """Pull the image; who asks while that goes on waits for the same pull."""
+        loop = asyncio.get_running_loop()
+        if machine.pulled_at is None:
+            pull_s = self._config.scaled(self._config.node_life.image_pull_s)
+            machine.pulled_at = loop.time() + pull_s
+        await asyncio.sleep(max(0.0, machine.pulled_at - loop.time()))
+        machine.has_image = True
 
     async def _fetch_weights(self, pod: Pod, machine: Machine) -> None:
         """Fetch the model into the machine's cache, as an init container; until it is there."""
         obj, log = f"replica/{pod.name}", self._layout.logs / f"{pod.name}.init.log"
-        folder = self._layout.weights(machine.name)
+        folder = self._layout.weights(machine.instance_id)
         command = programs.fetch(self._config, self._addresses, pod, folder)
         backoff = self._backoff()
         while True:

@@ -87,12 +87,15 @@ class Process:
         self._signal_group(signal.SIGKILL)
         self._ended.set()
 
-    def signal(self, signum: int) -> bool:
-        """Send a signal to the whole group; False when it has ended."""
+    def signal(self, signum: int, *, group: bool = True) -> bool:
+        """Send a signal to the whole group or to the child alone; False when it has ended."""
         self.poll()
         if self.returncode is not None:
             return False  # the number may be somebody else's by now
-        self._signal_group(signum)
+        if group:
+            self._signal_group(signum)
+        else:
+            self._popen.send_signal(signum)
         return True
 
     def _signal_group(self, signum: int) -> None:
@@ -106,8 +109,8 @@ class Process:
         return self.returncode
 
     async def stop(self, grace_s: float) -> None:
-        """End it: SIGTERM, and SIGKILL after the grace."""
-        self.signal(signal.SIGTERM)
+        """End it: SIGTERM to the child alone, as a kubelet does; SIGKILL to all after the grace."""
+        self.signal(signal.SIGTERM, group=False)
         self.signal(signal.SIGCONT)  # a stopped process would keep its SIGTERM for later
         try:
             await asyncio.wait_for(self.ended(), grace_s)

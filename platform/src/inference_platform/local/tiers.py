@@ -39,13 +39,16 @@ class TierState:
         self.moved_unix = time.time()
         self.stalled = False
         self._updated = 0
+        self._complete = False
 
     def look(self, updated: int, note: Note, deadline_s: float) -> None:
         """See how far the rollout has come: how many ready replicas are of the current revision."""
-        if updated > self._updated or updated >= self.wanted:
+        if updated >= self.wanted:
+            self._complete = True  # what becomes of it later is no longer the rollout's affair
+        if updated > self._updated or self._complete:
             self.moved_unix, self.stalled = time.time(), False
         self._updated = updated
-        if not self.stalled and time.time() - self.moved_unix > deadline_s:
+        if not self.stalled and not self._complete and time.time() - self.moved_unix > deadline_s:
             self.stalled = True
             text = f"{updated} of {self.wanted} ready replicas are of {self.revision.name}"
             note("ProgressDeadlineExceeded", f"tier/{self.name}", text)
@@ -86,4 +89,4 @@ class TierState:
         self.revisions = [other for other in self.revisions if other is not revision]
         self.revisions.append(revision)
         self.revision, self.moved_unix, self.stalled = revision, time.time(), False
-        self._updated = 0
+        self._updated, self._complete = 0, False

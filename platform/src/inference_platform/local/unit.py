@@ -111,12 +111,13 @@ class Unit:
                 self._note("Stopped", self.object, "held down until it is told to start")
                 await self._wake.wait()
 
-    def send(self, signum: signal.Signals, *, hold: bool = False) -> int | None:
-        """Signal the process and its group.
+    def send(self, signum: signal.Signals, *, hold: bool = False, group: bool = True) -> int | None:
+        """Signal the process.
 
         Args:
             signum: which signal.
             hold: do not restart it when it ends, until `release`.
+            group: signal those too that it has started.
 
         Returns:
             The process id, or None when no process runs; a hold counts nevertheless.
@@ -124,7 +125,7 @@ class Unit:
         if hold:
             self.held = True
             self._wake.clear()
-        if self._process is None or not self._process.signal(signum):
+        if self._process is None or not self._process.signal(signum, group=group):
             return None
         deadly = signum in {signal.SIGKILL, signal.SIGTERM}
         reason = "Killing" if deadly else "Signalled"
@@ -142,6 +143,11 @@ class Unit:
         self.lost = True
         if self._process is not None:
             self._process.signal(signal.SIGKILL)
+
+    async def ended(self) -> None:
+        """Wait until no process runs."""
+        if self._process is not None:
+            await self._process.ended()
 
     async def stop(self, grace_s: float) -> None:
         """End the process for good."""

@@ -81,6 +81,7 @@ def _state_directory(path: Path) -> Iterator[Path]:
     state = path.resolve()
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state.chmod(0o700)
         lock = (state / "lock").open("w")
     except OSError as error:
         raise MissingError(f"--state-dir {path}: {error.strerror}") from error

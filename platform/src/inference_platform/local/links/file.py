@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,16 @@ class LinkFile:
     def forget(self) -> None:
         """Forget what was in force: for when the links process is about to be started again."""
         applied_path(self._path).unlink(missing_ok=True)
+
+    def is_applied(self, version: int, silent_s_max: float) -> bool:
+        """Whether a version, or a later one, is in force, and the process has shown life lately."""
+        path = applied_path(self._path)
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            silent_s = time.time() - path.stat().st_mtime
+        except (OSError, ValueError):
+            return False
+        return (said.get("version") or 0) >= version and silent_s <= silent_s_max
 
     async def applied(self, version: int, timeout_s: float) -> None:
         """Wait until a version, or a later one, is in force.

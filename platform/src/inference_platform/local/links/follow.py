@@ -4,7 +4,8 @@
 
 `version` is the one in force, null before the first. `newest` is the file's, null when it cannot be
 read so far. Where the two differ, `problems` says why, in one line. A version is done as a whole or
-not at all. One that failed because an address is in use is tried again at every poll.
+not at all. One that failed because an address is in use is tried again at every poll. The file's
+time of change is a sign of life: a links process that stands still does not renew it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import contextlib
 import json
 import os
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from inference_platform.local.links.document import Address, DocumentError, Link, parse
 from inference_platform.local.links.live import LiveLink, listen
+
+SIGN_OF_LIFE_S = 0.2  # how often the acknowledgement's time of change is renewed
 
 
 def applied_path(path: Path) -> Path:
@@ -37,10 +41,16 @@ class Follower:
         self._version: int | None = None
         self._seen: tuple[int, int, int] | str | None = None
         self._said: tuple[int | None, str] = (None, "")
+        self._sign_at = 0.0
         self._forget()
 
     def poll(self) -> None:
-        """Apply the file if it changed since the last call."""
+        """Apply the file if it changed since the last call, and show that we live."""
+        now = time.monotonic()
+        if now >= self._sign_at:
+            self._sign_at = now + SIGN_OF_LIFE_S
+            with contextlib.suppress(OSError):
+                os.utime(applied_path(self._path))
         try:
             stat = self._path.stat()
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
