@@ -26,11 +26,11 @@ from faultload.load.plan import (
     WorkerPlan,
     address_of,
 )
+from faultload.load.remote import LOCUSTFILE
 from faultload.load.rows import collect_rows
 from faultload.record import LoadSummary, Tail
 from faultload.spec.scenario import Scenario
 
-_LOCUSTFILE = Path(__file__).with_name("worker") / "user.py"
 _POLL_S = 0.02
 _MASTER_S = 60.0  # a master only imports Locust before workers may come
 _KILL_WAIT_S = 5.0  # a killed process is gone by then, or the kernel is in trouble
@@ -96,6 +96,8 @@ class LoadGenerator:
         self._out = out.resolve()
         self._tails = [Tail(plan.rows_path) for plan in self._plans]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}  # by the name of its log
+        self.port: int | None = None
+        """Where Locust's master listens; None: there is none, or not yet."""
         self._t0_unix_s: float | None = None
         self._stopped_unix_s: float | None = None
         self._lost = 0
@@ -120,7 +122,7 @@ class LoadGenerator:
             users = ["--headless", "--users", "1", "--spawn-rate", "1", "--only-summary"]
             self._spawn(_name_of(only), users, {PLAN_VARIABLE: str(only.path)})
             return
-        port = self._start_master()
+        self.port = port = self._start_master()
         if self._listen is None:
             master = ["--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]
             for plan in self._plans:
@@ -150,7 +152,7 @@ class LoadGenerator:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LOCUST_")}
         with self._log_path(name).open("wb") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), *options],
+                [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options],
                 cwd=self._out,  # Locust reads locust.conf and pyproject.toml from here
                 env=environment | orders,
                 stdin=subprocess.DEVNULL,
@@ -221,11 +223,12 @@ class LoadGenerator:
         if self._stopped_unix_s is not None:
             return
         self._stopped_unix_s = time.time()
-        lost = {
-            plan.worker
-            for plan in self._plans
-            if plan.lost_path.exists() or self._has_ended(_name_of(plan))
-        }
+        lost = set()
+        for plan in self._plans:
+            if self._has_ended(_name_of(plan)) and not plan.lost_path.exists():
+                plan.lost_path.write_text('{"why": "its process ended early"}')
+            if plan.lost_path.exists():  # the master does not wait for its last rows
+                lost.add(plan.worker)
         until_s = time.monotonic() + grace_s
         master = self._processes.get("locust-master")
         if master is not None and master.poll() is None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scenes import END, GONE, HARM, PHASES, journal, load, outage, rows, scene, steady
+from scenes import END, GONE, HARM, PHASES, health, journal, load, outage, rows, scene, steady
 
 from faultload.judge import Verdict, judge
 from faultload.record import REQUEST_SCHEMA, InjectionStep, Phase, PhaseName
@@ -47,6 +47,13 @@ def without(*steps: InjectionStep) -> list[object]:
         ({"load": load(COUNT, lag_s_p99=None)}, "lag is not known"),
         ({"load": load(COUNT, lag_s_p99=0.015, cpu_share_max=0.95)}, "95% of its core"),
         ({"load": load(COUNT, workers_lost=1)}, "workers were lost"),
+        ({"load": load(COUNT, rows_lost=3)}, "3 rows that load workers wrote did not arrive"),
+        ({"load": load(COUNT, health=[health(stalled_share=0.03)])}, "still for 3.0% of the run"),
+        ({"load": load(COUNT, health=[health(stall_s_max=1.4)])}, "stood still for 1.4 s"),
+        ({"load": load(COUNT, health=[health(), health(lag_s_p99=0.3)])}, "sent 300 ms late"),
+        ({"load": load(COUNT, health=[health(clock_step_s_max=2.0)])}, "wall clock step"),
+        ({"load": load(COUNT, health=[health(clock_error_s=0.08)])}, "knows the time to 80 ms"),
+        ({"load": load(COUNT, health=[health(stalled_share=float("nan"))])}, "stood still for nan"),
         ({"load": load(0, rows=0)}, "No request was due"),
         ({"clock_drift_s": -0.4}, "clock"),
         ({"clock_drift_s": float("nan")}, "clock"),
@@ -101,6 +108,14 @@ def test_a_silent_recovery_is_invalid() -> None:
 def test_a_busy_client_that_is_on_time_is_sound() -> None:
     """CPU alone is no reason: what counts is whether requests left late."""
     assert judge(scene(load=load(COUNT, cpu_share_max=0.95))).verdict is Verdict.PASS
+
+
+def test_a_healthy_worker_is_sound() -> None:
+    """A worker within every limit, and one that measured nothing, invalidate nothing."""
+    unknown = dict.fromkeys(["lag_s_p99", "stall_s_max", "stalled_share", "clock_step_s_max"])
+    workers = [health(), health(worker=1, **unknown)]
+
+    assert judge(scene(load=load(COUNT, health=workers))).verdict is Verdict.PASS
 
 
 def test_unsent_requests_are_the_clients_own_failure() -> None:

@@ -15,80 +15,22 @@ from typing import Any
 import orjson
 import pandas as pd
 import pytest
+from loads import BOUND_S, wait_until, workload
+from streaming_server import streaming_server
 
 from faultload.errors import DefectError, InvalidRunError, MissingError, UsageError
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.load.rows import merge, summarise
 from faultload.record import Tail, read_requests
-from faultload.spec.scenario import Scenario
 
-BOUND_S = 30.0
 TTFT_S = 0.3
-
-SERVER = """
-import asyncio, sys
-def chunk(data):
-    return b"%x\\r\\n%b\\r\\n" % (len(data), data)
-def token(index, reason):
-    text = b'data: {"choices":[{"delta":{"content":"tok%04d-00ff "},"finish_reason":%b}]}\\n\\n'
-    return chunk(text % (index, reason))
-async def serve(reader, writer):
-    loop = asyncio.get_running_loop()
-    try:
-        while True:
-            head = await reader.readuntil(b"\\r\\n\\r\\n")
-            length = int(head.lower().partition(b"content-length: ")[2].split(b"\\r\\n")[0])
-            await reader.readexactly(length)
-            start = loop.time()
-            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n"
-                         b"Transfer-Encoding: chunked\\r\\n\\r\\n")
-            for index in range(4):
-                due = start + float(sys.argv[1]) + index * 0.01
-                await asyncio.sleep(due - loop.time())
-                writer.write(token(index, b'"stop"' if index == 3 else b"null"))
-            writer.write(chunk(b"data: [DONE]\\n\\n") + b"0\\r\\n\\r\\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
-async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-asyncio.run(main())
-"""
-
-
-def workload() -> Scenario:
-    """Equal gaps, so that the count of due requests is known."""
-    lengths = {"median": 5}
-    tier = {"tier": "fast", "model": "m", "weight": 1, "prompt_tokens": lengths}
-    return Scenario.model_validate(
-        {
-            "name": "s",
-            "description": "d",
-            "arrivals": {"kind": "constant", "rate_rps": 60},
-            "tiers": [tier | {"output_tokens": lengths}],
-        }
-    )
-
-
-def wait_until(ready: Callable[[], Any], what: str) -> None:
-    """Poll for a condition; fails after BOUND_S."""
-    until_s = time.monotonic() + BOUND_S
-    while not ready():
-        assert time.monotonic() < until_s, f"waited {BOUND_S:g} s for {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server that sends its first token TTFT_S after a request; it ends with its stdin."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(TTFT_S)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as server:
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    """A server that sends its first token TTFT_S after a request."""
+    with streaming_server(TTFT_S) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -165,7 +107,6 @@ def test_workers_die_with_whoever_started_them(url: str, tmp_path: Path) -> None
 import sys, time
 from pathlib import Path
 from faultload.load import LoadGenerator
-from faultload.spec.scenario import Scenario
 here = Path(sys.argv[1])
 scenario = Scenario.model_validate_json((here / "scenario.json").read_text())
 load = LoadGenerator(here / "trace.parquet", scenario, sys.argv[2], here / "out", here / "logs")
