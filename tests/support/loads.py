@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from scenes import scene
+
+from faultload.judge.validity import check_load
 from faultload.load import make_trace, write_trace
+from faultload.record import LoadSummary
 from faultload.spec.scenario import Scenario
 
 BOUND_S = 30.0
@@ -39,3 +45,9 @@ def wait_until(ready: Callable[[], Any], what: str) -> None:
     while not ready():
         assert time.monotonic() < until_s, f"waited {BOUND_S:g} s for {what}"
         time.sleep(0.02)
+
+
+def load_problems(summary: LoadSummary, requests: pd.DataFrame) -> list[str]:
+    """Return what the judge finds wrong with a load."""
+    evidence = replace(scene(), load=summary, requests=requests)
+    return [finding.text for finding in check_load(evidence)]

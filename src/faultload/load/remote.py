@@ -30,4 +30,4 @@ def be_worker(master: str) -> NoReturn:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LOCUST_")}
     options = ["--worker", "--master-host", host, "--master-port", str(port)]
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options]
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, command, environment)  # noqa: S606 (no shell is wanted)

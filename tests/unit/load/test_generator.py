@@ -92,6 +92,9 @@ def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_pat
     assert (summary.requests_due, summary.rows) == (len(table), len(kept))
     assert summary.requests_sent == table["sent_s"].notna().sum()
     assert (summary.workers, summary.workers_lost) == (2, 1)
+    # One was ended in good order and its rows are checked; the other never counted its own.
+    assert [own.rows_lost for own in summary.health] == [0, None]
+    assert not list((tmp_path / "out").glob("share-0-*"))  # dropped, now that they are here
     assert summary.cpu_share_max is not None
     said = (tmp_path / "logs" / "locust-master.log").read_text()
     assert "POST" in said  # Locust's own statistics, of all workers together
@@ -107,6 +110,7 @@ def test_workers_die_with_whoever_started_them(url: str, tmp_path: Path) -> None
 import sys, time
 from pathlib import Path
 from faultload.load import LoadGenerator
+from faultload.spec.scenario import Scenario
 here = Path(sys.argv[1])
 scenario = Scenario.model_validate_json((here / "scenario.json").read_text())
 load = LoadGenerator(here / "trace.parquet", scenario, sys.argv[2], here / "out", here / "logs")
