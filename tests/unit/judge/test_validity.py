@@ -1,11 +1,14 @@
 """Runs that say nothing: each row of the missing-data table is found, and named."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from scenes import END, GONE, HARM, PHASES, health, journal, load, outage, rows, scene, steady
 
-from faultload.judge import Verdict, judge
+from faultload.judge import Verdict, judge, validity
 from faultload.record import REQUEST_SCHEMA, InjectionStep, Phase, PhaseName
 
 ALL = [step for step in InjectionStep if step is not InjectionStep.FAILED]
@@ -139,3 +142,25 @@ def test_a_silent_warm_up_is_fine() -> None:
 
     assert judgement.verdict is Verdict.PASS
     assert requests["due_s"].max() < END
+
+
+def test_the_documented_limits_are_the_limits() -> None:
+    """docs/load.md names every limit on the load client, with the number it has here."""
+    text = (Path(__file__).parents[3] / "docs" / "load.md").read_text(encoding="utf-8")
+    said = {
+        name: line
+        for line in text.splitlines()
+        for name in re.findall(r"\(`([A-Z_]+)`\)", line.split(" | ")[1] if " | " in line else "")
+    }
+    limits = {
+        "LAG_S_MAX": f"{validity.LAG_S_MAX * 1000:g} ms",
+        "CPU_SHARE_MAX": f"{validity.CPU_SHARE_MAX:.0%}",
+        "STALLED_SHARE_MAX": f"{validity.STALLED_SHARE_MAX:.0%}",
+        "STALL_S_MAX": f"{validity.STALL_S_MAX:g} s",
+        "DRIFT_S_MAX": f"{validity.DRIFT_S_MAX * 1000:g} ms",
+        "CLOCK_ERROR_S_MAX": f"{validity.CLOCK_ERROR_S_MAX * 1000:g} ms",
+        "SENT_SHARE_MIN": f"{validity.SENT_SHARE_MIN:.0%}",
+    }
+    assert said.keys() == limits.keys()
+    for name, limit in limits.items():
+        assert limit.replace("%", " %") in said[name], (name, limit)
