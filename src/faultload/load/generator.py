@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,7 +33,6 @@ from faultload.record import LoadSummary, Tail
 from faultload.spec.scenario import Scenario
 
 _POLL_S = 0.02
-_MASTER_S = 60.0  # a master only imports Locust before workers may come
 _KILL_WAIT_S = 5.0  # a killed process is gone by then, or the kernel is in trouble
 
 
@@ -97,17 +97,13 @@ class LoadGenerator:
         self._tails = [Tail(plan.rows_path) for plan in self._plans]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}  # by the name of its log
         self.port: int | None = None
-        """Where Locust's master listens; None: there is none, or not yet."""
+        """Where Locust's master will listen; None: there is none, or not yet."""
         self._t0_unix_s: float | None = None
         self._stopped_unix_s: float | None = None
         self._lost = 0
 
     def start(self) -> None:
-        """Spawn the processes; returns before the workers are ready.
-
-        Raises:
-            InvalidRunError: Locust's master ended, or was not there in time.
-        """
+        """Spawn the processes; returns before the workers are ready."""
         if self._processes:
             raise DefectError("this load was started before")
         self._out.mkdir(parents=True, exist_ok=True)
@@ -122,30 +118,24 @@ class LoadGenerator:
             users = ["--headless", "--users", "1", "--spawn-rate", "1", "--only-summary"]
             self._spawn(_name_of(only), users, {PLAN_VARIABLE: str(only.path)})
             return
-        self.port = port = self._start_master()
+        host, port = self._listen or ("127.0.0.1", 0)
+        self.port = port or _free_port(host)
+        self._start_master(host, self.port)
         if self._listen is None:
-            master = ["--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]
+            master = ["--worker", "--master-host", host, "--master-port", str(self.port)]
             for plan in self._plans:
                 orders = {PARENT_VARIABLE: str(os.getpid()), SHARE_VARIABLE: str(plan.worker)}
                 self._spawn(_name_of(plan), master, orders)
 
-    def _start_master(self) -> int:
-        """Start Locust's master and return the port it listens at."""
+    def _start_master(self, host: str, port: int) -> None:
         plan = MasterPlan(workers=len(self._plans), out=self._out, parent_pid=os.getpid())
         path = self._out / "master-plan.json"
         path.write_text(plan.model_dump_json())
-        host, port = self._listen or ("127.0.0.1", 0)
         count = str(plan.workers)
         options = ["--master", "--master-bind-host", host, "--master-bind-port", str(port)]
         options += ["--expect-workers", count, "--users", count, "--spawn-rate", count]
-        self._spawn(
-            "locust-master",
-            [*options, "--headless", "--only-summary"],
-            {MASTER_VARIABLE: str(path)},
-        )
-        until_s = time.monotonic() + _MASTER_S
-        self._wait("Locust's master", "locust-master", plan.address_path.exists, until_s, _MASTER_S)
-        return int(orjson.loads(plan.address_path.read_bytes())["port"])
+        options += ["--headless", "--only-summary"]
+        self._spawn("locust-master", options, {MASTER_VARIABLE: str(path)})
 
     def _spawn(self, name: str, options: list[str], orders: dict[str, str]) -> None:
         # Locust reads LOCUST_* as options; a stray one would change the load.
@@ -279,6 +269,14 @@ class LoadGenerator:
             text = ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return lines[-1] if lines else "nothing"
+
+
+def _free_port(host: str) -> int:
+    """Return a port that nobody has now; should somebody take it first, the master says so."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 def _name_of(plan: WorkerPlan) -> str:

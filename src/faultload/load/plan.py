@@ -121,11 +121,6 @@ class MasterPlan(BaseModel):
     parent_pid: int = 0
     """The master ends when this process is no longer its parent. 0: a person started it."""
 
-    @property
-    def address_path(self) -> Path:
-        """Written by the master when workers may come: `{"port": …}`."""
-        return self.out / "master.json"
-
     def share(self, worker: int) -> WorkerPlan:
         """Return one worker's orders."""
         path = self.out / f"plan-{worker}.json"

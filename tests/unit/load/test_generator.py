@@ -50,6 +50,7 @@ def load(tmp_path: Path) -> Iterator[Callable[..., LoadGenerator]]:
         generator.stop(0)
 
 
+@pytest.mark.local
 def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_path: Path) -> None:
     """Latencies are the server's; every due row is there but a killed worker's; nothing stays."""
     generator = load(url, workers=2)
@@ -101,6 +102,7 @@ def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_pat
     assert "TTFT" in said
 
 
+@pytest.mark.local
 def test_workers_die_with_whoever_started_them(url: str, tmp_path: Path) -> None:
     """A supervisor that is killed leaves no load running against the platform."""
     trace = tmp_path / "trace.parquet"

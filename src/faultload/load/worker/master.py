@@ -60,10 +60,6 @@ class Master:
         self._plan, self._orders = plan, {}
         self._runner.greenlet.spawn(self._watch, plan)
 
-    def say_where(self, plan: MasterPlan) -> None:
-        """Write down the port that workers may come to."""
-        _write(plan.address_path, {"port": self._runner.server.port})
-
     def end(self, **_: Any) -> None:
         """Stop the workers and wait for their last rows, for a bounded time."""
         for client in self._orders:

@@ -107,7 +107,6 @@ def _be_master(environment: Environment, **_: Any) -> None:
     _listen(environment.events.quitting, master.end)
     if _MASTER_ORDERS is not None:
         master.begin(_MASTER_ORDERS)
-        master.say_where(_MASTER_ORDERS)
         return
 
     def begin(**_: Any) -> None:
