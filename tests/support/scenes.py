@@ -17,6 +17,7 @@ from faultload.record import (
     Outcome,
     Phase,
     PhaseName,
+    WorkerHealth,
 )
 from faultload.spec.experiment import Expects
 from faultload.spec.slo import SLO
@@ -164,3 +165,25 @@ def load(count: int, **changes: Any) -> LoadSummary:
         workers=1,
     )
     return summary.model_copy(update=changes)
+
+
+def health(**changes: Any) -> WorkerHealth:
+    """Return what a good load worker sees of itself."""
+    good = WorkerHealth(
+        worker=0,
+        requests_sent=100,
+        lag_s_p50=0.0005,
+        lag_s_p99=0.002,
+        lag_s_max=0.008,
+        cpu_share_mean=0.2,
+        cpu_share_max=0.4,
+        stall_s_max=0.012,
+        stalls=0,
+        stalled_share=0.0,
+        clock_step_s_max=0.0001,
+        clock_error_s=0.0,
+        streams_max=30,
+        connections_reused_share=0.97,
+        rows_lost=0,
+    )
+    return good.model_copy(update=changes)

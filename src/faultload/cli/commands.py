@@ -11,6 +11,7 @@ import typer
 
 from faultload import __version__
 from faultload.cli.groups import add_groups
+from faultload.cli.load import load
 from faultload.cli.output import (
     Json,
     Root,
@@ -34,6 +35,7 @@ app = typer.Typer(
     " 69 skipped or something is missing, 70 a defect, 75 refused, 130/143 interrupted.",
 )
 add_groups(app)
+app.add_typer(load, name="load", help="The load, on several machines.")
 
 
 def _version(value: bool) -> None:

@@ -9,7 +9,14 @@ import numpy as np
 
 from faultload.judge.model import Evidence, Finding, Verdict
 from faultload.judge.rows import Rows
-from faultload.record import InjectionEntry, InjectionStep, LoadSummary, Outcome, PhaseName
+from faultload.record import (
+    InjectionEntry,
+    InjectionStep,
+    LoadSummary,
+    Outcome,
+    PhaseName,
+    WorkerHealth,
+)
 
 SENT_SHARE_MIN = 0.99
 """Least share of due requests that the client must have sent."""
@@ -17,6 +24,13 @@ LAG_S_MAX = 0.020
 """Largest p99 of sent minus due; beyond it the client is part of what it measures."""
 CPU_SHARE_MAX = 0.8
 """A worker busier than this on one core, and late by half the limit, is the bottleneck."""
+STALLED_SHARE_MAX = 0.01
+"""Largest share of the run that a worker's event loop stood still, counting stalls over 50 ms. What
+arrives meanwhile is stamped late: beyond it every p99 is the client's own."""
+STALL_S_MAX = 1.0
+"""Longest single stall of a worker: as long as the recoveries we want to tell apart."""
+CLOCK_ERROR_S_MAX = LAG_S_MAX
+"""How far a worker's clock may be off: that much its requests may leave early or late unseen."""
 DRIFT_S_MAX = 0.1
 """Largest step of the wall clock against the monotonic one."""
 EDGE_S = 1.0
@@ -141,8 +155,17 @@ def check_load(evidence: Evidence) -> list[Finding]:
             " give the load client more workers."
         )
     if load.workers_lost:
-        problems.append(f"{load.workers_lost} of {load.workers} load workers were lost.")
+        problems.append(
+            f"{load.workers_lost} of {load.workers} load workers were lost: the client's rows are"
+            " incomplete."
+        )
+    if load.rows_lost:
+        problems.append(
+            f"{load.rows_lost} rows that load workers wrote did not arrive: the client's rows are"
+            " incomplete."
+        )
     problems += _check_lag(load)
+    problems += [problem for worker in load.health for problem in _check_worker(worker)]
     return [_invalid("load", problem, "manifest.json") for problem in problems]
 
 
@@ -157,6 +180,33 @@ def _check_lag(load: LoadSummary) -> list[str]:
         busy = f"A load worker used {cpu:.0%} of its core and sent {lag * 1000:.0f} ms late (p99)"
         return [f"{busy}: the client was the bottleneck, give it more workers."]
     return []
+
+
+def _check_worker(worker: WorkerHealth) -> list[str]:
+    """Each worker for itself: a good one must not hide a bad one in their common quantile."""
+    name, remedy = f"Load worker {worker.worker}", "the client was the bottleneck"
+    stall, share = worker.stall_s_max, worker.stalled_share
+    problems = []
+    # Negated comparisons, so that NaN does not slip through.
+    if worker.lag_s_p99 is not None and not worker.lag_s_p99 <= LAG_S_MAX:
+        late = f"{worker.lag_s_p99 * 1000:.0f} ms late (p99; at most {LAG_S_MAX * 1000:.0f} ms)"
+        problems.append(f"{name} sent {late}: {remedy}, give it more workers.")
+    if share is not None and not share <= STALLED_SHARE_MAX:
+        stood = f"stood still for {share:.1%} of the run (at most {STALLED_SHARE_MAX:.0%})"
+        problems.append(f"{name} {stood}: {remedy}, give it more workers or a core of its own.")
+    if stall is not None and not stall <= STALL_S_MAX:
+        stood = f"stood still for {stall:.1f} s (at most {STALL_S_MAX:g} s)"
+        problems.append(f"{name} {stood}: {remedy}, give it a core of its own.")
+    step = worker.clock_step_s_max
+    if step is not None and not step <= DRIFT_S_MAX:
+        stepped = f"saw its wall clock step by {step:.3f} s (at most {DRIFT_S_MAX} s)"
+        problems.append(f"{name} {stepped}: check time synchronisation.")
+    error = worker.clock_error_s
+    if error is not None and not error <= CLOCK_ERROR_S_MAX:
+        unsure = f"knows the time to {error * 1000:.0f} ms"
+        limit = f"at most {CLOCK_ERROR_S_MAX * 1000:.0f} ms"
+        problems.append(f"{name} {unsure} ({limit}): bring it nearer to the master.")
+    return problems
 
 
 def check_clock(evidence: Evidence) -> list[Finding]:

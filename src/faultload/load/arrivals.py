@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from faultload.load.closed import asking_times
 from faultload.spec.scenario import (
     Arrivals,
     BurstArrivals,
+    ClosedArrivals,
     ConstantArrivals,
     PoissonArrivals,
     RampArrivals,
@@ -46,6 +48,8 @@ def due_times(arrivals: Arrivals, duration_s: float, rng: np.random.Generator) -
     """
     if isinstance(arrivals, TraceArrivals):
         raise TypeError("a trace file brings its own due times")
+    if isinstance(arrivals, ClosedArrivals):
+        return asking_times(arrivals, duration_s)
     if isinstance(arrivals, ConstantArrivals):
         count = math.ceil(duration_s * arrivals.rate_rps)
         due_s = np.arange(count, dtype=np.float64) / arrivals.rate_rps

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from faultload.errors import DefectError, InvalidRunError, MissingError
-from faultload.load.plan import PLAN_VARIABLE, Endpoint, WorkerPlan
+from faultload.load.plan import (
+    MASTER_VARIABLE,
+    PARENT_VARIABLE,
+    PLAN_VARIABLE,
+    SHARE_VARIABLE,
+    Endpoint,
+    MasterPlan,
+    WorkerPlan,
+    address_of,
+)
+from faultload.load.remote import LOCUSTFILE
 from faultload.load.rows import collect_rows
 from faultload.record import LoadSummary, Tail
 from faultload.spec.scenario import Scenario
 
-_LOCUSTFILE = Path(__file__).with_name("worker") / "user.py"
 _POLL_S = 0.02
 _KILL_WAIT_S = 5.0  # a killed process is gone by then, or the kernel is in trouble
 
 
 class LoadGenerator:
     """Plays a trace against an endpoint, in Locust processes of its own.
+
+    One worker is one process. More are a Locust master and its workers, which share the trace out:
+    on this machine, or, with `listen`, wherever `faultload load worker` is started.
 
     Call `start`, `wait_ready`, `go`, `poll` as often as you like, `stop`, `collect`. The workers
     end with the thread that called `start` (Linux) and in any case with this process.
@@ -36,11 +51,13 @@ class LoadGenerator:
         base_url: `http://HOST[:PORT][/PATH]`.
         out: directory for the workers' files; made if missing.
         logs: directory for Locust's own words; made if missing.
-        workers: processes; each takes every n-th request.
+        workers: how many; each takes every n-th request, or every n-th user of a closed loop.
         api_key_env: name of the environment variable with the API key; None: none is sent.
+        listen: `HOST:PORT` at which the master waits for workers of other machines; None: they
+            are started here.
 
     Raises:
-        UsageError: the URL is not one we can speak to.
+        UsageError: the URL is not one we can speak to, or `listen` is no address.
         MissingError: the API key's variable is not set.
     """
 
@@ -53,22 +70,24 @@ class LoadGenerator:
         logs: Path,
         workers: int = 1,
         api_key_env: str | None = None,
+        listen: str | None = None,
     ) -> None:
         """Check what can be checked before anything runs."""
         Endpoint.of(base_url)
-        if api_key_env is not None and not os.environ.get(api_key_env):
+        self._listen = None if listen is None else address_of(listen)
+        needs_key = api_key_env is not None and listen is None  # else the workers need it
+        if needs_key and not os.environ.get(api_key_env or ""):
             raise MissingError(f"the environment variable {api_key_env} (the API key) is not set")
         self._trace = trace.resolve()
         self._logs = logs
         self._plans = [
-            WorkerPlan(
+            WorkerPlan.of(
+                scenario,
+                self._trace,
+                base_url,
+                out.resolve(),
                 worker=number,
                 workers=workers,
-                trace=self._trace,
-                base_url=base_url,
-                timeouts=scenario.timeouts,
-                ignore_eos=scenario.ignore_eos,
-                out=out.resolve(),
                 parent_pid=os.getpid(),
                 api_key_env=api_key_env,
             )
@@ -76,38 +95,61 @@ class LoadGenerator:
         ]
         self._out = out.resolve()
         self._tails = [Tail(plan.rows_path) for plan in self._plans]
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}  # by the name of its log
+        self.port: int | None = None
+        """Where Locust's master will listen; None: there is none, or not yet."""
         self._t0_unix_s: float | None = None
         self._stopped_unix_s: float | None = None
         self._lost = 0
 
     def start(self) -> None:
-        """Spawn the workers; returns before they are ready."""
+        """Spawn the processes; returns before the workers are ready."""
         if self._processes:
             raise DefectError("this load was started before")
         self._out.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
+        for kind in ("plan", "ready", "rows", "watch", "end", "lost", "go", "master"):
+            for path in self._out.glob(f"{kind}*.json*"):
+                path.unlink()  # of an earlier load in the same place
         for plan in self._plans:
-            for path in (plan.ready_path, plan.rows_path, plan.watch_path, plan.go_path):
-                path.unlink(missing_ok=True)  # of an earlier load in the same place
-            path = self._out / f"plan-{plan.worker}.json"
-            path.write_text(plan.model_dump_json())
-            # Locust reads LOCUST_* as options; a stray one would change the load.
-            environment = {k: v for k, v in os.environ.items() if not k.startswith("LOCUST_")}
-            environment[PLAN_VARIABLE] = str(path)
-            command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless"]
-            command += ["--users", "1", "--spawn-rate", "1", "--only-summary"]
-            with self._log_path(plan).open("wb") as log:
-                process = subprocess.Popen(
-                    command,
-                    cwd=self._out,  # Locust reads locust.conf and pyproject.toml from here
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # a terminal's Ctrl-C is the supervisor's to handle
-                )
-            self._processes.append(process)
+            plan.path.write_text(plan.model_dump_json())
+        if len(self._plans) == 1 and self._listen is None:
+            only = self._plans[0]
+            users = ["--headless", "--users", "1", "--spawn-rate", "1", "--only-summary"]
+            self._spawn(_name_of(only), users, {PLAN_VARIABLE: str(only.path)})
+            return
+        host, port = self._listen or ("127.0.0.1", 0)
+        self.port = port or _free_port(host)
+        self._start_master(host, self.port)
+        if self._listen is None:
+            master = ["--worker", "--master-host", host, "--master-port", str(self.port)]
+            for plan in self._plans:
+                orders = {PARENT_VARIABLE: str(os.getpid()), SHARE_VARIABLE: str(plan.worker)}
+                self._spawn(_name_of(plan), master, orders)
+
+    def _start_master(self, host: str, port: int) -> None:
+        plan = MasterPlan(workers=len(self._plans), out=self._out, parent_pid=os.getpid())
+        path = self._out / "master-plan.json"
+        path.write_text(plan.model_dump_json())
+        count = str(plan.workers)
+        options = ["--master", "--master-bind-host", host, "--master-bind-port", str(port)]
+        options += ["--expect-workers", count, "--users", count, "--spawn-rate", count]
+        options += ["--headless", "--only-summary"]
+        self._spawn("locust-master", options, {MASTER_VARIABLE: str(path)})
+
+    def _spawn(self, name: str, options: list[str], orders: dict[str, str]) -> None:
+        # Locust reads LOCUST_* as options; a stray one would change the load.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("LOCUST_")}
+        with self._log_path(name).open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options],
+                cwd=self._out,  # Locust reads locust.conf and pyproject.toml from here
+                env=environment | orders,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a terminal's Ctrl-C is the supervisor's to handle
+            )
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until every worker has its trace, its connections, and waits for the start.
@@ -116,19 +158,39 @@ class LoadGenerator:
             InvalidRunError: one ended or was not ready in time; says what it last said.
         """
         until_s = time.monotonic() + timeout_s
-        for plan, process in zip(self._plans, self._processes, strict=True):
-            while not plan.ready_path.exists():
-                if process.poll() is not None:
-                    raise InvalidRunError(
-                        f"load worker {plan.worker} ended with code {process.returncode} before it "
-                        f"was ready; it last said: {self._last_words(plan)}"
-                    )
-                if time.monotonic() > until_s:
-                    raise InvalidRunError(
-                        f"load worker {plan.worker} was not ready within {timeout_s:g} s; "
-                        f"it last said: {self._last_words(plan)}"
-                    )
-                time.sleep(_POLL_S)
+        for plan in self._plans:
+            what, name = f"load worker {plan.worker}", _name_of(plan)
+            if name not in self._processes:  # on another machine: the master knows
+                name = "locust-master"
+            self._wait(what, name, plan.ready_path.exists, until_s, timeout_s)
+
+    def _wait(
+        self, what: str, name: str, ready: Callable[[], bool], until_s: float, timeout_s: float
+    ) -> None:
+        while not ready():
+            why = self._first_loss()
+            ended = next((n for n, p in self._processes.items() if p.poll() is not None), None)
+            if ended is not None:
+                code, said = self._processes[ended].returncode, self._last_words(ended)
+                raise InvalidRunError(
+                    f"{ended} ended with code {code} before {what} was ready; it last said: {said}"
+                )
+            if why:
+                raise InvalidRunError(f"{why} before {what} was ready")
+            if time.monotonic() > until_s:
+                raise InvalidRunError(
+                    f"{what} was not ready within {timeout_s:g} s; {name} last said: "
+                    f"{self._last_words(name)}"
+                )
+            time.sleep(_POLL_S)
+
+    def _first_loss(self) -> str:
+        """Return which worker the master lost and why; "" while it lost none."""
+        for plan in self._plans:
+            if plan.lost_path.exists():
+                why = orjson.loads(plan.lost_path.read_bytes())["why"]
+                return f"load worker {plan.worker} was lost ({why})"
+        return ""
 
     def go(self, t0_unix_s: float) -> None:
         """Tell the workers the moment that all times count from; best a second ahead."""
@@ -143,25 +205,40 @@ class LoadGenerator:
 
     def alive(self) -> bool:
         """Tell whether every worker is running."""
-        return bool(self._processes) and all(p.poll() is None for p in self._processes)
+        running = [process.poll() is None for process in self._processes.values()]
+        return bool(running) and all(running) and not self._first_loss()
 
     def stop(self, grace_s: float) -> None:
         """End the workers: they write what is open, and after `grace_s` they are killed."""
         if self._stopped_unix_s is not None:
             return
         self._stopped_unix_s = time.time()
-        running = [process for process in self._processes if process.poll() is None]
-        self._lost = len(self._processes) - len(running)
+        lost = set()
+        for plan in self._plans:
+            if self._has_ended(_name_of(plan)) and not plan.lost_path.exists():
+                plan.lost_path.write_text('{"why": "its process ended early"}')
+            if plan.lost_path.exists():  # the master does not wait for its last rows
+                lost.add(plan.worker)
+        until_s = time.monotonic() + grace_s
+        master = self._processes.get("locust-master")
+        if master is not None and master.poll() is None:
+            master.send_signal(signal.SIGTERM)  # it stops the workers and takes their last rows
+            _await([master], until_s)
+        running = [process for process in self._processes.values() if process.poll() is None]
         for process in running:
             process.send_signal(signal.SIGTERM)
-        until_s = time.monotonic() + grace_s
+        _await(running, until_s)
         for process in running:
-            try:
-                process.wait(max(0.0, until_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self._lost += 1
+            if process.poll() is None:
                 process.kill()
                 process.wait(_KILL_WAIT_S)
+        if self._processes:
+            lost |= {plan.worker for plan in self._plans if not plan.end_path.exists()}
+        self._lost = len(lost)
+
+    def _has_ended(self, name: str) -> bool:
+        process = self._processes.get(name)
+        return process is not None and process.poll() is not None
 
     def collect(self, requests: Path, end_s: float) -> LoadSummary:
         """Write `requests.parquet` and return what the load says about itself.
@@ -182,13 +259,32 @@ class LoadGenerator:
             end_s = min(end_s, self._stopped_unix_s - self._t0_unix_s)
         return collect_rows(self._trace, self._out, requests, end_s, workers_lost=self._lost)
 
-    def _log_path(self, plan: WorkerPlan) -> Path:
-        return self._logs / f"locust-{plan.worker}.log"
+    def _log_path(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
 
-    def _last_words(self, plan: WorkerPlan) -> str:
+    def _last_words(self, name: str) -> str:
         try:
-            text = self._log_path(plan).read_text(encoding="utf-8", errors="replace")
+            text = self._log_path(name).read_text(encoding="utf-8", errors="replace")
         except OSError:
             text = ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return lines[-1] if lines else "nothing"
+
+
+def _free_port(host: str) -> int:
+    """Return a port that nobody has now; should somebody take it first, the master says so."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _name_of(plan: WorkerPlan) -> str:
+    return f"locust-{plan.worker}"
+
+
+def _await(processes: list[subprocess.Popen[bytes]], until_s: float) -> None:
+    """Wait for processes to end, until a moment of the monotonic clock."""
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, until_s - time.monotonic()))

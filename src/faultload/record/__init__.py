@@ -7,7 +7,14 @@ against other SLOs with no cluster in sight. Times are seconds since the run's s
 from faultload.record.directory import RunDirectory
 from faultload.record.injections import InjectionEntry, InjectionJournal, InjectionStep
 from faultload.record.lines import Tail
-from faultload.record.manifest import LoadSummary, Manifest, Outcome, Phase, PhaseName
+from faultload.record.manifest import (
+    LoadSummary,
+    Manifest,
+    Outcome,
+    Phase,
+    PhaseName,
+    WorkerHealth,
+)
 from faultload.record.tables import (
     ALERT_SCHEMA,
     REQUEST_SCHEMA,
@@ -34,6 +41,7 @@ __all__ = [
     "RequestStatus",
     "RunDirectory",
     "Tail",
+    "WorkerHealth",
     "read_live_rows",
     "read_requests",
     "read_series",

@@ -44,6 +44,37 @@ class Phase(_Model):
     end_s: float
 
 
+class WorkerHealth(_Model):
+    """What one load worker saw of itself. None: it was not measured."""
+
+    worker: int
+    requests_sent: int
+    lag_s_p50: float | None
+    """Of sent minus due."""
+    lag_s_p99: float | None
+    lag_s_max: float | None
+    cpu_share_mean: float | None
+    """Of one core, 0-1."""
+    cpu_share_max: float | None
+    """Over a second."""
+    stall_s_max: float | None
+    """Longest time for which its event loop stood still."""
+    stalls: int
+    """How often it stood still for more than 50 ms,"""
+    stalled_share: float | None
+    """and the share of the run which that took, 0-1."""
+    clock_step_s_max: float | None
+    """Largest change, within a second, of its wall clock against its monotonic one."""
+    clock_error_s: float | None
+    """How far its idea of the master's clock may be off; 0 where both are on one machine."""
+    streams_max: int
+    """Open at one moment."""
+    connections_reused_share: float | None
+    """Share of its requests that found an open connection, 0-1."""
+    rows_lost: int | None
+    """Rows that it wrote and that are not here. None: it died before it could count them."""
+
+
 class LoadSummary(_Model):
     """What the load client says about itself: whether it was the bottleneck."""
 
@@ -60,6 +91,14 @@ class LoadSummary(_Model):
     workers_lost: int = 0
     spread_s_max: float | None = None
     """Largest stall of a worker's event loop. None: not measured."""
+    loop: Literal["open", "closed"] = "open"
+    """Closed: users waited for their answers, so a slow platform was asked less often."""
+    lag_s_p50: float | None = None
+    lag_s_max: float | None = None
+    rows_lost: int = 0
+    """Rows that workers wrote and that are not here, as far as it is known."""
+    health: list[WorkerHealth] = Field(default_factory=list)
+    """One entry a worker."""
 
 
 class Clock(_Model):

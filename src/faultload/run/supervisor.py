@@ -110,7 +110,15 @@ class Supervisor:
         digest = hashlib.sha256(trace_path.read_bytes()).hexdigest()
         self._draft = self._draft.model_copy(update={"trace_sha256": digest})
         url = self._target.endpoints.inference_url
-        self._load = LoadGenerator(trace_path, plan.scenario, url, self._work, self.directory.logs)
+        self._load = LoadGenerator(
+            trace_path,
+            plan.scenario,
+            url,
+            self._work,
+            self.directory.logs,
+            workers=plan.target.load.workers,
+            listen=plan.target.load.listen,
+        )
         self._load.start()
         self._child = ChaosChild(
             self.directory.experiment,
@@ -201,10 +209,11 @@ class Supervisor:
     def await_last_answers(self) -> None:
         """Keep the load going a moment longer, so that requests due in the run may end as they do.
 
-        What is still open afterwards is recorded as unfinished.
+        What is still open afterwards is recorded as unfinished. In a closed loop nobody knows how
+        many there are, so the moment is used up.
         """
         end_s = self._phases[-1].end_s
-        due = int((self._due_s < end_s).sum())
+        due = (self._due_s < end_s).sum() if np.isfinite(self._due_s).any() else np.inf
         until_s = self._clock.now_s() + _LAST_ANSWERS_S
         while self._live.ended_of(end_s) < due and self._clock.now_s() < until_s:
             self._watch(until_s - self._clock.now_s())

@@ -65,12 +65,33 @@ class TraceArrivals(Spec):
     """Relative to the scenario file."""
 
 
+class UserStep(Spec):
+    """So many users at a time."""
+
+    for_s: float = Field(gt=0)
+    users: int = Field(ge=0, le=10_000)
+
+
+class ClosedArrivals(Spec):
+    """A closed loop: each user asks, waits for the end of the answer, thinks, and asks again.
+
+    A platform that slows down is asked less often: see docs/load.md for what that hides.
+    """
+
+    kind: Literal["closed"]
+    steps: list[UserStep] = Field(min_length=1)
+    """The last step lasts until the run ends. A user who is one too many finishes their request."""
+    think_s: float = Field(ge=0)
+    """Mean of the exponential pause between an answer's end and the next question."""
+
+
 Arrivals = Annotated[
     ConstantArrivals
     | PoissonArrivals
     | StepArrivals
     | RampArrivals
     | BurstArrivals
+    | ClosedArrivals
     | TraceArrivals,
     Field(discriminator="kind"),
 ]

@@ -28,6 +28,16 @@ class LocalPlatform(Spec):
     """Longest wait for it to be ready."""
 
 
+class LoadWorkers(Spec):
+    """Where the load of a run comes from."""
+
+    workers: int = Field(default=1, ge=1, le=100)
+    """Locust workers; with one, everything is one process."""
+    listen: str | None = None
+    """`HOST:PORT` that workers on other machines connect to (`faultload load worker`); None: the
+    workers are started here."""
+
+
 class TargetSpec(Spec):
     """One target file. `local` starts a platform of its own; other kinds join later."""
 
@@ -36,6 +46,7 @@ class TargetSpec(Spec):
     description: str = ""
     local: LocalPlatform
     phases: PhaseLengths = PhaseLengths()
+    load: LoadWorkers = LoadWorkers()
     blast_radius_share_max: float = Field(default=0.5, gt=0, le=1)
     """Largest share of a component's ready replicas any experiment may hit here."""
     scrape_interval_s: float = Field(default=1.0, gt=0)

@@ -1,11 +1,14 @@
 """Runs that say nothing: each row of the missing-data table is found, and named."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from scenes import END, GONE, HARM, PHASES, journal, load, outage, rows, scene, steady
+from scenes import END, GONE, HARM, PHASES, health, journal, load, outage, rows, scene, steady
 
-from faultload.judge import Verdict, judge
+from faultload.judge import Verdict, judge, validity
 from faultload.record import REQUEST_SCHEMA, InjectionStep, Phase, PhaseName
 
 ALL = [step for step in InjectionStep if step is not InjectionStep.FAILED]
@@ -47,6 +50,13 @@ def without(*steps: InjectionStep) -> list[object]:
         ({"load": load(COUNT, lag_s_p99=None)}, "lag is not known"),
         ({"load": load(COUNT, lag_s_p99=0.015, cpu_share_max=0.95)}, "95% of its core"),
         ({"load": load(COUNT, workers_lost=1)}, "workers were lost"),
+        ({"load": load(COUNT, rows_lost=3)}, "3 rows that load workers wrote did not arrive"),
+        ({"load": load(COUNT, health=[health(stalled_share=0.03)])}, "still for 3.0% of the run"),
+        ({"load": load(COUNT, health=[health(stall_s_max=1.4)])}, "stood still for 1.4 s"),
+        ({"load": load(COUNT, health=[health(), health(lag_s_p99=0.3)])}, "sent 300 ms late"),
+        ({"load": load(COUNT, health=[health(clock_step_s_max=2.0)])}, "wall clock step"),
+        ({"load": load(COUNT, health=[health(clock_error_s=0.08)])}, "knows the time to 80 ms"),
+        ({"load": load(COUNT, health=[health(stalled_share=float("nan"))])}, "stood still for nan"),
         ({"load": load(0, rows=0)}, "No request was due"),
         ({"clock_drift_s": -0.4}, "clock"),
         ({"clock_drift_s": float("nan")}, "clock"),
@@ -103,6 +113,14 @@ def test_a_busy_client_that_is_on_time_is_sound() -> None:
     assert judge(scene(load=load(COUNT, cpu_share_max=0.95))).verdict is Verdict.PASS
 
 
+def test_a_healthy_worker_is_sound() -> None:
+    """A worker within every limit, and one that measured nothing, invalidate nothing."""
+    unknown = dict.fromkeys(["lag_s_p99", "stall_s_max", "stalled_share", "clock_step_s_max"])
+    workers = [health(), health(worker=1, **unknown)]
+
+    assert judge(scene(load=load(COUNT, health=workers))).verdict is Verdict.PASS
+
+
 def test_unsent_requests_are_the_clients_own_failure() -> None:
     """A request that was never sent says nothing about the platform."""
     requests = spoiled(sent_s=np.nan, first_token_s=np.nan, last_token_s=np.nan)
@@ -124,3 +142,25 @@ def test_a_silent_warm_up_is_fine() -> None:
 
     assert judgement.verdict is Verdict.PASS
     assert requests["due_s"].max() < END
+
+
+def test_the_documented_limits_are_the_limits() -> None:
+    """docs/load.md names every limit on the load client, with the number it has here."""
+    text = (Path(__file__).parents[3] / "docs" / "load.md").read_text(encoding="utf-8")
+    said = {
+        name: line
+        for line in text.splitlines()
+        for name in re.findall(r"\(`([A-Z_]+)`\)", line.split(" | ")[1] if " | " in line else "")
+    }
+    limits = {
+        "LAG_S_MAX": f"{validity.LAG_S_MAX * 1000:g} ms",
+        "CPU_SHARE_MAX": f"{validity.CPU_SHARE_MAX:.0%}",
+        "STALLED_SHARE_MAX": f"{validity.STALLED_SHARE_MAX:.0%}",
+        "STALL_S_MAX": f"{validity.STALL_S_MAX:g} s",
+        "DRIFT_S_MAX": f"{validity.DRIFT_S_MAX * 1000:g} ms",
+        "CLOCK_ERROR_S_MAX": f"{validity.CLOCK_ERROR_S_MAX * 1000:g} ms",
+        "SENT_SHARE_MIN": f"{validity.SENT_SHARE_MIN:.0%}",
+    }
+    assert said.keys() == limits.keys()
+    for name, limit in limits.items():
+        assert limit.replace("%", " %") in said[name], (name, limit)

@@ -15,80 +15,22 @@ from typing import Any
 import orjson
 import pandas as pd
 import pytest
+from loads import BOUND_S, wait_until, workload
+from streaming_server import streaming_server
 
 from faultload.errors import DefectError, InvalidRunError, MissingError, UsageError
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.load.rows import merge, summarise
 from faultload.record import Tail, read_requests
-from faultload.spec.scenario import Scenario
 
-BOUND_S = 30.0
 TTFT_S = 0.3
-
-SERVER = """
-import asyncio, sys
-def chunk(data):
-    return b"%x\\r\\n%b\\r\\n" % (len(data), data)
-def token(index, reason):
-    text = b'data: {"choices":[{"delta":{"content":"tok%04d-00ff "},"finish_reason":%b}]}\\n\\n'
-    return chunk(text % (index, reason))
-async def serve(reader, writer):
-    loop = asyncio.get_running_loop()
-    try:
-        while True:
-            head = await reader.readuntil(b"\\r\\n\\r\\n")
-            length = int(head.lower().partition(b"content-length: ")[2].split(b"\\r\\n")[0])
-            await reader.readexactly(length)
-            start = loop.time()
-            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n"
-                         b"Transfer-Encoding: chunked\\r\\n\\r\\n")
-            for index in range(4):
-                due = start + float(sys.argv[1]) + index * 0.01
-                await asyncio.sleep(due - loop.time())
-                writer.write(token(index, b'"stop"' if index == 3 else b"null"))
-            writer.write(chunk(b"data: [DONE]\\n\\n") + b"0\\r\\n\\r\\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
-async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-asyncio.run(main())
-"""
-
-
-def workload() -> Scenario:
-    """Equal gaps, so that the count of due requests is known."""
-    lengths = {"median": 5}
-    tier = {"tier": "fast", "model": "m", "weight": 1, "prompt_tokens": lengths}
-    return Scenario.model_validate(
-        {
-            "name": "s",
-            "description": "d",
-            "arrivals": {"kind": "constant", "rate_rps": 60},
-            "tiers": [tier | {"output_tokens": lengths}],
-        }
-    )
-
-
-def wait_until(ready: Callable[[], Any], what: str) -> None:
-    """Poll for a condition; fails after BOUND_S."""
-    until_s = time.monotonic() + BOUND_S
-    while not ready():
-        assert time.monotonic() < until_s, f"waited {BOUND_S:g} s for {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server that sends its first token TTFT_S after a request; it ends with its stdin."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(TTFT_S)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as server:
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    """A server that sends its first token TTFT_S after a request."""
+    with streaming_server(TTFT_S) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -108,6 +50,7 @@ def load(tmp_path: Path) -> Iterator[Callable[..., LoadGenerator]]:
         generator.stop(0)
 
 
+@pytest.mark.local
 def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_path: Path) -> None:
     """Latencies are the server's; every due row is there but a killed worker's; nothing stays."""
     generator = load(url, workers=2)
@@ -128,11 +71,11 @@ def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_pat
     ttft_s = statistics.median(row["first_token_s"] - row["due_s"] for row in rows)
     assert ttft_s == pytest.approx(TTFT_S, rel=0.05)
 
-    generator._processes[1].kill()
+    generator._processes["locust-1"].kill()
     wait_until(lambda: not generator.alive(), "the killed worker's end")
     generator.stop(BOUND_S)
     generator.stop(BOUND_S)
-    for process in generator._processes:
+    for process in generator._processes.values():
         with pytest.raises(ProcessLookupError):
             os.kill(process.pid, 0)
 
@@ -150,10 +93,16 @@ def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_pat
     assert (summary.requests_due, summary.rows) == (len(table), len(kept))
     assert summary.requests_sent == table["sent_s"].notna().sum()
     assert (summary.workers, summary.workers_lost) == (2, 1)
+    # One was ended in good order and its rows are checked; the other never counted its own.
+    assert [own.rows_lost for own in summary.health] == [0, None]
+    assert not list((tmp_path / "out").glob("share-0-*"))  # dropped, now that they are here
     assert summary.cpu_share_max is not None
-    assert "POST" in (tmp_path / "logs" / "locust-0.log").read_text()
+    said = (tmp_path / "logs" / "locust-master.log").read_text()
+    assert "POST" in said  # Locust's own statistics, of all workers together
+    assert "TTFT" in said
 
 
+@pytest.mark.local
 def test_workers_die_with_whoever_started_them(url: str, tmp_path: Path) -> None:
     """A supervisor that is killed leaves no load running against the platform."""
     trace = tmp_path / "trace.parquet"
@@ -170,7 +119,7 @@ load = LoadGenerator(here / "trace.parquet", scenario, sys.argv[2], here / "out"
 load.start()
 load.wait_ready(30)
 load.go(time.time())
-print(load._processes[0].pid, flush=True)
+print(load._processes["locust-0"].pid, flush=True)
 time.sleep(60)
 """
     command = [sys.executable, "-c", code, str(tmp_path), url]
@@ -197,7 +146,7 @@ def test_a_worker_that_fails_early_is_quoted(
     generator = load("http://127.0.0.1:1")
     generator.start()
     with pytest.raises(
-        InvalidRunError, match=r"worker 0 ended with code 0 .* last said: -m locust"
+        InvalidRunError, match=r"locust-0 ended with code 0 .* last said: -m locust"
     ):
         generator.wait_ready(BOUND_S)
 
@@ -212,8 +161,8 @@ def test_a_worker_that_hangs_early_is_not_waited_for(
     monkeypatch.setattr(sys, "executable", str(deaf))
     generator = load("http://127.0.0.1:1")
     generator.start()
-    wait_until(lambda: "deaf" in generator._last_words(generator._plans[0]), "its first word")
-    with pytest.raises(InvalidRunError, match=r"not ready within 0.1 s; it last said: deaf"):
+    wait_until(lambda: "deaf" in generator._last_words("locust-0"), "its first word")
+    with pytest.raises(InvalidRunError, match=r"not ready within 0.1 s; locust-0 last said: deaf"):
         generator.wait_ready(0.1)
     generator.stop(0.1)
     assert not generator.alive()
@@ -257,7 +206,7 @@ def test_unrecorded_requests_are_unsent_and_counted_as_lost(tmp_path: Path) -> N
     row |= {"retries": 0, "migrations": 0, "connection_reused": True, "gap_s_max": None}
     merged = merge(trace, [row], end_s=0.5)
     assert list(merged["status"]) == ["ok"] + ["unsent"] * 29
-    summary = summarise(merged, [], workers=1, workers_lost=1)
+    summary = summarise(merged, [], workers_lost=1)
     assert (summary.requests_due, summary.requests_sent, summary.rows) == (30, 1, 1)
     assert summary.lag_s_p99 == pytest.approx(0.001)
     assert pd.isna(merged["gap_s_max"]).all()

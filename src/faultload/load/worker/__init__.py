@@ -2,6 +2,8 @@
 
 Read in this order: `response` (bytes to an HTTP body), `sse` (body to events), `answer` (events to
 an outcome), `connection` (sockets and their pool), `client` (one request, its deadlines, its row),
-`dispatch` (the schedule, released open loop), `user` (the Locust user around it all). Only `user`
-imports Locust, so that the rest can be tested without patching the process.
+`watch` (what the worker sees of itself), `dispatch` (the load: a schedule, or users), `master` and
+`courier` (a load shared by several workers, over Locust's messages), `statistics` (what Locust's
+own page shows), `user` (the Locust user around it all). Only the last four import Locust, so that
+the rest can be tested without patching the process.
 """

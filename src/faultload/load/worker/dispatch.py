@@ -1,15 +1,18 @@
-"""The schedule, released open loop: every request at its due time, whatever became of the others.
+"""The load as one worker makes it: a schedule released open loop, or users of a closed one.
 
-The worker's own health is part of the evidence, so it is written down every second: how late it
-released, how much of a core it used, how long its event loop stood still.
+Open loop: every request leaves at its due time, whatever became of the others. Closed loop: each
+user waits for the answer, thinks, and asks again; a question is due at the moment its user wanted
+to ask it.
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,17 +21,24 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from gevent.event import Event
 
-from faultload.load.plan import WorkerPlan
+from faultload.load.closed import returns_at
+from faultload.load.plan import EndNote, WorkerPlan
 from faultload.load.worker.client import Client, Due
+from faultload.load.worker.watch import SelfWatch
 from faultload.record import RequestStatus
 
 _TICK_S = 0.05  # deadlines are checked and rows flushed this often
-_WATCH_S = 1.0
 _GO_POLL_S = 0.01
 
 # Kept connections for about a second of arrivals; the pool grows by itself beyond that.
 _WARM_MAX = 64
+
+_ANSWER_MARGIN_S = 10.0  # beyond its total timeout no request is waited for
+
+# Questions that come again are numbered on from here; no trace is as long.
+_AGAIN = 1_000_000_000
 
 
 class Dispatcher:
@@ -48,11 +58,12 @@ class Dispatcher:
         self._next = 0  # position of the first request not yet released
         self._finished = False
         self._going = False
-        self._lags: list[float] = []
+        self._answered: dict[int, Event] = {}  # by index, for users who wait
         self._rows = _Lines(plan.rows_path)
-        self._watch = _Lines(plan.watch_path)
+        self._said = _Lines(plan.watch_path)
         api_key = os.environ[plan.api_key_env] if plan.api_key_env else None
         self._client = Client(plan, self.now, self._record, api_key)
+        self._watch = SelfWatch(self.now, lambda: self._client.in_flight, self._said.append)
 
     def now(self) -> float:
         """Seconds since the run's start, on the monotonic clock."""
@@ -64,7 +75,12 @@ class Dispatcher:
         Raises:
             OSError: the endpoint does not let us in.
         """
-        connections = min(_WARM_MAX, self._requests.busiest_second)
+        closed = self._plan.closed
+        if closed is None:
+            connections = min(_WARM_MAX, self._requests.busiest_second)
+        else:
+            busiest = max(step.users for step in closed.steps)
+            connections = min(_WARM_MAX, math.ceil(busiest / self._plan.workers))
         self._client.pool.warm(connections, self._plan.timeouts.connect_s)
         gc.collect()
         gc.freeze()  # the trace and the libraries never die: keep the collector off them
@@ -79,7 +95,19 @@ class Dispatcher:
         go = orjson.loads(self._plan.go_path.read_bytes())
         self._origin_s = _monotonic_at(float(go["t0_unix_s"]))
         self._going = True
-        gevent.spawn(self._keep_watch)
+        self._watch.start()
+        gevent.spawn(self._tick)
+
+    def play(self) -> None:
+        """Make this worker's share of the load; returns when there is no more to do."""
+        closed = self._plan.closed
+        if closed is None:
+            self.release_all()
+            return
+        numbers = range(
+            self._plan.worker, max(step.users for step in closed.steps), self._plan.workers
+        )
+        gevent.joinall([gevent.spawn(self.be_user, number) for number in numbers])
 
     def release_all(self) -> None:
         """Release every request at its due time."""
@@ -92,7 +120,36 @@ class Dispatcher:
                 return
             client.release(requests[self._next])
             self._next += 1
-            self._lags.append(self.now() - due_s)
+            self._watch.released(self.now() - due_s)
+
+    def be_user(self, number: int) -> None:
+        """Be one user of a closed loop: ask, wait, think, and again, while there is such a user."""
+        closed = self._plan.closed
+        if closed is None or not len(self._requests):
+            return
+        chance = np.random.Generator(np.random.PCG64([self._plan.seed, number]))
+        present_s = returns_at(closed, number, 0.0)
+        # Users who come together do not all ask at once.
+        wanted_s = present_s + chance.uniform(0.0, closed.think_s)
+        while wanted_s < math.inf:
+            gevent.sleep(max(0.0, wanted_s - self.now()))
+            if self._finished:
+                return
+            present_s = returns_at(closed, number, wanted_s)
+            if present_s > wanted_s:
+                wanted_s = present_s + chance.uniform(0.0, closed.think_s)
+                continue
+            self._ask(wanted_s)
+            wanted_s = self.now() + chance.exponential(closed.think_s)
+
+    def _ask(self, wanted_s: float) -> None:
+        """Send the next question and wait for the end of its answer."""
+        due = self._requests.question(self._next, wanted_s)
+        self._next += 1
+        answered = self._answered[due.index] = Event()
+        self._client.release(due)
+        self._watch.released(self.now() - wanted_s)
+        answered.wait(self._plan.timeouts.total_s + _ANSWER_MARGIN_S)
 
     def finish(self) -> None:
         """Write what is still open as unfinished and what was due as unsent; once."""
@@ -100,44 +157,32 @@ class Dispatcher:
             return
         self._finished = True
         self._client.stop()
-        if self._going:
+        self._watch.stop()
+        if self._going and self._plan.closed is None:
             now_s = self.now()
             while self._next < len(self._requests) and self._requests.due_s[self._next] <= now_s:
                 self._rows.append(self._client.unsent(self._requests[self._next]))
                 self._next += 1
         self._rows.close()
-        self._watch.close()
+        self._said.close()
+        note = EndNote.of(self._plan.rows_path)
+        self._plan.end_path.write_text(note.model_dump_json())
 
     def _record(self, row: dict[str, Any]) -> None:
         self._rows.append(row)
+        answered = self._answered.pop(row["index"], None)
+        if answered is not None:
+            answered.set()
         if row["status"] not in (RequestStatus.UNFINISHED, RequestStatus.UNSENT):
             self._on_row(row)
 
-    def _keep_watch(self) -> None:
-        """Check deadlines, flush rows, and write what we see of ourselves."""
-        stall_s, said_s, cpu_s, ticked_s = 0.0, self.now(), time.process_time(), self.now()
+    def _tick(self) -> None:
+        """Check deadlines and flush what was written."""
         while not self._finished:
             gevent.sleep(_TICK_S)
-            now_s = self.now()
-            stall_s, ticked_s = max(stall_s, now_s - ticked_s - _TICK_S), now_s
-            self._client.tick(now_s)
+            self._client.tick(self.now())
             self._rows.flush()
-            if now_s - said_s < _WATCH_S:
-                continue
-            used_s = time.process_time() - cpu_s
-            lags, self._lags = self._lags, []
-            self._watch.append(
-                {
-                    "t_s": now_s,
-                    "lag_s_p99": float(np.quantile(lags, 0.99)) if lags else None,
-                    "cpu_share": used_s / (now_s - said_s),
-                    "stall_s_max": stall_s,
-                    "in_flight": self._client.in_flight,
-                    "released": self._next,
-                }
-            )
-            self._watch.flush()
-            stall_s, said_s, cpu_s = 0.0, now_s, time.process_time()
+            self._said.flush()
             self._end_if_orphaned()
 
     def _end_if_orphaned(self) -> None:
@@ -163,6 +208,12 @@ class _Requests:
     def __getitem__(self, at: int) -> Due:
         fields = {name: values[at] for name, values in self._fields.items()}
         return Due(prompt=self._prompts[at].as_py(), **fields)
+
+    def question(self, at: int, due_s: float) -> Due:
+        """Return the next question of a closed loop; when the trace is over it begins again."""
+        again, at = divmod(at, len(self))
+        due = self[at]
+        return replace(due, index=due.index + again * _AGAIN, due_s=due_s)
 
     @property
     def busiest_second(self) -> int:
