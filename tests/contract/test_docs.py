@@ -27,7 +27,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-_MAKE = re.compile(r"\bmake ((?:[a-z-]+ ?)+)")
+_MAKE = re.compile(r"(?<!trace )\bmake ((?:[a-z-]+ ?)+)")
 # Made by set-up or by a run, so they need not exist in a fresh checkout.
 _MADE = ("reports/", ".venv", ".tools")
 _SUFFIXES = (".py", ".md", ".yaml", ".yml", ".toml", ".sh", ".png", ".html", "/")

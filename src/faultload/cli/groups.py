@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
 import json
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 
 from faultload.cli.output import Json, Root, catalogue_of, echo_json, echo_lines, say
+from faultload.cli.traces import traces
 from faultload.errors import ExitCode
 
 _Target = Annotated[str, typer.Option(help="Target, as path or name in targets/.")]
@@ -20,7 +20,7 @@ _Target = Annotated[str, typer.Option(help="Target, as path or name in targets/.
 def add_groups(app: typer.Typer) -> None:
     """Add every group to the application."""
     app.add_typer(_platform, name="platform", help="A local platform left up for you.")
-    app.add_typer(_trace, name="trace", help="Workload traces.")
+    app.add_typer(traces, name="trace", help="Workload traces.")
     app.add_typer(_slo, name="slo", help="Service level objectives.")
     app.add_typer(_faults, name="faults", help="The faults there are.")
     app.add_typer(_runs, name="runs", help="Stored runs.")
@@ -28,7 +28,6 @@ def add_groups(app: typer.Typer) -> None:
 
 
 _platform = typer.Typer(no_args_is_help=True)
-_trace = typer.Typer(no_args_is_help=True)
 _slo = typer.Typer(no_args_is_help=True)
 _faults = typer.Typer(no_args_is_help=True)
 _runs = typer.Typer(no_args_is_help=True)
@@ -76,24 +75,6 @@ def platform_status(target: _Target = "local", root: Root = None, as_json: Json 
         return int(ExitCode.MISSING)
     _show(about, as_json=as_json)
     return int(ExitCode.PASS)
-
-
-@_trace.command("make")
-def trace_make(
-    scenario: Annotated[str, typer.Argument(help="Scenario, as path or name in scenarios/.")],
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
-    seconds: Annotated[float, typer.Option(min=0.001, help="How long the trace is.")] = 60.0,
-    seed: Annotated[int | None, typer.Option(min=0, help="Default: the scenario's.")] = None,
-    root: Root = None,
-) -> None:
-    """Write the trace of a scenario; the same seed gives the same bytes."""
-    from faultload.load import make_trace, write_trace
-
-    _, spec = catalogue_of(root).scenario(scenario)
-    trace = make_trace(spec, seconds, spec.seed if seed is None else seed)
-    write_trace(trace, out)
-    digest = hashlib.sha256(out.read_bytes()).hexdigest()
-    say(f"{out}: {len(trace)} requests, sha256 {digest}")
 
 
 @_slo.command("list")

@@ -6,9 +6,7 @@ seed and duration give the same file byte for byte, and a longer run begins with
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ import pyarrow.parquet as pq
 
 from faultload.errors import SpecError
 from faultload.load.arrivals import due_times
+from faultload.load.prompts import Conversations, texts
 from faultload.record import write_table
 from faultload.spec.scenario import Lengths, Scenario, TraceArrivals
 
@@ -30,17 +29,11 @@ TRACE_SCHEMA = pa.schema(
         ("model", pa.string()),
         ("tenant", pa.string()),
         ("session", pa.string()),  # "" outside a session
-        ("prompt", pa.string()),  # `prompt_tokens` words
+        ("prompt", pa.string()),  # `prompt_tokens` words: prefix and earlier turns included
         ("prompt_tokens", pa.int32()),
         ("output_tokens", pa.int32()),  # asked for
     ]
 )
-
-# Conversations of one tier and tenant that take turns. One at a time would put a session's next
-# question before the answer to its last.
-_OPEN_SESSIONS = 8
-
-_PROMPTS_AT_ONCE = 1024  # bounds the memory for word numbers
 
 
 def make_trace(
@@ -58,38 +51,34 @@ def make_trace(
         SpecError: a recorded trace is missing or damaged.
     """
     if isinstance(scenario.arrivals, TraceArrivals):
-        recorded = read_trace((base or Path()) / scenario.arrivals.path)
-        return recorded[recorded["due_s"] < duration_s].reset_index(drop=True)
+        return _recorded(scenario, (base or Path()) / scenario.arrivals.path, duration_s)
     # New columns take new streams at the end, so that old seeds keep their meaning.
     streams = (
         np.random.Generator(np.random.PCG64(child))
-        for child in np.random.SeedSequence(seed).spawn(7)
+        for child in np.random.SeedSequence(seed).spawn(11)
     )
-    arriving, mixing, asking, answering, talking, returning, seating = streams
     # One stream a column, or a longer run would shift the second column's draws.
+    arriving, mixing, asking, answering, talking, *conversing = streams
     due_s = due_times(scenario.arrivals, duration_s, arriving)
     count = len(due_s)
     weights = np.cumsum([tier.weight for tier in scenario.tiers])
     which = np.searchsorted(weights / weights[-1], mixing.random(count), side="right")
-    prompt_tokens = _lengths([t.prompt_tokens for t in scenario.tiers], which, asking)
-    tiers = np.array([tier.tier for tier in scenario.tiers], dtype=object)[which]
-    tenants = [scenario.tenants[i % len(scenario.tenants)] for i in range(count)]
+    questions = _lengths([t.prompt_tokens for t in scenario.tiers], which, asking)
+    answers = _lengths([t.output_tokens for t in scenario.tiers], which, answering)
+    conversations = Conversations(scenario, conversing)
+    turns = conversations.turns(which, questions, texts(questions, talking), answers)
+    tiers = np.array([(tier.tier, tier.model) for tier in scenario.tiers], dtype=object)[which]
     return pd.DataFrame(
         {
             "index": np.arange(count, dtype=np.int64),
             "due_s": due_s,
-            "tier": tiers,
-            "model": np.array([tier.model for tier in scenario.tiers], dtype=object)[which],
-            "tenant": tenants,
-            "session": _sessions(
-                scenario,
-                list(zip(tiers, tenants, strict=True)),
-                returning.random(count) < scenario.sessions.share,
-                seating.integers(0, _OPEN_SESSIONS, count),
-            ),
-            "prompt": _prompts(prompt_tokens, talking),
-            "prompt_tokens": prompt_tokens,
-            "output_tokens": _lengths([t.output_tokens for t in scenario.tiers], which, answering),
+            "tier": tiers[:, 0],
+            "model": tiers[:, 1],
+            "tenant": [conversations.tenant(position) for position in range(count)],
+            "session": [turn.session for turn in turns],
+            "prompt": [turn.prompt for turn in turns],
+            "prompt_tokens": np.array([turn.prompt_tokens for turn in turns], dtype=np.int32),
+            "output_tokens": answers,
         },
         columns=TRACE_SCHEMA.names,
     )
@@ -120,11 +109,14 @@ def read_trace(path: Path) -> pd.DataFrame:
     return frame.reindex(columns=TRACE_SCHEMA.names)
 
 
-@cache
-def _words() -> npt.NDArray[np.object_]:
-    """Return plain words that common tokenizers keep whole, so that words count as tokens."""
-    text = Path(__file__).with_name("words.txt").read_text(encoding="utf-8")
-    return np.array(text.split(), dtype=object)
+def _recorded(scenario: Scenario, path: Path, duration_s: float) -> pd.DataFrame:
+    """Return the beginning of a trace file; its tiers must be ones that the scenario lists."""
+    trace = read_trace(path)
+    known = [tier.tier for tier in scenario.tiers]
+    if strange := sorted(set(trace["tier"]) - set(known)):
+        expected = f"expected the tiers of scenario {scenario.name!r} ({', '.join(known)})"
+        raise SpecError(path, "tier", f"{expected}, found {strange[0]!r}")
+    return trace[trace["due_s"] < duration_s].reset_index(drop=True)
 
 
 def _lengths(
@@ -136,35 +128,3 @@ def _lengths(
     stretch = np.exp(of(lambda x: x.sigma) * rng.standard_normal(len(which)))
     drawn = np.rint(of(lambda x: x.median) * stretch)
     return np.clip(drawn, of(lambda x: x.min), of(lambda x: x.max)).astype(np.int32)
-
-
-def _prompts(counts: npt.NDArray[np.int32], rng: np.random.Generator) -> list[str]:
-    words = _words()
-    prompts: list[str] = []
-    for first in range(0, len(counts), _PROMPTS_AT_ONCE):
-        block = counts[first : first + _PROMPTS_AT_ONCE].astype(np.int64)
-        chosen = words[rng.integers(0, len(words), int(block.sum()))]
-        parts = np.split(chosen, np.cumsum(block)[:-1])
-        prompts += [" ".join(part) for part in parts]
-    return prompts
-
-
-def _sessions(
-    scenario: Scenario,
-    askers: list[tuple[str, str]],
-    inside: npt.NDArray[np.bool_],
-    seats: npt.NDArray[np.int64],
-) -> list[str]:
-    """Deal requests to conversations; one conversation keeps its tier and its tenant."""
-    turns: dict[tuple[tuple[str, str], int], int] = defaultdict(int)
-    names: dict[tuple[tuple[str, str], int], str] = {}
-    opened = 0
-    sessions = [""] * len(askers)
-    for position in np.flatnonzero(inside):
-        seat = (askers[position], int(seats[position]))
-        if turns[seat] % scenario.sessions.turns == 0:
-            names[seat] = f"s{opened:06d}"
-            opened += 1
-        turns[seat] += 1
-        sessions[position] = names[seat]
-    return sessions

@@ -22,7 +22,7 @@ class RunPlan:
 
     Attributes:
         experiment, scenario, slos, target: as read.
-        experiment_path, target_path: where they were read.
+        experiment_path, scenario_path, target_path: where they were read.
         seed: of the workload and of the choice of victims.
         warmup_s, baseline_s, hold_s, recovery_s: lengths on this target.
         share_max: the blast radius: the smaller of what experiment and target allow.
@@ -36,6 +36,7 @@ class RunPlan:
     slos: list[SLO]
     target: TargetSpec
     experiment_path: Path
+    scenario_path: Path
     target_path: Path
     seed: int
     warmup_s: float
@@ -75,7 +76,7 @@ def prepare(
     """
     chosen = catalogue.experiment(experiment)
     target_path, target_spec = catalogue.target(target)
-    _, scenario = catalogue.scenario(chosen.block.scenario, chosen.path)
+    scenario_path, scenario = catalogue.scenario(chosen.block.scenario, chosen.path)
     slos = catalogue.slos(chosen.block.slos, chosen.path)
     _check_tiers(chosen, scenario, slos)
     check_with_chaoslib(chosen)
@@ -95,6 +96,7 @@ def prepare(
         slos=slos,
         target=target_spec,
         experiment_path=chosen.path,
+        scenario_path=scenario_path,
         target_path=target_path,
         seed=use_seed,
         warmup_s=length(lengths.warmup_s, block.phases.warmup_s),

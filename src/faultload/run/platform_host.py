@@ -84,12 +84,12 @@ def _set_up(  # noqa: PLR0913  # what a host owns
 def _start_load(
     catalogue: Catalogue, scenario: str, platform: LocalTarget, folder: Path, session: SessionFile
 ) -> tuple[LoadGenerator, SessionFile]:
-    _, spec = catalogue.scenario(scenario)
+    path, spec = catalogue.scenario(scenario)
     work = folder / "load"
     work.mkdir(exist_ok=True)
     for old in work.iterdir():
         old.unlink()
-    write_trace(make_trace(spec, _LOAD_S, spec.seed), work / "trace.parquet")
+    write_trace(make_trace(spec, _LOAD_S, spec.seed, path.parent), work / "trace.parquet")
     load = LoadGenerator(
         work / "trace.parquet", spec, platform.endpoints.inference_url, work, folder
     )

@@ -104,7 +104,8 @@ class Supervisor:
         """
         plan, trace_path = self._plan, self.directory.record / "trace.parquet"
         # The fault's own steps take time beyond the plan, and the load must outlast them.
-        trace = make_trace(plan.scenario, plan.length_s + FAULT_TIMEOUT_S, plan.seed)
+        length_s, beside = plan.length_s + FAULT_TIMEOUT_S, plan.scenario_path.parent
+        trace = make_trace(plan.scenario, length_s, plan.seed, beside)
         write_trace(trace, trace_path)
         self._due_s = trace["due_s"].to_numpy(dtype=np.float64)
         digest = hashlib.sha256(trace_path.read_bytes()).hexdigest()

@@ -146,7 +146,20 @@ class Sessions(Spec):
     share: float = Field(default=0.0, ge=0, le=1)
     """Share of requests that belong to a session; 0 turns sessions off."""
     turns: int = Field(default=4, ge=1)
-    """Requests in one session."""
+    """Requests in one session; fewer where a growing context would pass the tier's longest."""
+    context: Literal["own", "growing"] = "own"
+    """`own`: a turn sends its own words only. `growing`: it sends the whole conversation first."""
+
+
+class SharedPrefixes(Spec):
+    """System prompts: texts that many requests begin with, whoever asks."""
+
+    count: int = Field(ge=1, le=10_000)
+    """How many there are; each is as likely as the others."""
+    tokens: int = Field(ge=1, le=1_000_000)
+    """Length of each; it comes on top of the tier's `prompt_tokens`."""
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Share of requests that begin with one; a session keeps its first request's choice."""
 
 
 class Scenario(Spec):
@@ -157,8 +170,10 @@ class Scenario(Spec):
     arrivals: Arrivals
     tiers: list[TierMix] = Field(min_length=1)
     tenants: list[str] = Field(default_factory=lambda: ["default"], min_length=1)
-    """Requests are dealt to tenants evenly."""
+    """Requests are dealt to them in turn; one listed twice gets twice as many."""
     sessions: Sessions = Sessions()
+    shared_prefixes: SharedPrefixes | None = None
+    """None: no two requests begin alike."""
     timeouts: Timeouts = Timeouts()
     ignore_eos: bool = True
     """Ask for exactly the drawn number of output tokens (vLLM's `ignore_eos`)."""
