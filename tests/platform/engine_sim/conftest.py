@@ -17,7 +17,7 @@ import requests
 
 from inference_platform.engine_sim import flags as command_line
 from inference_platform.engine_sim.engine import Engine
-from inference_platform.engine_sim.listen import bind, make_server
+from inference_platform.engine_sim.listen import Server, bind, make_server
 from inference_platform.engine_sim.server import build
 
 BOUND_S = 10.0
@@ -37,10 +37,11 @@ def wait_until(condition: Callable[[], bool], what: str, bound_s: float = BOUND_
 class LocalEngine:
     """An engine on a thread of this process. `url` ends without a slash."""
 
-    def __init__(self, url: str, engine: Engine) -> None:
+    def __init__(self, url: str, engine: Engine, server: Server) -> None:
         """Remember where it is."""
         self.url = url
         self.engine = engine
+        self.server = server
         self.session = requests.Session()
 
     def post(self, path: str, **body: object) -> requests.Response:
@@ -77,7 +78,7 @@ def local_engine(*argv: str) -> Iterator[LocalEngine]:
     )
     thread.start()
     wait_until(lambda: server.started, "the server to start")
-    local = LocalEngine(f"http://127.0.0.1:{sock.getsockname()[1]}", engine)
+    local = LocalEngine(f"http://127.0.0.1:{sock.getsockname()[1]}", engine, server)
     try:
         yield local
     finally:

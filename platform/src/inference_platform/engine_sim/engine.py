@@ -72,10 +72,11 @@ class Asked:
     """What one HTTP request asked for: one stream for each of its answers, and who waits for them.
 
     `closed` means that no more will come, because the request was aborted or, when `failed`, the
-    engine died. `n` is the number of answers to each prompt.
+    engine died. `n` is the number of answers to each prompt. `sink`, while somebody waits, may
+    take what is new in their place: False when it cannot, and then they go on.
     """
 
-    __slots__ = ("_waiter", "closed", "failed", "n", "streams")
+    __slots__ = ("_waiter", "closed", "failed", "n", "sink", "streams")
 
     def __init__(self, n: int = 1) -> None:
         """Start without streams."""
@@ -83,6 +84,7 @@ class Asked:
         self.streams: list[Stream] = []
         self.closed = False
         self.failed = False
+        self.sink: Callable[[], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -99,8 +101,8 @@ class Asked:
     async def news(self, shown: Sequence[int]) -> bool:
         """Wait until a stream has more than was shown; False when none will ever have."""
         if len(shown) == 1:  # the usual case, asked for every token
-            stream, seen = self.streams[0], shown[0]
-            while stream.ready <= seen:
+            stream = self.streams[0]
+            while stream.ready <= shown[0]:  # which a sink counts up
                 if self.closed:
                     return False
                 await self._wait()
@@ -121,9 +123,12 @@ class Asked:
         return self.streams[first : first + self.n]
 
     def wake(self) -> None:
-        """Let the reader look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Let the sink take what is new, or else the reader look again."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return  # nobody waits
+        if self.sink is None or self.closed or not self.sink():
+            waiter.set_result(None)
 
 
 class Engine:
@@ -147,6 +152,7 @@ class Engine:
         self._next = 0
         self._hung_until_s = 0.0
         self._stopped = False
+        self._news: dict[Asked, None] = {}
         self.stats = IDLE
         self.dead = False
         self.asleep = False
@@ -300,7 +306,9 @@ class Engine:
         if self._stopped or self.dead:
             return
         self.stats = report
-        streams, metrics = self._streams, self._metrics
+        streams, metrics, news = self._streams, self._metrics, self._news
+        if report.tokens and not news:
+            asyncio.get_running_loop().call_soon(self._tell)
         latencies: dict[float, int] = {}
         emitted = 0
         for number, latency_s in zip(report.tokens, report.latencies_s, strict=True):
@@ -309,7 +317,7 @@ class Engine:
                 continue  # aborted while the report was on its way
             emitted += 1
             stream.ready += 1
-            stream.asked.wake()
+            news[stream.asked] = None
             if latency_s is not None:
                 latencies[latency_s] = latencies.get(latency_s, 0) + 1
         begun = []
@@ -325,6 +333,13 @@ class Engine:
         if report.died_of is not None:
             self._fail(report.died_of)
         self._tell_if_idle()
+
+    def _tell(self) -> None:
+        """Wake whom there is news for: once, however many reports have come together."""
+        news, self._news = self._news, {}
+        if not self._stopped:
+            for asked in news:
+                asked.wake()
 
     def _finish(self, ended: Ended) -> None:
         """Count an answer that is complete, and its prompt when it was the last of its n."""
