@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_platform.engine_sim.blocks import BlockPool
-from inference_platform.engine_sim.core import Core, Ended, Message, Report
+from inference_platform.engine_sim.core import Core, Ended, Message, OnReports, Report
 from inference_platform.engine_sim.core_process import _Cutter, _frame
 from inference_platform.engine_sim.cost import StepCost
 from inference_platform.engine_sim.engine import Asked, Engine
@@ -52,12 +52,12 @@ class VirtualLink:
     def __init__(self, core: Core) -> None:
         self.core = core
         self._down, self._up = _Cutter(), _Cutter()
-        self._on_report: Callable[[Report], None] = lambda _: None
+        self._on_reports: OnReports = lambda _: None
         self.now = 0.0
 
-    def connect(self, on_report: Callable[[Report], None], on_lost: Callable[[], None]) -> None:
+    def connect(self, on_reports: OnReports, on_lost: Callable[[], None]) -> None:
         del on_lost
-        self._on_report = on_report
+        self._on_reports = on_reports
 
     def send(self, message: Message) -> None:
         self.core.handle(through_the_socket(message, self._down))
@@ -65,7 +65,7 @@ class VirtualLink:
 
     def _deliver(self, report: Report | None) -> None:
         if report is not None:
-            self._on_report(Report._make(through_the_socket(tuple(report), self._up)))
+            self._on_reports([Report._make(through_the_socket(tuple(report), self._up))])
 
     def step(self) -> bool:
         """Do the next step; False when there is none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from inference_platform.engine_sim.core import IDLE, Begun, Ended, Link, Order, Report
@@ -152,7 +151,7 @@ class Engine:
         self._next = 0
         self._hung_until_s = 0.0
         self._stopped = False
-        self._news: dict[Asked, None] = {}
+        self._leaving: list[tuple[int, asyncio.Event]] = []  # set when all so far have ended
         self.stats = IDLE
         self.dead = False
         self.asleep = False
@@ -214,16 +213,16 @@ class Engine:
         asked.wake()
         self._tell_if_idle()
 
-    def abort_all(self) -> None:
-        """End every answer where it is: a silent last token brings the finish reason "abort"."""
-        for number, stream in list(self._streams.items()):
-            del self._streams[number]
-            self._link.send(("abort", number))
-            stream.ready += 1
-            stream.answer = replace(stream.answer, tokens=stream.ready, finish_reason="abort")
-            self._metrics.record_abort()
-            stream.asked.wake()
-        self._tell_if_idle()
+    async def abort_all(self) -> None:
+        """End every answer with the token of the step in flight; wait until that has come.
+
+        As in vLLM its chunk has the finish reason "abort"; who gets no token gets an empty one.
+        """
+        if self._streams:
+            gone = asyncio.Event()
+            self._leaving.append((self._next, gone))
+            self._link.send(("abort_all", self._next))
+            await gone.wait()
 
     def die(self, reason: str) -> None:
         """Let the core fail; it is dead when its report has come."""
@@ -280,6 +279,9 @@ class Engine:
         self._link.kill()
 
     def _tell_if_idle(self) -> None:
+        oldest = next(iter(self._streams), self._next + 1)
+        while self._leaving and self._leaving[0][0] < oldest:
+            self._leaving.pop(0)[1].set()
         if self._on_idle is not None and not self._streams:
             callback, self._on_idle = self._on_idle, None
             callback()
@@ -301,14 +303,20 @@ class Engine:
             stream.asked.wake()
         self._tell_if_idle()
 
-    def _receive(self, report: Report) -> None:
-        """Hand a step's tokens to their streams and count them."""
-        if self._stopped or self.dead:
-            return
+    def _receive(self, reports: Sequence[Report]) -> None:
+        """Take in what has come; whom it concerns is told once, however many reports those are."""
+        news: dict[Asked, None] = {}
+        for report in reports:
+            if not (self._stopped or self.dead):
+                self._take_in(report, news)
+        for asked in news:
+            asked.wake()
+        self._tell_if_idle()
+
+    def _take_in(self, report: Report, news: dict[Asked, None]) -> None:
+        """Hand a step's tokens to their streams and count them; add whom it concerns to `news`."""
         self.stats = report
-        streams, metrics, news = self._streams, self._metrics, self._news
-        if report.tokens and not news:
-            asyncio.get_running_loop().call_soon(self._tell)
+        streams, metrics = self._streams, self._metrics
         latencies: dict[float, int] = {}
         emitted = 0
         for number, latency_s in zip(report.tokens, report.latencies_s, strict=True):
@@ -329,26 +337,22 @@ class Engine:
                 begun.append((stream, first))
         metrics.record(report, emitted, latencies, begun)
         for fields in report.ended:
-            self._finish(Ended._make(fields))
+            ended = Ended._make(fields)
+            stream = streams.pop(ended.number, None)
+            if stream is not None:
+                news[stream.asked] = None
+                self._finish(stream, ended, has_token=ended.number in report.tokens)
         if report.died_of is not None:
             self._fail(report.died_of)
-        self._tell_if_idle()
 
-    def _tell(self) -> None:
-        """Wake whom there is news for: once, however many reports have come together."""
-        news, self._news = self._news, {}
-        if not self._stopped:
-            for asked in news:
-                asked.wake()
-
-    def _finish(self, ended: Ended) -> None:
-        """Count an answer that is complete, and its prompt when it was the last of its n."""
-        stream = self._streams.pop(ended.number, None)
-        if stream is None:
-            return
+    def _finish(self, stream: Stream, ended: Ended, *, has_token: bool) -> None:
+        """Count an answer that has ended, and its prompt when it was the last of its n."""
         stream.ended = ended
+        if ended.tokens < stream.answer.tokens:
+            stream.ready = ended.tokens + (not has_token)
+            stream.answer = stream.answer.aborted(stream.ready, is_cut=not has_token)
         self._metrics.record_finish(stream, ended)
         siblings = stream.asked.siblings(stream)
         if not any(s.number in self._streams for s in siblings):
-            longest = max(s.ready for s in siblings)
+            longest = max(s.answer.used_tokens for s in siblings)
             self._metrics.record_prompt_finish(stream.asked.n, longest)
