@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -130,16 +133,38 @@ def until() -> Callable[..., None]:
     return wait_until
 
 
-@pytest.fixture
-def spawn(tmp_path: Path) -> Iterator[Callable[..., EngineProcess]]:
-    """Start engines as processes; the test's end kills them."""
+@contextmanager
+def engine_processes(directory: Path) -> Iterator[Callable[..., EngineProcess]]:
+    """Start engines as processes, from any thread; the block's end kills them."""
+    numbers = itertools.count()
     with ExitStack() as stack:
 
         def start(*argv: str) -> EngineProcess:
-            number = len(list(tmp_path.iterdir()))
-            engine = EngineProcess(tmp_path / f"engine{number}.log", *argv)
+            engine = EngineProcess(directory / f"engine{next(numbers)}.log", *argv)
             stack.callback(engine.process.wait)
             stack.callback(engine.process.kill)
             return engine
 
         yield start
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Callable[..., EngineProcess]]:
+    """Start engines as processes; the test's end kills them."""
+    with engine_processes(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def together(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[Callable[..., None], Iterable[tuple[Any, ...]]], list[Future[None]]]]:
+    """`together(scenario, rows)` runs `scenario(spawn, *row)` for every row at once.
+
+    Most of what processes do in tests is waiting. Each row is a test, which asks for its result.
+    """
+    with (
+        engine_processes(tmp_path_factory.mktemp("together")) as start,
+        ThreadPoolExecutor() as pool,
+    ):
+        yield lambda scenario, rows: [pool.submit(scenario, start, *row) for row in rows]
