@@ -152,7 +152,7 @@ def test_every_token_is_counted_once_and_no_request_is_lost(
             _, prompt, output = work.pop()
             asked.append(Asked())
             answer = Answer("ab", output, "length")
-            engine.submit(asked[-1], "r", words(len(work), prompt), answer, output)
+            engine.submit(asked[-1], words(len(work), prompt), answer, output)
         elif act == "abort" and asked:
             aborted.append(asked[len(aborted) % len(asked)])
             engine.abort(aborted[-1])
@@ -221,7 +221,7 @@ def test_the_prefix_cache_is_forgotten_only_when_nobody_uses_it() -> None:
 
     def answer_once() -> int:
         asked = Asked()
-        engine.submit(asked, "r", words(0, 12), Answer("ab", 3, "length"), 3)
+        engine.submit(asked, words(0, 12), Answer("ab", 3, "length"), 3)
         assert asked.streams[0].times.first_token_s is None
         link.step()
         assert not engine.reset_prefix_cache()

@@ -28,8 +28,8 @@ class Times(NamedTuple):
 class Stream:
     """One answer on its way out: `ready` of its tokens may be shown.
 
-    `number` is what the core knows it by. `begun` and `ended` are None until its first and its
-    last token came.
+    `number` is what the core knows it by, `choice` its place among what was asked for. `begun` and
+    `ended` are None until its first and its last token came.
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class Stream:
         "arrived_s",
         "asked",
         "begun",
+        "choice",
         "ended",
         "max_tokens",
         "number",
@@ -48,6 +49,7 @@ class Stream:
         """Start with nothing to show."""
         self.asked = asked
         self.number = order.number
+        self.choice = len(asked.streams)
         self.prompt_tokens = len(order.prompt)
         self.arrived_s = order.arrived_s
         self.answer = answer
@@ -118,7 +120,7 @@ class Asked:
 
     def siblings(self, stream: Stream) -> list[Stream]:
         """Return the streams that answer the same prompt."""
-        first = self.streams.index(stream) // self.n * self.n
+        first = stream.choice // self.n * self.n
         return self.streams[first : first + self.n]
 
     def wake(self) -> None:
@@ -189,11 +191,8 @@ class Engine:
         """Prompt tokens of the requests that wait for their first token."""
         return sum(s.prompt_tokens for s in self._streams.values() if not s.ready)
 
-    def submit(
-        self, asked: Asked, request_id: str, prompt: Sequence[str], answer: Answer, max_tokens: int
-    ) -> None:
+    def submit(self, asked: Asked, prompt: Sequence[str], answer: Answer, max_tokens: int) -> None:
         """Take in one answer that was asked for."""
-        del request_id  # vLLM's core knows it; ours a number
         self._next += 1
         order = Order(self._next, list(prompt), answer.tag, answer.tokens, time.monotonic())
         stream = Stream(asked, order, answer, max_tokens)
