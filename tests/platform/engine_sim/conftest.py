@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from inference_platform.engine_sim import flags as command_line
 from inference_platform.engine_sim.engine import Engine
-from inference_platform.engine_sim.listen import bind, make_server
+from inference_platform.engine_sim.listen import Server, bind, make_server
 from inference_platform.engine_sim.server import build
 
 BOUND_S = 10.0
@@ -37,10 +40,11 @@ def wait_until(condition: Callable[[], bool], what: str, bound_s: float = BOUND_
 class LocalEngine:
     """An engine on a thread of this process. `url` ends without a slash."""
 
-    def __init__(self, url: str, engine: Engine) -> None:
+    def __init__(self, url: str, engine: Engine, server: Server) -> None:
         """Remember where it is."""
         self.url = url
         self.engine = engine
+        self.server = server
         self.session = requests.Session()
 
     def post(self, path: str, **body: object) -> requests.Response:
@@ -77,7 +81,7 @@ def local_engine(*argv: str) -> Iterator[LocalEngine]:
     )
     thread.start()
     wait_until(lambda: server.started, "the server to start")
-    local = LocalEngine(f"http://127.0.0.1:{sock.getsockname()[1]}", engine)
+    local = LocalEngine(f"http://127.0.0.1:{sock.getsockname()[1]}", engine, server)
     try:
         yield local
     finally:
@@ -129,16 +133,38 @@ def until() -> Callable[..., None]:
     return wait_until
 
 
-@pytest.fixture
-def spawn(tmp_path: Path) -> Iterator[Callable[..., EngineProcess]]:
-    """Start engines as processes; the test's end kills them."""
+@contextmanager
+def engine_processes(directory: Path) -> Iterator[Callable[..., EngineProcess]]:
+    """Start engines as processes, from any thread; the block's end kills them."""
+    numbers = itertools.count()
     with ExitStack() as stack:
 
         def start(*argv: str) -> EngineProcess:
-            number = len(list(tmp_path.iterdir()))
-            engine = EngineProcess(tmp_path / f"engine{number}.log", *argv)
+            engine = EngineProcess(directory / f"engine{next(numbers)}.log", *argv)
             stack.callback(engine.process.wait)
             stack.callback(engine.process.kill)
             return engine
 
         yield start
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Callable[..., EngineProcess]]:
+    """Start engines as processes; the test's end kills them."""
+    with engine_processes(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def together(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[Callable[..., None], Iterable[tuple[Any, ...]]], list[Future[None]]]]:
+    """`together(scenario, rows)` runs `scenario(spawn, *row)` for every row at once.
+
+    Most of what processes do in tests is waiting. Each row is a test, which asks for its result.
+    """
+    with (
+        engine_processes(tmp_path_factory.mktemp("together")) as start,
+        ThreadPoolExecutor() as pool,
+    ):
+        yield lambda scenario, rows: [pool.submit(scenario, start, *row) for row in rows]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_platform.engine_sim.blocks import BlockPool
-from inference_platform.engine_sim.core import Core, Ended, Message, Report
+from inference_platform.engine_sim.core import Core, Ended, Message, OnReports, Report
 from inference_platform.engine_sim.core_process import _Cutter, _frame
 from inference_platform.engine_sim.cost import StepCost
 from inference_platform.engine_sim.engine import Asked, Engine
@@ -52,12 +52,12 @@ class VirtualLink:
     def __init__(self, core: Core) -> None:
         self.core = core
         self._down, self._up = _Cutter(), _Cutter()
-        self._on_report: Callable[[Report], None] = lambda _: None
+        self._on_reports: OnReports = lambda _: None
         self.now = 0.0
 
-    def connect(self, on_report: Callable[[Report], None], on_lost: Callable[[], None]) -> None:
+    def connect(self, on_reports: OnReports, on_lost: Callable[[], None]) -> None:
         del on_lost
-        self._on_report = on_report
+        self._on_reports = on_reports
 
     def send(self, message: Message) -> None:
         self.core.handle(through_the_socket(message, self._down))
@@ -65,7 +65,7 @@ class VirtualLink:
 
     def _deliver(self, report: Report | None) -> None:
         if report is not None:
-            self._on_report(Report._make(through_the_socket(tuple(report), self._up)))
+            self._on_reports([Report._make(through_the_socket(tuple(report), self._up))])
 
     def step(self) -> bool:
         """Do the next step; False when there is none."""
@@ -152,7 +152,7 @@ def test_every_token_is_counted_once_and_no_request_is_lost(
             _, prompt, output = work.pop()
             asked.append(Asked())
             answer = Answer("ab", output, "length")
-            engine.submit(asked[-1], "r", words(len(work), prompt), answer, output)
+            engine.submit(asked[-1], words(len(work), prompt), answer, output)
         elif act == "abort" and asked:
             aborted.append(asked[len(aborted) % len(asked)])
             engine.abort(aborted[-1])
@@ -221,7 +221,7 @@ def test_the_prefix_cache_is_forgotten_only_when_nobody_uses_it() -> None:
 
     def answer_once() -> int:
         asked = Asked()
-        engine.submit(asked, "r", words(0, 12), Answer("ab", 3, "length"), 3)
+        engine.submit(asked, words(0, 12), Answer("ab", 3, "length"), 3)
         assert asked.streams[0].times.first_token_s is None
         link.step()
         assert not engine.reset_prefix_cache()

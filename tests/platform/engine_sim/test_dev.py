@@ -90,28 +90,95 @@ def test_the_prefix_cache_can_be_emptied_while_nobody_uses_it(dev: Any) -> None:
     assert dev.metric(f"vllm:prefix_cache_hits_total{BASE}") == hits
 
 
+def answer_while_paused(dev: Any, until: Callable[..., None], body: dict[str, Any]) -> str:
+    """Ask, pause as soon as a few tokens have come, and return what was answered."""
+    answers: list[str] = []
+    tokens = f"vllm:generation_tokens_total{BASE}"
+    before = dev.metric(tokens)
+
+    def ask() -> None:
+        answers.append(requests.post(f"{dev.url}/v1/completions", json=body, timeout=10).text)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    until(lambda: dev.metric(tokens) > before + 2, "tokens to come")
+    assert dev.post("/pause").json() == {"status": "paused"}
+    assert dev.engine.unfinished == 0
+    thread.join(10)
+    return answers[0]
+
+
 @pytest.mark.parametrize("stream", [True, False])
-def test_an_aborted_answer_has_used_the_tokens_that_it_shows(
+def test_an_aborted_answer_ends_with_the_token_of_the_step_in_flight(
     dev: Any, until: Callable[..., None], *, stream: bool
 ) -> None:
-    """The chunk that says "abort" is no token."""
+    """stream_when_paused: the chunk that says "abort" shows a token, which was used as the rest."""
     body = {"prompt": "a", "max_tokens": 4000, "ignore_eos": True, "stream": stream}
     if stream:
         body["stream_options"] = {"include_usage": True}
-    answers: list[requests.Response] = []
-    url = dev.url + "/v1/completions"
-    thread = threading.Thread(
-        target=lambda: answers.append(requests.post(url, json=body, timeout=10))
-    )
-    thread.start()
-    tokens = f"vllm:generation_tokens_total{BASE}"
-    until(lambda: dev.metric(tokens) > 2, "tokens to come")
-    dev.post("/pause")
-    thread.join(10)
-    found = re.findall(WORD, answers[0].text)
-    used = re.findall(r'"completion_tokens":(\d+)', answers[0].text)
-    assert used == [str(len(found))]
-    assert '"finish_reason":"abort"' in answers[0].text
+    text = answer_while_paused(dev, until, body)
+    found = re.findall(WORD, text)
+    assert re.findall(r'"completion_tokens":(\d+)', text) == [str(len(found))]
+    if stream:
+        *_, last, _usage, done, _ = text.split("\n\n")
+        assert done == "data: [DONE]"
+        text = last
+    choice = json.loads(text.removeprefix("data: "))["choices"][0]
+    assert choice["finish_reason"] == "abort"
+    assert re.findall(WORD, choice["text"])[-1] == found[-1]
+
+
+def test_aborted_requests_are_counted_as_recorded(dev: Any, until: Callable[..., None]) -> None:
+    """devmode.end: after two answers of two tokens and an aborted one, all counts are 3.
+
+    And the tokens of requests add up to those of steps: 19 there. (vLLM's inter-token latencies
+    are 17, one more than the tokens allow: not ours.)
+    """
+    body = {"prompt": "a b", "max_tokens": 2, "ignore_eos": True}
+    dev.post("/v1/completions", **body)
+    text = answer_while_paused(dev, until, {**body, "max_tokens": 4000, "stream": True})
+    dev.post("/resume")
+    dev.post("/v1/completions", **body)
+    tokens = 4 + len(re.findall(WORD, text))
+    for family in (
+        *("e2e_request_latency_seconds", "request_queue_time_seconds", "request_prompt_tokens"),
+        *("request_inference_time_seconds", "request_prefill_time_seconds", "request_params_n"),
+        *("request_decode_time_seconds", "request_time_per_output_token_seconds"),
+        *("request_generation_tokens", "request_max_num_generation_tokens"),
+        *("request_params_max_tokens", "request_prefill_kv_computed_tokens"),
+        *("request_num_preemptions", "time_to_first_token_seconds"),
+    ):
+        assert dev.metric(f"vllm:{family}_count{BASE}") == 3, family
+    assert dev.metric(f"vllm:request_generation_tokens_sum{BASE}") == tokens
+    assert dev.metric(f"vllm:request_max_num_generation_tokens_sum{BASE}") == tokens
+    assert dev.metric(f"vllm:generation_tokens_total{BASE}") == tokens
+    assert dev.metric(f"vllm:inter_token_latency_seconds_count{BASE}") == tokens - 3
+    assert dev.metric(f"vllm:request_params_max_tokens_sum{BASE}") == 4004
+
+
+def test_who_got_no_token_yet_is_aborted_with_an_empty_chunk(
+    serve: Callable[..., Any], until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has used nothing, and the times of tokens that never came are not counted."""
+    monkeypatch.setenv("VLLM_SERVER_DEV_MODE", "1")
+    with serve(*TINY, "--max-num-seqs", "1") as engine:
+        lines = begin_stream(engine)
+        answers: list[requests.Response] = []
+        body = {"prompt": "waits", "max_tokens": 5}
+        url = f"{engine.url}/v1/completions"
+        thread = threading.Thread(
+            target=lambda: answers.append(requests.post(url, json=body, timeout=10))
+        )
+        thread.start()
+        until(lambda: engine.engine.unfinished == 2, "both to be taken in")
+        engine.post("/pause")
+        thread.join(10)
+        assert [line for line in lines if line][-1] == b"data: [DONE]"
+        choice = answers[0].json()["choices"][0]
+        assert (choice["text"], choice["finish_reason"]) == ("", "abort")
+        assert answers[0].json()["usage"]["completion_tokens"] == 0
+        assert engine.metric(f"vllm:request_generation_tokens_count{BASE}") == 2
+        assert engine.metric(f"vllm:e2e_request_latency_seconds_count{BASE}") == 1
 
 
 def test_a_paused_engine_refuses_with_503(dev: Any) -> None:

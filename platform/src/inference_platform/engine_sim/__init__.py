@@ -4,7 +4,7 @@ Two processes, as vLLM: the API server, and the engine core that steps. From the
 
     __main__   command line → server
     server     the life of the API server: bind, start the core, serve, signals, exit code
-    listen     sockets and HTTP servers
+    listen     sockets and HTTP servers; a way to write to a connection without waiting
     chaos      a second port that takes faults: die, hang, slow down
     api        ASGI: routes, streaming, disconnects, API key
     call       one HTTP request and its answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -31,42 +32,52 @@ async def write_stream(
     await call.start_stream()
     streams = asked.streams
     shown = [0] * len(streams)
-    begun = False
-    counts = request.continuous_usage
-    is_plain = request.is_plain
     news = news_of(call, asked, flags)
+    if request.is_plain and not flags.sse_keep_alive_interval:  # which asks for somebody who waits
+        counts = request.continuous_usage
+        asked.sink = partial(_write_ready, call, shape, streams[0], shown, counts=counts)
     while not asked.is_over(shown):
         if not await news(shown):
             if asked.failed:
                 await call.send_events(shape.failure(EngineDeadError().body()), more=False)
             return
-        events = []
-        if not begun:
-            begun = True
-            events = _opening(shape, request, len(streams))
+        events = [] if any(shown) else _opening(shape, request, len(streams))
         ready = [stream.ready for stream in streams]
         is_over = asked.is_over(ready)
-        if is_plain:
-            first, most = shown[0], min(ready[0], streams[0].answer.tokens - 1)
-            events += _plain(shape, streams[0], range(first, most), counts=counts)
-            shown = [most]
-        chunks = [
+        chunks = sorted(  # as in vLLM the choices take turns
             (index, choice)
             for choice, end in enumerate(ready)
             for index in range(shown[choice], end)
-        ]
-        if len(streams) > 1:
-            chunks.sort()  # as in vLLM the choices take turns
+        )
         for index, choice in chunks:
             is_end = is_over and (index, choice) == chunks[-1]
             events.append(_chunk(shape, request, streams[choice], choice, index, is_end=is_end))
-        shown = ready
+        shown[:] = ready
         if is_over:
             if request.include_usage:
                 add_details(shape, asked, flags)
                 events.append(shape.usage_chunk(asked.tokens, _metrics(asked, flags)))
             events.append(DONE)
         await call.send_events(b"".join(events), more=not is_over)
+
+
+def _write_ready(
+    call: Call, shape: Shape, stream: Stream, shown: list[int], *, counts: bool
+) -> bool:
+    """Send the tokens between a plain stream's first and its last without waking its task.
+
+    Waking it costs as much as all else that a token does. False, and nothing sent, when the task
+    has to go on. `shown` is the task's: both count it up.
+    """
+    first, end = shown[0], stream.ready
+    if not first or end >= stream.answer.tokens:
+        return False
+    text, chunk = stream.answer.text, shape.token_chunk
+    events = [chunk(text(index), index + 1 if counts else None) for index in range(first, end)]
+    if not call.write_now(b"".join(events)):
+        return False
+    shown[0] = end
+    return True
 
 
 def news_of(call: Call, asked: Asked, flags: Flags) -> Callable[[Sequence[int]], Awaitable[bool]]:
@@ -97,12 +108,6 @@ def _opening(shape: Shape, request: Generation, choices: int) -> list[bytes]:
     if prompt.echo:
         events += [shape.echo_chunk(prompt.echo, choice) for choice in range(choices)]
     return events
-
-
-def _plain(shape: Shape, stream: Stream, indices: range, *, counts: bool) -> list[bytes]:
-    """Return the events of tokens before the last one, where there is nothing else to show."""
-    text = stream.answer.text
-    return [shape.token_chunk(text(index), index + 1 if counts else None) for index in indices]
 
 
 def _chunk(  # noqa: PLR0913  # each says which chunk it is

@@ -211,7 +211,7 @@ class Api:
         )
         watch = asyncio.get_running_loop().create_task(self._abort_when_gone(call, asked))
         try:
-            self._submit(asked, answer_id, request)
+            self._submit(asked, request)
             if request.stream:
                 await dialect.write_stream(call, asked, shape, request, self._flags)
             elif await wait_for_all(asked):
@@ -234,7 +234,7 @@ class Api:
             shown = json.dumps({"named_metrics": load})
         call.added.append((b"endpoint-load-metrics", f"{wanted} {shown}".encode()))
 
-    def _submit(self, asked: Asked, answer_id: str, request: Generation) -> None:
+    def _submit(self, asked: Asked, request: Generation) -> None:
         """Hand every answer that is asked for to the engine."""
         seed = self._flags.seed if request.seed is None else request.seed
         for prompt in request.prompts:
@@ -244,8 +244,7 @@ class Api:
                 answer = plan_answer(seed, text, limits)
                 if request.silent:
                     answer = replace(answer, cut=0)
-                name = f"{answer_id}-{len(asked.streams)}"
-                self._engine.submit(asked, name, prompt.tokens, answer, limits.max_tokens)
+                self._engine.submit(asked, prompt.tokens, answer, limits.max_tokens)
 
     async def _admit(self, call: Call, raw: bytes) -> tuple[Dialect, Generation]:
         """Check a request in vLLM's order; ApiError says why not."""

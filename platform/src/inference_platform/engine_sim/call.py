@@ -12,6 +12,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+WRITE_NOW = "engine_sim.write_now"  # what `listen.Protocol` puts into a scope's state
+
 _VARY = (b"vary", b"Origin")
 JSON = (b"content-type", b"application/json")
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), _VARY]
@@ -35,6 +37,7 @@ class Call:
         "receive",
         "response_bytes",
         "status",
+        "write_now",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,6 +48,8 @@ class Call:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.receive = receive
         self._send = send
+        # Sends events of a stream that has begun, without waiting; False when nothing was sent.
+        self.write_now: Callable[[bytes], bool] = scope["state"][WRITE_NOW]
         self.added: list[tuple[bytes, bytes]] = []  # headers that every answer gets
         self.status = 0
         self.response_bytes = 0

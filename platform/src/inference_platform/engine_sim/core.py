@@ -7,7 +7,7 @@ and lists, so that they cross a process boundary as they are. One report a step,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -45,15 +45,18 @@ class Begun(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A request that got its last token in this step."""
+    """A request that got its last token in this step, or was ended by `abort_all` after it.
+
+    Times are None for what has not happened.
+    """
 
     number: int
     tokens: int
     cached_tokens: int
     preemptions: int
-    scheduled_s: float
-    first_token_s: float
-    last_token_s: float
+    scheduled_s: float | None
+    first_token_s: float | None
+    last_token_s: float | None
 
 
 class Report(NamedTuple):
@@ -81,6 +84,9 @@ class Report(NamedTuple):
 IDLE = Report([], [], [], [], 0, 0, 0, 0, 0, 0.0, (0, 0.0, 0, 0, 0), None)
 
 
+OnReports = Callable[[Sequence[Report]], None]  # takes those that have come together
+
+
 class Link(Protocol):
     """How the API server reaches its core, wherever that runs."""
 
@@ -88,7 +94,7 @@ class Link(Protocol):
     def pid(self) -> int:
         """The core's process."""
 
-    def connect(self, on_report: Callable[[Report], None], on_lost: Callable[[], None]) -> None:
+    def connect(self, on_reports: OnReports, on_lost: Callable[[], None]) -> None:
         """Say who takes reports, and whom to tell when the core is gone without a word."""
 
     def send(self, message: Message) -> None:
@@ -127,6 +133,7 @@ class Core:
         self._numbers: dict[Request, int] = {}
         self._inbox: list[Message] = []  # what to tell the scheduler after a hang
         self._asleep = False
+        self._abort_to = 0  # requests up to this number end with the step in flight
         self._hung_until_s: float | None = None
         self._room: _Room | None = None
         self._shown: tuple[float, ...] = (0, 0, 0.0)
@@ -181,13 +188,24 @@ class Core:
         """Report what changed without a step; None when nothing did."""
         if self._gauges() == self._shown and self.died_of is None:
             return None
-        return self._report(StepOutput())
+        return self._report(StepOutput(), is_idle=True)
 
     def _gauges(self) -> tuple[int, int, float]:
         scheduler = self.scheduler
         return (scheduler.running, scheduler.waiting, scheduler.kv_usage)
 
-    def _report(self, output: StepOutput) -> Report:
+    def _end_aborted(self) -> list[tuple[Any, ...]]:
+        """End what was to end with this step; return what is told of it."""
+        ended = []
+        for number in [n for n in self._requests if n <= self._abort_to]:
+            request = self._requests.pop(number)
+            del self._numbers[request]
+            self.scheduler.abort(request)
+            ended.append(_ended(number, request))
+        self._abort_to = 0
+        return ended
+
+    def _report(self, output: StepOutput, *, is_idle: bool = False) -> Report:
         numbers, tokens, begun, ended = self._numbers, [], [], []
         for request, latency_s in zip(output.tokens, output.latencies_s, strict=True):
             number = numbers[request]
@@ -198,6 +216,8 @@ class Core:
             if request.emitted_tokens >= request.output_tokens:
                 ended.append(_ended(number, request))
                 del self._requests[number], numbers[request]
+        if self._abort_to and not is_idle:
+            ended += self._end_aborted()
         self._shown = gauges = self._gauges()
         return Report(
             tokens,
@@ -218,6 +238,8 @@ class Core:
             if request is not None:
                 del self._numbers[request]
                 self.scheduler.abort(request)
+        elif message[0] == "abort_all":
+            self._abort_to = message[1]
         elif message[0] == "add":
             self._add(Order(*message[1:]))
         elif message[0] == "forget":

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 
-from inference_platform.engine_sim.core import TIMER_SLACK_S, Core, Message, Report
+from inference_platform.engine_sim.core import TIMER_SLACK_S, Core, Message, OnReports, Report
 from inference_platform.engine_sim.logs import log_death
 
 
@@ -22,7 +22,7 @@ class LocalCore:
     def __init__(self, core: Core) -> None:
         """Start idle; the event loop is needed only from the first request on."""
         self._core = core
-        self._on_report: Callable[[Report], None] = lambda _: None
+        self._on_reports: OnReports = lambda _: None
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         self._killed = False
@@ -32,10 +32,10 @@ class LocalCore:
         """This process."""
         return os.getpid()
 
-    def connect(self, on_report: Callable[[Report], None], on_lost: Callable[[], None]) -> None:
+    def connect(self, on_reports: OnReports, on_lost: Callable[[], None]) -> None:
         """Say who takes reports; this core cannot get lost."""
         del on_lost
-        self._on_report = on_report
+        self._on_reports = on_reports
 
     def send(self, message: Message) -> None:
         """Tell the core; steps are left to the timer, so that what comes together starts so."""
@@ -57,7 +57,7 @@ class LocalCore:
             if report.died_of is not None:
                 self.kill()
                 log_death(report.died_of)
-            self._on_report(report)
+            self._on_reports([report])
         self._arm()
 
     def _cancel(self) -> None:

@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from inference_platform.engine_sim.core import Core, Message, Report
+from inference_platform.engine_sim.core import Core, Message, OnReports, Report
 from inference_platform.engine_sim.logs import log, log_death
 
 TITLE = b"VLLM::EngineCore"
@@ -50,7 +50,7 @@ class CoreProcess:
         self._pid = pid
         self._sock = sock
         self._transport: asyncio.Transport | None = None
-        self._on_report: Callable[[Report], None] = lambda _: None
+        self._on_reports: OnReports = lambda _: None
         self._on_lost: Callable[[], None] = lambda: None
         self._reaped = False
         self._loaded: asyncio.Future[int | None] | None = None
@@ -70,9 +70,9 @@ class CoreProcess:
         self._transport = transport
         return await self._loaded
 
-    def connect(self, on_report: Callable[[Report], None], on_lost: Callable[[], None]) -> None:
+    def connect(self, on_reports: OnReports, on_lost: Callable[[], None]) -> None:
         """Say who takes reports, and whom to tell when the core is gone without a word."""
-        self._on_report, self._on_lost = on_report, on_lost
+        self._on_reports, self._on_lost = on_reports, on_lost
 
     def send(self, message: Message) -> None:
         """Tell the core; what it does not read, because it stands still, waits here."""
@@ -96,11 +96,10 @@ class CoreProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signum)
 
-    def _receive(self, message: Message) -> None:
-        if self._loaded is not None and not self._loaded.done():
-            self._loaded.set_result(message[0])
-        else:
-            self._on_report(Report._make(message))
+    def _receive(self, messages: list[Message]) -> None:
+        if messages and self._loaded is not None and not self._loaded.done():
+            self._loaded.set_result(messages.pop(0)[0])
+        self._on_reports([Report._make(message) for message in messages])
 
     def _lose(self) -> None:
         if self._loaded is not None and not self._loaded.done():
@@ -112,14 +111,15 @@ class CoreProcess:
 class _Reader(asyncio.Protocol):
     """Cuts what arrives into messages."""
 
-    def __init__(self, on_message: Callable[[Message], None], on_end: Callable[[], None]) -> None:
-        self._on_message = on_message
+    def __init__(
+        self, on_messages: Callable[[list[Message]], None], on_end: Callable[[], None]
+    ) -> None:
+        self._on_messages = on_messages
         self._on_end = on_end
         self._cutter = _Cutter()
 
     def data_received(self, data: bytes) -> None:
-        for message in self._cutter.feed(data):
-            self._on_message(message)
+        self._on_messages(list(self._cutter.feed(data)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

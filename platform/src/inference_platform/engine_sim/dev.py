@@ -64,7 +64,7 @@ def dev_routes(engine: Engine, registry: CollectorRegistry) -> dict[str, dict[st
         if level not in ("0", "1", "2"):
             raise bad_request(f"expected level 0, 1 or 2, got {level}.")
         if given.get("mode", ["abort"])[0] == "abort":
-            engine.abort_all()
+            await engine.abort_all()
         engine.sleep(int(level))
         metrics.record("sleep", time.monotonic() - began_s)
         await call.answer_json(200, {"status": "sleeping", "level": int(level)})
@@ -79,7 +79,7 @@ def dev_routes(engine: Engine, registry: CollectorRegistry) -> dict[str, dict[st
     async def pause(call: Call) -> None:
         engine.paused = True
         if parse_qs(call.query).get("mode", ["abort"])[0] == "abort":
-            engine.abort_all()
+            await engine.abort_all()
         await call.answer_json(200, {"status": "paused"})
 
     async def resume(call: Call) -> None:

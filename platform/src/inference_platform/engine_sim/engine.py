@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from inference_platform.engine_sim.core import IDLE, Begun, Ended, Link, Order, Report
@@ -29,8 +28,8 @@ class Times(NamedTuple):
 class Stream:
     """One answer on its way out: `ready` of its tokens may be shown.
 
-    `number` is what the core knows it by. `begun` and `ended` are None until its first and its
-    last token came.
+    `number` is what the core knows it by, `choice` its place among what was asked for. `begun` and
+    `ended` are None until its first and its last token came.
     """
 
     __slots__ = (
@@ -38,6 +37,7 @@ class Stream:
         "arrived_s",
         "asked",
         "begun",
+        "choice",
         "ended",
         "max_tokens",
         "number",
@@ -49,6 +49,7 @@ class Stream:
         """Start with nothing to show."""
         self.asked = asked
         self.number = order.number
+        self.choice = len(asked.streams)
         self.prompt_tokens = len(order.prompt)
         self.arrived_s = order.arrived_s
         self.answer = answer
@@ -72,10 +73,11 @@ class Asked:
     """What one HTTP request asked for: one stream for each of its answers, and who waits for them.
 
     `closed` means that no more will come, because the request was aborted or, when `failed`, the
-    engine died. `n` is the number of answers to each prompt.
+    engine died. `n` is the number of answers to each prompt. `sink`, while somebody waits, may
+    take what is new in their place: False when it cannot, and then they go on.
     """
 
-    __slots__ = ("_waiter", "closed", "failed", "n", "streams")
+    __slots__ = ("_waiter", "closed", "failed", "n", "sink", "streams")
 
     def __init__(self, n: int = 1) -> None:
         """Start without streams."""
@@ -83,6 +85,7 @@ class Asked:
         self.streams: list[Stream] = []
         self.closed = False
         self.failed = False
+        self.sink: Callable[[], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -99,8 +102,8 @@ class Asked:
     async def news(self, shown: Sequence[int]) -> bool:
         """Wait until a stream has more than was shown; False when none will ever have."""
         if len(shown) == 1:  # the usual case, asked for every token
-            stream, seen = self.streams[0], shown[0]
-            while stream.ready <= seen:
+            stream = self.streams[0]
+            while stream.ready <= shown[0]:  # which a sink counts up
                 if self.closed:
                     return False
                 await self._wait()
@@ -117,13 +120,16 @@ class Asked:
 
     def siblings(self, stream: Stream) -> list[Stream]:
         """Return the streams that answer the same prompt."""
-        first = self.streams.index(stream) // self.n * self.n
+        first = stream.choice // self.n * self.n
         return self.streams[first : first + self.n]
 
     def wake(self) -> None:
-        """Let the reader look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Let the sink take what is new, or else the reader look again."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return  # nobody waits
+        if self.sink is None or self.closed or not self.sink():
+            waiter.set_result(None)
 
 
 class Engine:
@@ -147,6 +153,7 @@ class Engine:
         self._next = 0
         self._hung_until_s = 0.0
         self._stopped = False
+        self._leaving: list[tuple[int, asyncio.Event]] = []  # set when all so far have ended
         self.stats = IDLE
         self.dead = False
         self.asleep = False
@@ -184,11 +191,8 @@ class Engine:
         """Prompt tokens of the requests that wait for their first token."""
         return sum(s.prompt_tokens for s in self._streams.values() if not s.ready)
 
-    def submit(
-        self, asked: Asked, request_id: str, prompt: Sequence[str], answer: Answer, max_tokens: int
-    ) -> None:
+    def submit(self, asked: Asked, prompt: Sequence[str], answer: Answer, max_tokens: int) -> None:
         """Take in one answer that was asked for."""
-        del request_id  # vLLM's core knows it; ours a number
         self._next += 1
         order = Order(self._next, list(prompt), answer.tag, answer.tokens, time.monotonic())
         stream = Stream(asked, order, answer, max_tokens)
@@ -208,16 +212,16 @@ class Engine:
         asked.wake()
         self._tell_if_idle()
 
-    def abort_all(self) -> None:
-        """End every answer where it is: a silent last token brings the finish reason "abort"."""
-        for number, stream in list(self._streams.items()):
-            del self._streams[number]
-            self._link.send(("abort", number))
-            stream.ready += 1
-            stream.answer = replace(stream.answer, tokens=stream.ready, finish_reason="abort")
-            self._metrics.record_abort()
-            stream.asked.wake()
-        self._tell_if_idle()
+    async def abort_all(self) -> None:
+        """End every answer with the token of the step in flight; wait until that has come.
+
+        As in vLLM its chunk has the finish reason "abort"; who gets no token gets an empty one.
+        """
+        if self._streams:
+            gone = asyncio.Event()
+            self._leaving.append((self._next, gone))
+            self._link.send(("abort_all", self._next))
+            await gone.wait()
 
     def die(self, reason: str) -> None:
         """Let the core fail; it is dead when its report has come."""
@@ -274,6 +278,9 @@ class Engine:
         self._link.kill()
 
     def _tell_if_idle(self) -> None:
+        oldest = next(iter(self._streams), self._next + 1)
+        while self._leaving and self._leaving[0][0] < oldest:
+            self._leaving.pop(0)[1].set()
         if self._on_idle is not None and not self._streams:
             callback, self._on_idle = self._on_idle, None
             callback()
@@ -295,10 +302,18 @@ class Engine:
             stream.asked.wake()
         self._tell_if_idle()
 
-    def _receive(self, report: Report) -> None:
-        """Hand a step's tokens to their streams and count them."""
-        if self._stopped or self.dead:
-            return
+    def _receive(self, reports: Sequence[Report]) -> None:
+        """Take in what has come; whom it concerns is told once, however many reports those are."""
+        news: dict[Asked, None] = {}
+        for report in reports:
+            if not (self._stopped or self.dead):
+                self._take_in(report, news)
+        for asked in news:
+            asked.wake()
+        self._tell_if_idle()
+
+    def _take_in(self, report: Report, news: dict[Asked, None]) -> None:
+        """Hand a step's tokens to their streams and count them; add whom it concerns to `news`."""
         self.stats = report
         streams, metrics = self._streams, self._metrics
         latencies: dict[float, int] = {}
@@ -309,7 +324,7 @@ class Engine:
                 continue  # aborted while the report was on its way
             emitted += 1
             stream.ready += 1
-            stream.asked.wake()
+            news[stream.asked] = None
             if latency_s is not None:
                 latencies[latency_s] = latencies.get(latency_s, 0) + 1
         begun = []
@@ -321,19 +336,22 @@ class Engine:
                 begun.append((stream, first))
         metrics.record(report, emitted, latencies, begun)
         for fields in report.ended:
-            self._finish(Ended._make(fields))
+            ended = Ended._make(fields)
+            stream = streams.pop(ended.number, None)
+            if stream is not None:
+                news[stream.asked] = None
+                self._finish(stream, ended, has_token=ended.number in report.tokens)
         if report.died_of is not None:
             self._fail(report.died_of)
-        self._tell_if_idle()
 
-    def _finish(self, ended: Ended) -> None:
-        """Count an answer that is complete, and its prompt when it was the last of its n."""
-        stream = self._streams.pop(ended.number, None)
-        if stream is None:
-            return
+    def _finish(self, stream: Stream, ended: Ended, *, has_token: bool) -> None:
+        """Count an answer that has ended, and its prompt when it was the last of its n."""
         stream.ended = ended
+        if ended.tokens < stream.answer.tokens:
+            stream.ready = ended.tokens + (not has_token)
+            stream.answer = stream.answer.aborted(stream.ready, is_cut=not has_token)
         self._metrics.record_finish(stream, ended)
         siblings = stream.asked.siblings(stream)
         if not any(s.number in self._streams for s in siblings):
-            longest = max(s.ready for s in siblings)
+            longest = max(s.answer.used_tokens for s in siblings)
             self._metrics.record_prompt_finish(stream.asked.n, longest)

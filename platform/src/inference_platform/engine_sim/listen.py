@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from inference_platform.engine_sim.call import Receive, Scope, Send
+from inference_platform.engine_sim.call import WRITE_NOW, Receive, Scope, Send
 from inference_platform.engine_sim.logs import log
 
 KEEP_ALIVE_S = 5  # vLLM's default for idle connections
@@ -28,6 +30,38 @@ def bind(host: str, port: int) -> socket.socket:
         sock.close()
         raise OSError(f"cannot bind {host}:{port}: {error.strerror or error}") from error
     return sock
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP with one more way to send, for whoever has no task to wait in.
+
+    `scope["state"][WRITE_NOW]` writes a piece of a body that `send` has begun. No part of ASGI:
+    relies on uvicorn 0.54, whose protocol keeps `cycle`, `scope` and `flow`, and whose cycle keeps
+    `flow`, `transport`, `chunked_encoding` and `response_complete` (test_write_now.py).
+    """
+
+    def on_headers_complete(self) -> None:
+        """Offer it to the application, whose task exists now but has not run yet."""
+        super().on_headers_complete()
+        self.scope["state"][WRITE_NOW] = partial(_write_now, self.cycle)
+
+
+def _write_now(cycle: RequestResponseCycle, body: bytes) -> bool:
+    """Write a chunk; False, and nothing written, when only `send` knows what to do.
+
+    That is so when the client does not read (the transport holds more than its high-water mark),
+    has left, or gets another body than a chunked one.
+    """
+    if (
+        cycle.flow.write_paused
+        or not cycle.chunked_encoding
+        or cycle.response_complete
+        or cycle.transport.is_closing()
+    ):
+        return False
+    if body:  # an empty chunk would be the last one
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+    return True
 
 
 class Server(uvicorn.Server):
@@ -63,7 +97,7 @@ def make_server(app: Application, kind: type[Server] = ApiServer) -> Server:
     """Return the HTTP server for an application, ready for `serve(sockets=[…])`."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

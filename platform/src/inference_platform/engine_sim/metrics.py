@@ -353,30 +353,29 @@ class EngineMetrics:
         self._by_label["prompt_tokens_cached_by_source"]["device"].inc(cached)
 
     def record_finish(self, request: Answering, ended: Ended) -> None:
-        """Count a request that the engine ended."""
-        first_s, last_s, tokens = ended.first_token_s, ended.last_token_s, ended.tokens
-        decode_s = last_s - first_s
+        """Count a request that the engine ended; without a token it took no time that we know."""
+        tokens = ended.tokens
         self._by_label["request_success"][request.answer.finish_reason].inc()
         self._prompt.observe(request.prompt_tokens)
         self._computed.observe(request.prompt_tokens - ended.cached_tokens)
         self._generation.observe(tokens)
         self._max_tokens.observe(request.max_tokens)
+        self._preemptions.observe(ended.preemptions)
+        scheduled_s, first_s, last_s = ended.scheduled_s, ended.first_token_s, ended.last_token_s
+        if scheduled_s is None or first_s is None or last_s is None:
+            return
+        decode_s = last_s - first_s
         self._tpot.observe(decode_s / (tokens - 1) if tokens > 1 else 0.0)
         self._e2e.observe(last_s - request.arrived_s)
-        self._queue.observe(ended.scheduled_s - request.arrived_s)
-        self._inference.observe(last_s - ended.scheduled_s)
-        self._prefill.observe(first_s - ended.scheduled_s)
+        self._queue.observe(scheduled_s - request.arrived_s)
+        self._inference.observe(last_s - scheduled_s)
+        self._prefill.observe(first_s - scheduled_s)
         self._decode.observe(decode_s)
-        self._preemptions.observe(ended.preemptions)
 
     def record_prompt_finish(self, n: int, longest: int) -> None:
         """Count a prompt whose n answers are complete; the longest has so many tokens."""
         self._n.observe(n)
         self._max_generation.observe(longest)
-
-    def record_abort(self) -> None:
-        """Count a request that the engine was told to abort."""
-        self._by_label["request_success"]["abort"].inc()
 
     def show_sleep(self, level: int) -> None:
         """Show at which level the engine sleeps; 0 is awake, its weights where they were."""

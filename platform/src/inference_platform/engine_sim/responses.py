@@ -60,20 +60,6 @@ async def write_whole(
     limits = request.prompts[0].limits
     is_cut = answer.finish_reason == "length"
     status = "incomplete" if is_cut else "completed"
-    text: dict[str, Any] = {
-        "annotations": [],
-        "text": answer.full_text(),
-        "type": "output_text",
-        "logprobs": None,
-    }
-    message = {
-        "id": f"msg_{uuid.uuid4().hex[:16]}",
-        "content": [text],
-        "role": "assistant",
-        "status": status,
-        "type": "message",
-        "phase": None,
-    }
     response = {
         "id": shape.id,
         "created_at": shape.created,
@@ -82,7 +68,7 @@ async def write_whole(
         "metadata": None,
         "model": shape.model,
         "object": "response",
-        "output": [message],
+        "output": [_message(answer.full_text(), status)],
         "parallel_tool_calls": True,
         "temperature": 1.0,
         "tool_choice": "none",
@@ -114,6 +100,24 @@ async def write_whole(
     }
     repeated = {name: request.said[name] for name in _REPEATED if name in request.said}
     await call.answer_json(200, response | repeated)
+
+
+def _message(text: str, status: str) -> dict[str, Any]:
+    """Return the one thing that a response consists of."""
+    content: dict[str, Any] = {
+        "annotations": [],
+        "text": text,
+        "type": "output_text",
+        "logprobs": None,
+    }
+    return {
+        "id": f"msg_{uuid.uuid4().hex[:16]}",
+        "content": [content],
+        "role": "assistant",
+        "status": status,
+        "type": "message",
+        "phase": None,
+    }
 
 
 def _usage(shape: Shape, asked: Asked) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Answer:
     characters that are shown; None means all. `stop_reason` is the stop string that ended it, if
     one did, or the id of the stop token, which is silent as the end of sequence is. `held` is the
     number of characters that a stream holds back until it knows that no stop string begins there.
+    `is_cut` means that the last of `tokens` is none: it only says that the answer was aborted.
     """
 
     tag: str
@@ -69,17 +70,21 @@ class Answer:
     stop_reason: str | int | None = None
     cut: int | None = None
     held: int = 0
+    is_cut: bool = False
 
     @property
     def used_tokens(self) -> int:
-        """Tokens that count as used: all, but for the silent one that says that it was aborted."""
-        return self.tokens - (self.finish_reason == "abort")
+        """Tokens that count as used."""
+        return self.tokens - self.is_cut
+
+    def aborted(self, tokens: int, *, is_cut: bool) -> Answer:
+        """Return the answer ended after so many tokens."""
+        return replace(self, tokens=tokens, finish_reason="abort", stop_reason=None, is_cut=is_cut)
 
     def text(self, index: int) -> str:
         """Return what token `index` adds to the visible text; empty for the end of sequence."""
-        last = index == self.tokens - 1
-        silent = self.finish_reason in ("stop", "abort") and not isinstance(self.stop_reason, str)
-        if last and silent:
+        is_silent = self.finish_reason == "stop" and not isinstance(self.stop_reason, str)
+        if index == self.tokens - 1 and (is_silent or self.is_cut):
             return ""
         if self.cut is None:
             return word(index, self.tag)
