@@ -9,6 +9,7 @@ from faultload.record.injections import InjectionEntry, InjectionJournal, Inject
 from faultload.record.lines import Tail
 from faultload.record.manifest import LoadSummary, Manifest, Outcome, Phase, PhaseName
 from faultload.record.tables import (
+    ADDED_COLUMNS,
     ALERT_SCHEMA,
     REQUEST_SCHEMA,
     SERIES_SCHEMA,
@@ -20,6 +21,7 @@ from faultload.record.tables import (
 )
 
 __all__ = [
+    "ADDED_COLUMNS",
     "ALERT_SCHEMA",
     "REQUEST_SCHEMA",
     "SERIES_SCHEMA",

@@ -163,11 +163,11 @@ UNAVAILABLE = b'{"error":{"message":"no replica"}}'
         (stream(ROLE, *TWO, END, DONE), "ok", 2),
         (stream(*TWO, END), "ok", 2),
         (PLAIN_HEAD + b"\r\n" + b"".join((*TWO, END)), "ok", 2),
-        (stream(*TWO, END, end=b""), "ok", 2),
+        (stream(*TWO, END, end=b""), "cut_at_end", 2),
         (stream(ROLE, *TWO, end=b""), "cut", 2),
         (stream(*TWO), "cut", 2),
         (stream(*TWO, DONE), "cut", 2),
-        (stream(*TWO, token("", "abort"), DONE), "cut", 2),
+        (stream(*TWO, token("", "abort"), DONE), "aborted", 2),
         (stream(ROLE, end=b""), "cut", 0),
         (STREAM_HEAD, "cut", 0),
         (PLAIN_HEAD + b"\r\n" + b"".join(TWO), "cut", 2),
@@ -185,7 +185,7 @@ UNAVAILABLE = b'{"error":{"message":"no replica"}}'
             0,
         ),
         (stream(ROLE, END, DONE), "no_token", 0),
-        (stream(ROLE, token("", "abort"), DONE), "no_token", 0),
+        (stream(ROLE, token("", "abort"), DONE), "aborted", 0),
         (stream(DONE), "no_token", 0),
         (stream(), "no_token", 0),
         (PLAIN_HEAD + b"Content-Length: 0\r\n\r\n", "no_token", 0),
@@ -195,16 +195,16 @@ UNAVAILABLE = b'{"error":{"message":"no replica"}}'
         (stream(b"data: {}\n\n"), "garbled", 0),
         (stream(TWO[0], end=b"zz\r\n"), "garbled", 1),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "garbled", 0),
-        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "garbled", 0),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "http_error", 0),
         (
             b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi",
-            "garbled",
+            "wrong_content_type",
             0,
         ),
         (b"HTTP/1.1 503 Unavailable\r\nContent-Length: 34\r\n\r\n" + UNAVAILABLE, "http_error", 0),
         (b"HTTP/1.1 500 Oops\r\nContent-Length: 99\r\n\r\ncut", "http_error", 0),
-        (b"", "connect_error", 0),
-        (b"HTTP/1.1 200 OK\r\nContent-", "connect_error", 0),
+        (b"", "connect_reset", 0),
+        (b"HTTP/1.1 200 OK\r\nContent-", "cut", 0),
     ],
 )
 def test_each_ending_has_its_status(
@@ -239,12 +239,12 @@ def test_a_reset_stream_is_cut(serve: Any, asker: Any) -> None:
     assert "reset" in row["error"]
 
 
-def test_a_refused_connection_is_a_connect_error_and_was_sent(asker: Any) -> None:
+def test_a_refused_connection_is_told_and_was_sent(asker: Any) -> None:
     """Nobody listens: the platform's failure, not the client's, so `sent_s` is set."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     row = asker(f"http://127.0.0.1:{port}").ask()
-    assert (row["status"], row["http_status"]) == ("connect_error", 0)
+    assert (row["status"], row["http_status"]) == ("connect_refused", 0)
     assert "refused" in row["error"]
     assert row["sent_s"] is not None
 
@@ -340,7 +340,7 @@ def test_a_request_is_sent_once_more_only_once(serve: Any, asker: Any) -> None:
     server = serve(die_on_the_second_request, lambda connection: None)
     one = asker(server.url)
     one.ask()
-    assert one.ask()["status"] == "connect_error"
+    assert one.ask()["status"] == "connect_reset"
     assert server.connections == 2
 
 
@@ -358,7 +358,7 @@ def test_a_connection_that_dies_late_took_the_request_with_it(serve: Any, asker:
     one.client.pool = asker(server.url).client.pool
     one.ask()
     row = one.ask()
-    assert row["status"] == "connect_error"
+    assert row["status"] == "connect_reset"
     assert server.connections == 1
 
 

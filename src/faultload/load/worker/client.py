@@ -18,12 +18,11 @@ import orjson
 
 from faultload.load.plan import Endpoint, WorkerPlan
 from faultload.load.worker.answer import Answer, Ended, describe_error, shorten
-from faultload.load.worker.connection import Connection, Pool
+from faultload.load.worker.connection import Connection, Pool, status_of, words_of
 from faultload.load.worker.response import ProtocolError, ResponseParser
 from faultload.load.worker.sse import EventScanner
 from faultload.record import RequestStatus
 
-_RECEIVE_BYTES = 65_536
 _WHOLE_BODY_BYTES_MAX = 65_536  # of an answer that is no stream: enough for any error text
 
 # A kept connection that the peer closed as we wrote to it dies within a round trip. One that dies
@@ -73,7 +72,7 @@ class Client:
         """Open no connection yet."""
         endpoint = Endpoint.of(plan.base_url)
         self.timeouts, self.clock, self.worker = plan.timeouts, clock, plan.worker
-        self.pool = Pool(endpoint)
+        self.pool = Pool(endpoint, plan.ca)
         self._on_row = on_row
         self._ignore_eos = plan.ignore_eos
         self._api_key = api_key
@@ -166,6 +165,9 @@ class Exchange:
         self._reused = False
         self._now_s = 0.0  # when the latest bytes came
         self._broken = ""  # how the connection broke, if it did not close in good order
+        self._resent = False
+        self._scanner = EventScanner()
+        self._ending = (RequestStatus.CUT, "")
 
     def run(self) -> None:
         """Send, listen, record; then keep the connection if it can be used again."""
@@ -213,13 +215,13 @@ class Exchange:
                 return self._attempt(self._connection)
             except _StaleError:
                 self._connection.close()
-                self._connection, self._broken = None, ""
+                self._connection, self._broken, self._resent = None, "", True
         timeouts, now_s = self.client.timeouts, self.client.clock()
         self._expect(now_s, timeouts.connect_s, RequestStatus.TIMEOUT_CONNECT)
         try:
             self._connection = self.client.pool.open()
         except (OSError, UnicodeError) as error:
-            raise Ended(RequestStatus.CONNECT_ERROR, _words_of(error)) from None
+            raise Ended(status_of(error), words_of(error)) from None
         return self._attempt(self._connection)
 
     def _attempt(self, connection: Connection) -> tuple[RequestStatus, str]:
@@ -228,9 +230,9 @@ class Exchange:
         )
         written_s = self.client.clock()
         try:
-            connection.sock.sendall(self.client.message(self.due))
+            connection.send(self.client.message(self.due))
         except OSError as error:  # there may be an answer all the same: an early refusal
-            self._broken = _words_of(error)
+            self._broken = words_of(error)
         parser, body = self._parser, b""
         while not parser.status:
             data = self._receive(connection)
@@ -240,42 +242,60 @@ class Exchange:
                     if self._now_s - written_s <= _STALE_WITHIN_S:
                         raise _StaleError
                     how += f" {self._now_s - written_s:.1f} s after the request"
-                raise Ended(RequestStatus.CONNECT_ERROR, f"{how} before the answer began")
+                if parser.started:
+                    raise Ended(RequestStatus.CUT, f"{how} inside the head of the answer")
+                raise Ended(RequestStatus.CONNECT_RESET, f"{how} before the answer began")
             body = parser.feed(data)
         kind = parser.headers.get("content-type", "text/event-stream")
-        if parser.status >= 300 or not kind.startswith("text/event-stream"):
+        if parser.status >= 300 or kind.partition(";")[0].strip().lower() != "text/event-stream":
             return self._read_whole(connection, body, kind)
-        return self._read_stream(connection, body)
+        if not self._took(body):
+            connection.listen(self._take)
+        return self._ending
 
     def _receive(self, connection: Connection) -> bytes:
         """Return what arrived, b"" at the end; raises Ended past the deadline."""
         try:
-            data: bytes = connection.sock.recv(_RECEIVE_BYTES)
+            data = connection.receive()
         except OSError as error:
-            self._broken = self._broken or _words_of(error)
+            self._broken = self._broken or words_of(error)
             data = b""
         self._now_s = self.client.clock()
         if self._now_s > self.deadline_s:
             raise self._timeout()
         return data
 
-    def _read_stream(self, connection: Connection, body: bytes) -> tuple[RequestStatus, str]:
-        parser, answer, scanner = self._parser, self._answer, EventScanner()
-        gap_s = self.client.timeouts.gap_s
-        while True:
-            for event in scanner.feed(body):
-                answer.event(event, self._now_s)
-                if answer.done:
-                    return answer.outcome("[DONE]", orderly=True)
-            parser.check()
-            if parser.complete:
-                return answer.outcome("response ended", orderly=True)
-            if answer.last_token_s == self._now_s:
-                self._expect(self._now_s, gap_s, RequestStatus.TIMEOUT_GAP)
-            data = self._receive(connection)
-            if not data:
-                return answer.outcome(self._broken or "connection closed", orderly=False)
-            body = parser.feed(data)
+    def _take(self, arrived: bytes | OSError) -> bool:
+        """Take what the stream's connection brought; tell whether the answer is over."""
+        self._now_s = self.client.clock()
+        if self._now_s > self.deadline_s:
+            raise self._timeout()
+        if arrived and isinstance(arrived, bytes):
+            return self._took(self._parser.feed(arrived))
+        if isinstance(arrived, OSError):
+            self._broken = self._broken or words_of(arrived)
+        # Where only the close ends a body, a close after the finish reason is as good as any end.
+        orderly = not self._broken and self._parser.ends_by_close
+        orderly = orderly and bool(self._answer.finish_reason)
+        how = self._broken or "connection closed"
+        self._ending = self._answer.outcome(how, orderly=orderly)
+        return True
+
+    def _took(self, body: bytes) -> bool:
+        """Take a piece of the stream; tell whether the answer is over."""
+        parser, answer = self._parser, self._answer
+        for event in self._scanner.feed(body):
+            answer.event(event, self._now_s)
+            if answer.done:
+                self._ending = answer.outcome("[DONE]", orderly=True)
+                return True
+        parser.check()
+        if parser.complete:
+            self._ending = answer.outcome("response ended", orderly=True)
+            return True
+        if answer.last_token_s == self._now_s:
+            self._expect(self._now_s, self.client.timeouts.gap_s, RequestStatus.TIMEOUT_GAP)
+        return False
 
     def _read_whole(
         self, connection: Connection, body: bytes, kind: str
@@ -290,7 +310,7 @@ class Exchange:
                     break
                 parts.append(parser.feed(data))
         except (Ended, ProtocolError):
-            if status < 400:
+            if status < 300:
                 raise  # a refusal is one already, whatever becomes of its text
         body = b"".join(parts)
         said: Any = None
@@ -298,14 +318,13 @@ class Exchange:
             said = orjson.loads(body)
         failed = isinstance(said, dict) and bool(said.get("error"))
         text = describe_error(said) if failed else shorten(body)
-        if status >= 400:
+        if status >= 300:
             return RequestStatus.HTTP_ERROR, f"{status} {text}".strip()
         if failed:
             return RequestStatus.ERROR_CHUNK, text
-        if status < 300 and not body and parser.complete:
+        if not body and parser.complete:
             return RequestStatus.NO_TOKEN, f"{status} without a body"
-        found = f"status {status}" if status >= 300 else kind
-        return RequestStatus.GARBLED, f"expected an event stream, found {found}"
+        return RequestStatus.WRONG_CONTENT_TYPE, f"expected an event stream, found {kind}"
 
     def _keep_connection(self) -> None:
         """Give the connection back if another request can use it; else `run` closes it."""
@@ -320,7 +339,7 @@ class Exchange:
         if self._answer.done and not parser.complete:
             quiet = contextlib.suppress(OSError, ProtocolError)
             with quiet, gevent.Timeout(_DRAIN_S, TimeoutError()):
-                while data := connection.sock.recv(_RECEIVE_BYTES):
+                while data := connection.receive():
                     parser.feed(data)
                     parser.check()
                     if parser.complete:
@@ -330,6 +349,7 @@ class Exchange:
     def row(self, status: RequestStatus, error: str) -> dict[str, Any]:
         """Return the row of `REQUEST_SCHEMA`; None stands for NaN."""
         due, answer, headers = self.due, self._answer, self._parser.headers
+        ledger, gaps_s = answer.ledger, answer.gaps_s()
         return {
             "index": due.index,
             "due_s": due.due_s,
@@ -347,23 +367,23 @@ class Exchange:
             "prompt_tokens": due.prompt_tokens,
             "output_tokens_asked": due.output_tokens,
             "output_tokens": answer.tokens,
-            "tokens_duplicated": answer.tokens_duplicated,
-            "tokens_missing": answer.tokens_missing,
-            "gap_s_max": answer.gap_s_max,
+            "tokens_duplicated": ledger.duplicated if ledger else 0,
+            "tokens_missing": ledger.missing if ledger else 0,
+            "gap_s_max": max(gaps_s, default=None),
             "served_by": headers.get("x-served-by", ""),
             "retries": _count_of(headers.get("x-router-retries", "")),
             "migrations": _count_of(headers.get("x-router-migrations", "")),
             "connection_reused": self._reused,
             "worker": self.client.worker,
             "error": error,
+            "resent": self._resent,
+            "done": answer.done,
+            "usage_tokens": answer.usage_tokens,
+            "tokens_reordered": ledger.reordered if ledger else None,
+            "tokens_foreign": ledger.foreign if ledger else None,
+            "gaps_s": gaps_s,
         }
 
 
 def _count_of(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-
-
-def _words_of(error: Exception) -> str:
-    """Return an operating system error in its own words, without Python's."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).lower()

@@ -9,6 +9,10 @@ _HEAD_BYTES_MAX = 65_536
 _LINE_BYTES_MAX = 4096  # a chunk's size line or a trailer field
 _BODILESS = (204, 304)
 
+# Streams repeat a few chunk sizes; each is read once. Lines are kept up to "ffff", and so few.
+_SIZES: dict[bytes, int] = {}
+_SIZES_MAX = 4096
+
 
 class ProtocolError(Exception):
     """The peer sent something HTTP or server-sent events do not allow."""
@@ -67,6 +71,10 @@ class ResponseParser:
         Raises:
             ProtocolError: the head is not HTTP/1.1, or the bytes come after a defect.
         """
+        if self._between_chunks and not self._buffer:
+            body = self._whole_chunk(data)
+            if body:
+                return body
         self.check()
         self.started = True
         if self._buffer:
@@ -88,6 +96,28 @@ class ResponseParser:
                 self._defect = str(error)
             return parts[0] if len(parts) == 1 else b"".join(parts)
         return self._read_length(data) if self._framing is _Framing.LENGTH else data
+
+    @property
+    def ends_by_close(self) -> bool:
+        """Nothing but the end of the connection ends the body."""
+        return self.status != 0 and self._framing is _Framing.CLOSE and not self.complete
+
+    @property
+    def _between_chunks(self) -> bool:
+        return (
+            self._framing is _Framing.CHUNKS
+            and not (self._left or self._closes_chunk or self._in_trailer or self._defect)
+            and not self.complete
+        )
+
+    @staticmethod
+    def _whole_chunk(data: bytes) -> bytes:
+        """Return the body of bytes that are one whole chunk of known size; b"" for all others."""
+        end = data.find(b"\r\n", 0, 8)
+        if end < 0 or not data.endswith(b"\r\n"):
+            return b""
+        size = _SIZES.get(data[:end])
+        return data[end + 2 : -2] if size == len(data) - end - 4 else b""
 
     def check(self) -> None:
         """Raise ProtocolError if the bytes so far hold a defect."""
@@ -184,6 +214,8 @@ class ResponseParser:
             raise ProtocolError(f"expected a chunk size, found {line[:40]!r}")
         self._left = int(digits, 16)
         self._in_trailer = not self._left
+        if self._left and len(line) <= 4 and len(_SIZES) < _SIZES_MAX:
+            _SIZES[line] = self._left
 
 
 def _status_of(line: bytes) -> int:

@@ -29,6 +29,15 @@ class EventScanner:
         Raises:
             ProtocolError: an event has no end in sight.
         """
+        if (  # one whole event of one line: nearly every arrival of every stream
+            data.endswith(b"\n\n")
+            and data.startswith(b"data: ")
+            and data.count(b"\n") == 2
+            and not self._buffer
+            and not self._held
+            and b"\r" not in data
+        ):
+            return [data[6:-2]]
         if self._held and data:
             data = b"\r" + data
             self._held = False
