@@ -40,12 +40,13 @@ class Answer:
 
     Most chunks of a stream differ from the one before in nothing but their text. Once a chunk was
     parsed, and a second parse has proven that a part of it is the text and nothing else, the next
-    chunk with the same bytes around plain text needs no parse: its meaning follows. Every other
-    chunk is parsed.
+    chunk with the same bytes around plain text needs no parse: its meaning follows. With a ledger
+    the whole next chunk is known before it comes. Every other chunk is parsed.
     """
 
     __slots__ = (
         "_around",
+        "_expected",
         "_ledger",
         "_templates",
         "_times_s",
@@ -63,8 +64,45 @@ class Answer:
         """Completion tokens as the server counts them; None until it says."""
         self._times_s = array("d")  # of every token
         self._ledger: Ledger | None = None
-        self._around: tuple[bytes, bytes] | None = None  # what stands before and behind the text
+        self._around = (b"", b"")  # what stands before and behind the text of an event, if learned
+        self._expected: bytes | None = None  # the next event, if the ledger knows it
         self._templates = 0
+
+    def foreseen(self, body: bytes, now_s: float) -> bytes:
+        """Take the events at the beginning of `body` that differ in nothing but a plain text.
+
+        Only where the piece before ended in a whole event.
+
+        Returns:
+            What was not taken: all of it, if a parser should look.
+        """
+        if body == self._expected and self._ledger is not None:
+            self._times_s.append(now_s)
+            self._ledger.advance()
+            self._foresee()
+            return b""
+        before, behind = self._around
+        if not before or not body.startswith(before):
+            return body
+        *texts, last = body[len(before) :].split(behind + before)
+        text, found, rest = last.partition(behind)
+        if found:
+            texts.append(text)
+        else:
+            rest = before + last
+        # Joined by spaces: half a character must not be made whole by the half in the next event.
+        if b"" in texts or not _is_plain(b" ".join(texts)):
+            return body
+        if self._ledger is None:
+            self._times_s.extend([now_s] * len(texts))
+        else:
+            self._enter(b"".join(texts).decode(), now_s)
+        return rest
+
+    @property
+    def may_foresee(self) -> bool:
+        """An event that is parsed may teach how to read those behind it."""
+        return self._templates < _TEMPLATES_MAX or self._around[0] != b""
 
     def event(self, data: bytes, now_s: float) -> None:
         """Take one event.
@@ -73,13 +111,6 @@ class Answer:
             Ended: it is an error object.
             ProtocolError: it is not what the API allows.
         """
-        if self._around is not None:
-            before, behind = self._around
-            if data.startswith(before) and data.endswith(behind):
-                text = _plain(data[len(before) : len(data) - len(behind)])
-                if text:
-                    self._token(text, now_s)
-                    return
         if data == b"[DONE]":
             self.done = True
             return
@@ -106,19 +137,31 @@ class Answer:
             # A reasoning model's thoughts arrive under a name of their own; its tokens count too.
             text = delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning")
         if text:
-            if not self._times_s:
-                self._ledger = Ledger.of(text)
             self._token(text, now_s)
         reason = choice.get("finish_reason")
         if reason:
             self.finish_reason = str(reason)
 
     def _token(self, text: str, now_s: float) -> None:
+        if not self._times_s:
+            self._ledger = Ledger.of(text)
         if self._ledger is None:
             self._times_s.append(now_s)
         else:
-            for _ in range(self._ledger.take(text)):
-                self._times_s.append(now_s)
+            self._enter(text, now_s)
+
+    def _enter(self, text: str, now_s: float) -> None:
+        """Enter text into the ledger."""
+        assert self._ledger is not None  # noqa: S101 (for the type checker)
+        self._times_s.extend([now_s] * self._ledger.take(text))
+        self._foresee()
+
+    def _foresee(self) -> None:
+        """Write down the event that brings the next word."""
+        self._expected = None
+        before, behind = self._around
+        if before and self._ledger is not None and self._ledger.is_between_words:
+            self._expected = before + self._ledger.next_word() + behind
 
     def _learn(self, data: bytes, message: dict[str, Any]) -> None:
         """Remember what stands around the text of a chunk that says nothing but its text."""
@@ -134,8 +177,10 @@ class Answer:
             return
         before, behind = before + b'"', b'"' + behind
         delta["content"] = _PROBE
-        if orjson.loads(before + _PROBE.encode() + behind) == message:
-            self._around = before, behind
+        same = orjson.loads(before + _PROBE.encode() + behind) == message
+        if same and b"\n" not in data and b"\r" not in data:
+            self._around = b"data: " + before, behind + b"\n\n"
+            self._foresee()
 
     @property
     def first_token_s(self) -> float | None:
@@ -213,16 +258,17 @@ def _parsed(data: bytes) -> Any:
     raise ProtocolError(f"an event is not JSON: {shorten(data)!r}")
 
 
-def _plain(literal: bytes) -> str:
-    r"""Return what is between the quotes of a JSON string; "" where only a parser could say.
+def _is_plain(literal: bytes) -> bool:
+    """Tell whether what is between the quotes of a JSON string stands for itself.
 
-    Valid UTF-8 without quotes, backslashes and control characters stands for itself.
+    It does where it is valid UTF-8 without quotes, backslashes and control characters.
     """
+    if b'"' in literal or b"\\" in literal:
+        return False
     try:
-        text = literal.decode()
+        return literal.decode().isprintable()
     except UnicodeDecodeError:
-        return ""
-    return text if text.isprintable() and '"' not in text and "\\" not in text else ""
+        return False
 
 
 def describe_error(message: Any) -> str:

@@ -267,8 +267,8 @@ class Exchange:
 
     def _take(self, arrived: bytes | OSError) -> bool:
         """Take what the stream's connection brought; tell whether the answer is over."""
-        self._now_s = self.client.clock()
-        if self._now_s > self.deadline_s:
+        now_s = self._now_s = self.client.clock()
+        if now_s > self.deadline_s:
             raise self._timeout()
         if arrived and isinstance(arrived, bytes):
             return self._took(self._parser.feed(arrived))
@@ -283,18 +283,25 @@ class Exchange:
 
     def _took(self, body: bytes) -> bool:
         """Take a piece of the stream; tell whether the answer is over."""
-        parser, answer = self._parser, self._answer
-        for event in self._scanner.feed(body):
-            answer.event(event, self._now_s)
-            if answer.done:
-                self._ending = answer.outcome("[DONE]", orderly=True)
-                return True
-        parser.check()
+        parser, answer, now_s = self._parser, self._answer, self._now_s
+        while body:
+            if self._scanner.is_between_events:
+                body = answer.foreseen(body, now_s)
+            # What an event teaches is for the ones behind it: one at a time.
+            cut = body.find(b"\n\n") + 2 if answer.may_foresee else 0
+            piece, body = (body[:cut], body[cut:]) if cut >= 2 else (body, b"")
+            for event in self._scanner.feed(piece):
+                answer.event(event, now_s)
+                if answer.done:
+                    self._ending = answer.outcome("[DONE]", orderly=True)
+                    return True
+        if parser.defect:
+            parser.check()
         if parser.complete:
             self._ending = answer.outcome("response ended", orderly=True)
             return True
-        if answer.last_token_s == self._now_s:
-            self._expect(self._now_s, self.client.timeouts.gap_s, RequestStatus.TIMEOUT_GAP)
+        if answer.last_token_s == now_s:
+            self._expect(now_s, self.client.timeouts.gap_s, RequestStatus.TIMEOUT_GAP)
         return False
 
     def _read_whole(

@@ -20,10 +20,10 @@ class Ledger:
     """What came of an answer so far; memory grows with what is missing, not with what came."""
 
     __slots__ = (
-        "_expected",
         "_holes",
         "_next",
         "_tag",
+        "_tag_bytes",
         "_unended",
         "duplicated",
         "foreign",
@@ -40,10 +40,9 @@ class Ledger:
         """Came after a later one."""
         self.foreign = 0
         """Of another answer, or no such word at all."""
-        self._tag = tag
+        self._tag, self._tag_bytes = tag, tag.encode()
         self._next = 0  # one above the highest index that came
         self._holes: set[int] = set()  # below it, and never came
-        self._expected = f"tok0000-{tag} "
         self._unended = ""  # a word whose end has not come
 
     @classmethod
@@ -62,17 +61,35 @@ class Ledger:
         """Different tokens of this answer that came."""
         return self._next - len(self._holes)
 
+    def next_word(self) -> bytes:
+        """Return the one word that can come next if nothing goes wrong."""
+        return b"tok%04d-%b " % (self._next, self._tag_bytes)
+
+    def advance(self) -> None:
+        """Enter the next word; only where no word has begun."""
+        self.received += 1
+        self._next += 1
+
+    @property
+    def is_between_words(self) -> bool:
+        """No word has begun and not ended."""
+        return not self._unended
+
     def take(self, text: str) -> int:
         """Enter the next piece of text; return how many words ended in it."""
-        if text == self._expected and not self._unended:
-            self.received += 1
-            self._next += 1
-            self._expected = f"tok{self._next:04d}-{self._tag} "
-            return 1
+        count = text.count(" ")
+        if self.is_between_words and text == self._foretold(count):
+            self.received += count
+            self._next += count
+            return count
         *words, self._unended = (self._unended + text).split(" ")
         for word in words:
             self._enter(word)
         return len(words)
+
+    def _foretold(self, count: int) -> str:
+        indices = range(self._next, self._next + count)
+        return "".join([f"tok{index:04d}-{self._tag} " for index in indices])
 
     def close(self) -> None:
         """Enter what is left: a last word may lack its space."""
@@ -89,7 +106,6 @@ class Ledger:
         elif index >= self._next:
             self._holes.update(range(self._next, index))
             self._next = index + 1
-            self._expected = f"tok{self._next:04d}-{self._tag} "
         elif index in self._holes:
             self._holes.remove(index)
             self.reordered += 1
