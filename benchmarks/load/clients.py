@@ -164,7 +164,7 @@ class FaultloadUser(User):
 
 
 class FastUser(FastHttpUser):
-    """Locust's fast client; `iter_lines` would wait for 1024 bytes, so lines are read one by one."""
+    """Locust's fast client; `iter_lines` waits for 1024 bytes, so lines are read one by one."""
 
     abstract = True
     book: Book

@@ -177,7 +177,10 @@ class Answer:
             return
         before, behind = before + b'"', b'"' + behind
         delta["content"] = _PROBE
-        same = orjson.loads(before + _PROBE.encode() + behind) == message
+        try:
+            same = orjson.loads(before + _PROBE.encode() + behind) == message
+        except orjson.JSONDecodeError:  # a text that looks like the JSON around it, such as `,`
+            return
         if same and b"\n" not in data and b"\r" not in data:
             self._around = b"data: " + before, behind + b"\n\n"
             self._foresee()
