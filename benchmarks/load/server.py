@@ -6,7 +6,7 @@ in one write a token, or in one write with `--coalesce`.
 
 A request is named by its `X-Session-Id`. On SIGTERM the log is written, one JSON object: `streams`
 (name → when it came and when each token left, on the monotonic clock), `late_s` (how late each
-token left), `cpu_s` and `wall_s` (from the first request to the last token).
+token left), `answered`, `cpu_s` and `wall_s` (from the first request to the last token).
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Engine:
         self.whole = b"".join(self.parts)
         self.log: dict[str, list[float]] = {}
         self.late_s = array("d")
+        self.answered = 0
         self.cpu_s = [0.0, 0.0]
         self.wall_s = [0.0, 0.0]
         self._loop = loop
@@ -91,6 +92,7 @@ class Engine:
             return
         for part in [self.whole] if self.coalesce else self.parts:
             stream.send(part)
+        self.answered += 1
         self._ended()
 
     def _tick(self, due_s: float) -> None:
@@ -106,7 +108,9 @@ class Engine:
             stream.send(part)
             times.append(now_s)
             self.late_s.append(now_s - due_s)
-            if len(times) <= len(self.parts) and not stream.gone:
+            if len(times) > len(self.parts):
+                self.answered += 1
+            elif not stream.gone:
                 still.append((stream, times))
         self._running = still
         self._ended()
@@ -121,6 +125,7 @@ class Engine:
         """Write the log."""
         log = {
             "streams": self.log,
+            "answered": self.answered,
             "late_s": list(self.late_s),
             "cpu_s": self.cpu_s[1] - self.cpu_s[0],
             "wall_s": self.wall_s[1] - self.wall_s[0],
