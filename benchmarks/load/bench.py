@@ -280,7 +280,8 @@ def main() -> int:
     print("\n".join(table(results)), end="\n\n")
     for goal in goals:
         state = {True: "met", False: "MISSED", None: "not measured"}[goal["met"]]
-        print(f"{goal['goal']:<50}{goal['found'] if goal['found'] is None else round(goal['found'], 5)!s:>10}  {state}")
+        value = "-" if goal["found"] is None else f"{goal['found']:.4g}"
+        print(f"{goal['goal']:<50}{value:>10}  {state}")
     print(f"load average {load_before[0]:.1f} before, {noise['load_after'][0]:.1f} after")
     if asked.json:
         asked.json.write_text(json.dumps({"results": results, "goals": goals, "noise": noise}))

@@ -167,7 +167,10 @@ class Exchange:
         self._broken = ""  # how the connection broke, if it did not close in good order
         self._resent = False
         self._scanner = EventScanner()
-        self._ending = (RequestStatus.CUT, "")
+        self._ending: tuple[RequestStatus, str] | None = None
+        self._written_s = 0.0
+        self._body = b""  # of an answer that is no stream, as far as it came with the head
+        self._behind = b""  # came behind the end of a stream
 
     def run(self) -> None:
         """Send, listen, record; then keep the connection if it can be used again."""
@@ -233,25 +236,9 @@ class Exchange:
             connection.send(self.client.message(self.due))
         except OSError as error:  # there may be an answer all the same: an early refusal
             self._broken = words_of(error)
-        parser, body = self._parser, b""
-        while not parser.status:
-            data = self._receive(connection)
-            if not data:
-                how = self._broken or "connection closed"
-                if connection.reused and not parser.started:
-                    if self._now_s - written_s <= _STALE_WITHIN_S:
-                        raise _StaleError
-                    how += f" {self._now_s - written_s:.1f} s after the request"
-                if parser.started:
-                    raise Ended(RequestStatus.CUT, f"{how} inside the head of the answer")
-                raise Ended(RequestStatus.CONNECT_RESET, f"{how} before the answer began")
-            body = parser.feed(data)
-        kind = parser.headers.get("content-type", "text/event-stream")
-        if parser.status >= 300 or kind.partition(";")[0].strip().lower() != "text/event-stream":
-            return self._read_whole(connection, body, kind)
-        if not self._took(body):
-            connection.listen(self._take)
-        return self._ending
+        self._written_s = written_s
+        self._behind = connection.listen(self._take, self.client.clock)
+        return self._ending or self._read_whole(connection)
 
     def _receive(self, connection: Connection) -> bytes:
         """Return what arrived, b"" at the end; raises Ended past the deadline."""
@@ -265,21 +252,42 @@ class Exchange:
             raise self._timeout()
         return data
 
-    def _take(self, arrived: bytes | OSError) -> bool:
-        """Take what the stream's connection brought; tell whether the answer is over."""
-        now_s = self._now_s = self.client.clock()
+    def _take(self, arrived: bytes | OSError, now_s: float) -> bool:
+        """Take what the connection brought; tell whether the answer is over, or is no stream."""
+        self._now_s = now_s
         if now_s > self.deadline_s:
             raise self._timeout()
         if arrived and isinstance(arrived, bytes):
-            return self._took(self._parser.feed(arrived))
+            parser = self._parser
+            if parser.status:
+                return self._took(parser.feed(arrived))
+            body = parser.feed(arrived)
+            if not parser.status:
+                return False
+            if parser.status < 300 and parser.is_event_stream:
+                return self._took(body)
+            self._body = body
+            return True
         if isinstance(arrived, OSError):
             self._broken = self._broken or words_of(arrived)
-        # Where only the close ends a body, a close after the finish reason is as good as any end.
-        orderly = not self._broken and self._parser.ends_by_close
-        orderly = orderly and bool(self._answer.finish_reason)
-        how = self._broken or "connection closed"
-        self._ending = self._answer.outcome(how, orderly=orderly)
+        self._ending = self._closed()
         return True
+
+    def _closed(self) -> tuple[RequestStatus, str]:
+        """Judge what has come now that nothing more will."""
+        parser, how = self._parser, self._broken or "connection closed"
+        if parser.status:
+            # Where only the close ends a body, one after the finish reason is as good as any end.
+            orderly = parser.ends_by_close and bool(self._answer.finish_reason)
+            return self._answer.outcome(how, orderly=orderly and not self._broken)
+        if parser.started:
+            return RequestStatus.CUT, f"{how} inside the head of the answer"
+        if self._reused and not self._resent:
+            waited_s = self._now_s - self._written_s
+            if waited_s <= _STALE_WITHIN_S:
+                raise _StaleError
+            how += f" {waited_s:.1f} s after the request"
+        return RequestStatus.CONNECT_RESET, f"{how} before the answer began"
 
     def _took(self, body: bytes) -> bool:
         """Take a piece of the stream; tell whether the answer is over."""
@@ -304,13 +312,12 @@ class Exchange:
             self._expect(now_s, self.client.timeouts.gap_s, RequestStatus.TIMEOUT_GAP)
         return False
 
-    def _read_whole(
-        self, connection: Connection, body: bytes, kind: str
-    ) -> tuple[RequestStatus, str]:
+    def _read_whole(self, connection: Connection) -> tuple[RequestStatus, str]:
         """Judge an answer that is no stream: a refusal, or a surprise."""
         parser, status = self._parser, self._parser.status
-        parts = [body]
+        parts = [self._body]
         try:
+            parts.append(parser.feed(self._behind))
             while not parser.complete and sum(map(len, parts)) < _WHOLE_BODY_BYTES_MAX:
                 data = self._receive(connection)
                 if not data:
@@ -331,6 +338,7 @@ class Exchange:
             return RequestStatus.ERROR_CHUNK, text
         if not body and parser.complete:
             return RequestStatus.NO_TOKEN, f"{status} without a body"
+        kind = parser.headers.get("content-type")
         return RequestStatus.WRONG_CONTENT_TYPE, f"expected an event stream, found {kind}"
 
     def _keep_connection(self) -> None:
@@ -346,11 +354,13 @@ class Exchange:
         if self._answer.done and not parser.complete:
             quiet = contextlib.suppress(OSError, ProtocolError)
             with quiet, gevent.Timeout(_DRAIN_S, TimeoutError()):
-                while data := connection.receive():
+                data = self._behind or connection.receive()
+                while data:
                     parser.feed(data)
                     parser.check()
                     if parser.complete:
                         break
+                    data = connection.receive()
         return parser.complete and parser.keep_alive
 
     def row(self, status: RequestStatus, error: str) -> dict[str, Any]:
@@ -378,8 +388,8 @@ class Exchange:
             "tokens_missing": ledger.missing if ledger else 0,
             "gap_s_max": max(gaps_s, default=None),
             "served_by": headers.get("x-served-by", ""),
-            "retries": _count_of(headers.get("x-router-retries", "")),
-            "migrations": _count_of(headers.get("x-router-migrations", "")),
+            "retries": self._parser.count("x-router-retries"),
+            "migrations": self._parser.count("x-router-migrations"),
             "connection_reused": self._reused,
             "worker": self.client.worker,
             "error": error,
@@ -390,7 +400,3 @@ class Exchange:
             "tokens_foreign": ledger.foreign if ledger else None,
             "gaps_s": gaps_s,
         }
-
-
-def _count_of(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

@@ -54,19 +54,28 @@ class Connection:
         data: bytes = self.sock.recv(_RECEIVE_BYTES)
         return data
 
-    def listen(self, take: Callable[[bytes | OSError], bool]) -> None:
-        """Hand over every arrival, as it comes, until `take` returns True.
+    def listen(
+        self, take: Callable[[bytes | OSError, float], bool], clock: Callable[[], float]
+    ) -> bytes:
+        """Hand over every arrival, with its time, until `take` returns True.
 
-        `take` runs in the event loop: it must not block. A stream so costs no switch of greenlets
-        and no read in vain for a token.
+        Arrivals of all connections are read and timed in the event loop before any of them is
+        handed over: no stream's time waits for the work on another's. `take` runs in the event
+        loop too, so that a token costs no switch of greenlets: it must not block.
 
         Args:
             take: gets bytes, b"" at the end, or the error that broke the connection. What it raises
                 is raised here.
+            clock: tells the time of an arrival.
+
+        Returns:
+            What arrived after the last bytes that were taken.
         """
+        loop = gevent.get_hub().loop
         waiter: Waiter[None] = Waiter()
-        watcher = gevent.get_hub().loop.io(self.sock.fileno(), _READABLE)
+        watcher = loop.io(self.sock.fileno(), _READABLE)
         receive = self.sock.recv
+        arrivals: list[tuple[bytes | OSError, float]] = []
 
         def on_readable() -> None:
             arrived: bytes | OSError
@@ -76,21 +85,30 @@ class Connection:
                 return
             except OSError as error:
                 arrived = error
+            arrivals.append((arrived, clock()))
+            if not arrived or isinstance(arrived, OSError):
+                watcher.stop()
+            if len(arrivals) == 1:
+                loop.run_callback(hand_over)
+
+        def hand_over() -> None:
             try:
-                if not take(arrived):
-                    return
+                while arrivals:
+                    if take(*arrivals.pop(0)):
+                        watcher.stop()
+                        waiter.switch(None)
+                        return
             except Exception as error:  # noqa: BLE001 (it is raised where it can be handled)
                 watcher.stop()
                 waiter.throw(error)
-            else:
-                watcher.stop()
-                waiter.switch(None)
 
         self.sock.settimeout(0.0)
         try:
             watcher.start(on_readable)
             waiter.get()
+            return b"".join(data for data, _ in arrivals if isinstance(data, bytes))
         finally:
+            arrivals.clear()
             watcher.stop()
             watcher.close()
             self.sock.settimeout(None)

@@ -105,6 +105,17 @@ class ResponseParser:
         """Nothing but the end of the connection ends the body."""
         return self.status != 0 and self._framing is _Framing.CLOSE and not self.complete
 
+    @property
+    def is_event_stream(self) -> bool:
+        """The content type says so, or says nothing."""
+        kind = self.headers.get("content-type", "text/event-stream")
+        return kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+    def count(self, name: str) -> int:
+        """Return a header field that is a number; 0 where it is none."""
+        text = self.headers.get(name, "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
     def check(self) -> None:
         """Raise ProtocolError if the bytes so far hold a defect."""
         if self.defect:
