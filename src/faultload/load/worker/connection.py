@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import socket as names  # constants and address types; gevent's own module makes the sockets
 import ssl as plain_ssl
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,32 @@ from faultload.record import RequestStatus
 _KEPT_MAX = 1024
 
 _RECEIVE_BYTES = 65_536  # more than a TLS record: one read leaves nothing behind in the TLS layer
+_SLICE_S = 0.0001
 _READABLE = 1  # libev's EV_READ
 _NOTHING_YET = (BlockingIOError, plain_ssl.SSLWantReadError)
+
+
+class _Desk:
+    """Work on what arrived, in slices, so that arrivals meanwhile are timed when they come."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._timer = gevent.get_hub().loop.timer(0.0)
+
+    def add(self, work: Callable[[], None]) -> None:
+        """Do it once the event loop has looked at all connections."""
+        self._waiting.append(work)
+        if not self._timer.active:
+            self._timer.start(self._work)
+
+    def _work(self) -> None:
+        until_s = time.monotonic() + _SLICE_S
+        while self._waiting:
+            self._waiting.popleft()()
+            if time.monotonic() > until_s:
+                break
+        if self._waiting:
+            self._timer.start(self._work)
 
 
 class Connection:
@@ -30,11 +56,11 @@ class Connection:
     A timeout per `recv` costs more than the `recv`: the client's watchdog ends what takes too long.
     """
 
-    __slots__ = ("reused", "sock")
+    __slots__ = ("_desk", "reused", "sock")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, desk: _Desk) -> None:
         """Take over a connected socket."""
-        self.sock = sock
+        self.sock, self._desk = sock, desk
         self.reused = False
 
     def send(self, data: bytes) -> None:
@@ -71,9 +97,8 @@ class Connection:
         Returns:
             What arrived after the last bytes that were taken.
         """
-        loop = gevent.get_hub().loop
         waiter: Waiter[None] = Waiter()
-        watcher = loop.io(self.sock.fileno(), _READABLE)
+        watcher = gevent.get_hub().loop.io(self.sock.fileno(), _READABLE)
         receive = self.sock.recv
         arrivals: list[tuple[bytes | OSError, float]] = []
 
@@ -89,7 +114,7 @@ class Connection:
             if not arrived or isinstance(arrived, OSError):
                 watcher.stop()
             if len(arrivals) == 1:
-                loop.run_callback(hand_over)
+                self._desk.add(hand_over)
 
         def hand_over() -> None:
             try:
@@ -151,6 +176,7 @@ class Pool:
         """
         self._endpoint = endpoint
         self._kept: list[Connection] = []
+        self._desk = _Desk()
         self._tls = _tls_context(ca) if endpoint.tls else None
         try:
             ipaddress.ip_address(endpoint.host)
@@ -196,7 +222,7 @@ class Pool:
                 sock.close()
                 raise
             else:
-                return Connection(sock)
+                return Connection(sock, self._desk)
         raise failure or OSError(f"{self._endpoint.host}: no address")
 
     def _addresses(self) -> list[tuple[int, Any]]:
