@@ -84,12 +84,14 @@ class Answer:
         before, behind = self._around
         if not before or not body.startswith(before):
             return body
-        *texts, last = body[len(before) :].split(behind + before)
-        text, found, rest = last.partition(behind)
-        if found:
-            texts.append(text)
-        else:
-            rest = before + last
+        texts, at, size = [], 0, len(before)
+        while body.startswith(before, at):
+            end = body.find(b"\n\n", at + size) + 2
+            if end < 2 or not body.endswith(behind, at + size, end):
+                break
+            texts.append(body[at + size : end - len(behind)])
+            at = end
+        rest = body[at:]
         # Joined by spaces: half a character must not be made whole by the half in the next event.
         if b"" in texts or not _is_plain(b" ".join(texts)):
             return body
@@ -197,7 +199,8 @@ class Answer:
 
     def gaps_s(self) -> list[float]:
         """Return the silence before each token but the first, to the microsecond."""
-        gaps: list[float] = np.diff(np.array(self._times_s)).round(6).tolist()
+        times_s = np.array(self._times_s)
+        gaps: list[float] = (times_s[1:] - times_s[:-1]).round(6).tolist()
         return gaps
 
     @property

@@ -32,22 +32,26 @@ class _Desk:
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
+        self._working = False
         self._timer = gevent.get_hub().loop.timer(0.0)
 
     def add(self, work: Callable[[], None]) -> None:
         """Do it once the event loop has looked at all connections."""
         self._waiting.append(work)
-        if not self._timer.active:
+        if len(self._waiting) == 1 and not self._working:
             self._timer.start(self._work)
 
     def _work(self) -> None:
-        until_s = time.monotonic() + _SLICE_S
-        while self._waiting:
-            self._waiting.popleft()()
-            if time.monotonic() > until_s:
-                break
-        if self._waiting:
-            self._timer.start(self._work)
+        until_s, self._working = time.monotonic() + _SLICE_S, True
+        try:
+            while self._waiting:
+                self._waiting.popleft()()
+                if time.monotonic() > until_s:
+                    break
+        finally:
+            self._working = False
+            if self._waiting:
+                self._timer.start(self._work)
 
 
 class Connection:
