@@ -25,8 +25,8 @@ from faultload.record import RequestStatus
 
 _WHOLE_BODY_BYTES_MAX = 65_536  # of an answer that is no stream: enough for any error text
 
-# A kept connection that the peer closed as we wrote to it dies within a round trip. One that dies
-# later took the request with it, and sending it again would hide that from the record.
+# A kept connection that the peer had closed dies within a round trip. One that dies later took the
+# request with it, and sending it again would hide that from the record.
 _STALE_WITHIN_S = 0.2
 
 # After `[DONE]` the last chunk follows at once; a peer that keeps it back costs the connection.
@@ -231,12 +231,11 @@ class Exchange:
         self._expect(
             self.due.due_s, self.client.timeouts.first_token_s, RequestStatus.TIMEOUT_FIRST_TOKEN
         )
-        written_s = self.client.clock()
+        self._written_s = self.client.clock()
         try:
             connection.send(self.client.message(self.due))
         except OSError as error:  # there may be an answer all the same: an early refusal
             self._broken = words_of(error)
-        self._written_s = written_s
         self._behind = connection.listen(self._take, self.client.clock)
         return self._ending or self._read_whole(connection)
 
