@@ -39,7 +39,7 @@ chaos: setup  ## Run every experiment on TARGET (local) as a test
 	@$(BIN)/pytest experiments -m chaos --target $(TARGET) $(PYTEST_ARGS)
 
 bench: setup  ## List the benchmarks and the commands that run them
-	@found=$$(ls benchmarks/*.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \
+	@found=$$(ls benchmarks/*.py benchmarks/*/bench.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \
 	for file in $$found; do echo "$(BIN)/python $$file"; done
 
 samples: setup  ## Publish a passing and a failing run of the demo in reports/samples/

@@ -38,6 +38,8 @@ class WorkerPlan(BaseModel):
     """The worker ends when this process is no longer its parent. 0: a person started it."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; None: send none."""
+    ca: Path | None = None
+    """PEM file of the authorities to trust for https; None: the system's, or SSL_CERT_FILE's."""
     closed: ClosedArrivals | None = None
     """The users of a closed loop; this worker plays those with `number % workers == worker`.
     None: open loop, the trace says when."""
@@ -164,10 +166,11 @@ class Endpoint(BaseModel):
     port: int
     prefix: str = ""
     """Path before `/v1/…`, without a slash at its end."""
+    tls: bool = False
 
     @classmethod
     def of(cls, base_url: str) -> Endpoint:
-        """Return the endpoint of `http://HOST[:PORT][/PATH]`.
+        """Return the endpoint of `http://HOST[:PORT][/PATH]`, or `https://…`.
 
         Raises:
             UsageError: it is something else.
@@ -178,11 +181,14 @@ class Endpoint(BaseModel):
         except ValueError:
             parts, port = urlsplit(""), None
         odd = parts.query or parts.fragment or parts.username is not None
-        if parts.scheme != "http" or not parts.hostname or odd:
+        if parts.scheme not in ("http", "https") or not parts.hostname or odd:
             shown = base_url if parts.username is None else "one with a user name in it"
-            raise UsageError(f"base URL: expected http://HOST[:PORT][/PATH], found {shown!r}")
+            raise UsageError(
+                f"base URL: expected http://HOST[:PORT][/PATH] or https://…, found {shown!r}"
+            )
         prefix = parts.path.rstrip("/").removesuffix("/v1")
-        return cls(host=parts.hostname, port=port or 80, prefix=prefix)
+        tls = parts.scheme == "https"
+        return cls(host=parts.hostname, port=port or (443 if tls else 80), prefix=prefix, tls=tls)
 
     @property
     def authority(self) -> str:

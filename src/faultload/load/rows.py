@@ -13,6 +13,7 @@ import pandas as pd
 from faultload.load.plan import EndNote, WorkerPlan
 from faultload.load.trace import read_trace
 from faultload.record import (
+    ADDED_COLUMNS,
     REQUEST_SCHEMA,
     LoadSummary,
     RequestStatus,
@@ -210,8 +211,11 @@ def _clock_error_s(plan: WorkerPlan) -> float | None:
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     """Give every column its type in the schema: a column of nothing but None has none."""
+    objects = {field.name for field in REQUEST_SCHEMA if str(field.type) == "string"}
     kinds = {
-        field.name: "object" if str(field.type) == "string" else field.type.to_pandas_dtype()
+        field.name: "object"
+        if field.name in objects | ADDED_COLUMNS
+        else field.type.to_pandas_dtype()
         for field in REQUEST_SCHEMA
     }
     return frame.reindex(columns=REQUEST_SCHEMA.names).astype(kinds)

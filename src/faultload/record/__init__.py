@@ -16,6 +16,7 @@ from faultload.record.manifest import (
     WorkerHealth,
 )
 from faultload.record.tables import (
+    ADDED_COLUMNS,
     ALERT_SCHEMA,
     REQUEST_SCHEMA,
     SERIES_SCHEMA,
@@ -27,6 +28,7 @@ from faultload.record.tables import (
 )
 
 __all__ = [
+    "ADDED_COLUMNS",
     "ALERT_SCHEMA",
     "REQUEST_SCHEMA",
     "SERIES_SCHEMA",

@@ -17,24 +17,42 @@ class RequestStatus(StrEnum):
     """How one request ended, as the client saw it. Only `ok` is ever good."""
 
     OK = "ok"
-    """Answered to its finish reason, with at least one token."""
+    """Answered to its finish reason, with at least one token, and nothing wrong was seen."""
     HTTP_ERROR = "http_error"
-    """A status of 400 or more before any token."""
+    """A status other than 2xx before any token; `http_status` says which."""
+    CONNECT_REFUSED = "connect_refused"
+    """Nobody listens there."""
+    CONNECT_RESET = "connect_reset"
+    """Reset or closed before the first byte of the answer; `error` says which."""
     CONNECT_ERROR = "connect_error"
-    """Refused, reset before the answer began, or the name did not resolve."""
+    """No connection for another reason: the name did not resolve, or there is no route."""
+    CERTIFICATE_ERROR = "certificate_error"
+    """The endpoint's certificate is not to be trusted; nothing was sent."""
+    TLS_ERROR = "tls_error"
+    """The TLS handshake failed for another reason."""
     TIMEOUT_CONNECT = "timeout_connect"
     TIMEOUT_FIRST_TOKEN = "timeout_first_token"
     TIMEOUT_GAP = "timeout_gap"
     """The stream began and then fell silent for too long."""
     TIMEOUT_TOTAL = "timeout_total"
     CUT = "cut"
-    """The stream began and ended without a finish reason."""
+    """The answer began and ended without a finish reason."""
+    CUT_AT_END = "cut_at_end"
+    """The finish reason came, and the connection broke before `[DONE]`: clients raise on it."""
+    ABORTED = "aborted"
+    """The engine gave up and said so: finish reason `abort`."""
     ERROR_CHUNK = "error_chunk"
     """An error object inside a 200; `first_token_s` says whether the stream had begun."""
     NO_TOKEN = "no_token"
     """Ended in good order with no token at all."""
+    WRONG_CONTENT_TYPE = "wrong_content_type"
+    """A 2xx that is neither an event stream nor an error object."""
     GARBLED = "garbled"
-    """An answer that is not what the protocol allows."""
+    """Bytes that HTTP, UTF-8, JSON or the API do not allow; `error` says which."""
+    WRONG_TOKENS = "wrong_tokens"
+    """A whole answer whose text proves tokens missing, doubled, out of order or of another one."""
+    USAGE_MISMATCH = "usage_mismatch"
+    """A whole answer whose text proves that the server counted other tokens than it sent."""
     UNFINISHED = "unfinished"
     """Still open when the load was stopped: its latency is censored at `end_s`."""
     UNSENT = "unsent"
@@ -68,9 +86,22 @@ REQUEST_SCHEMA = pa.schema(
         ("connection_reused", pa.bool_()),
         ("worker", pa.int32()),
         ("error", pa.string()),  # "" where none; never holds a secret
+        ("resent", pa.bool_()),  # a kept connection was dead, so it was sent on a new one
+        ("done", pa.bool_()),  # `[DONE]` came
+        ("usage_tokens", pa.int32()),  # completion tokens as the server counts them; null: unsaid
+        ("tokens_reordered", pa.int32()),  # null where the text carries no index
+        ("tokens_foreign", pa.int32()),  # of another answer; null where the text carries no index
+        ("gaps_s", pa.list_(pa.float32())),  # silence before each token but the first, in order
     ]
 )
-"""`requests.parquet`. Times in seconds since the run's start, float64."""
+"""`requests.parquet`. Times in seconds since the run's start, float64.
+
+The arrival of token i is `first_token_s` plus the sum of the first i `gaps_s`. A token is what
+came as one: where the text carries no index, several tokens in one chunk are one arrival.
+"""
+
+ADDED_COLUMNS = frozenset(REQUEST_SCHEMA.names[REQUEST_SCHEMA.names.index("resent") :])
+"""What older records lack; null there and in rows that no worker wrote."""
 
 SERIES_SCHEMA = pa.schema(
     [
@@ -99,7 +130,9 @@ def write_table(frame: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
     Raises:
         KeyError: a column is missing: filled in, it would read as data that never came.
     """
-    table = pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False)
+    lists = [field.name for field in schema if pa.types.is_list(field.type)]
+    frame = frame[schema.names].astype(dict.fromkeys(lists, "object"))  # nothing but NaN: floats
+    table = pa.Table.from_pandas(frame, schema, preserve_index=False)
     pq.write_table(table, path, compression="zstd")
 
 
@@ -139,10 +172,16 @@ def read_series(path: Path) -> pd.DataFrame:
 
 def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
     try:
-        missing = [name for name in schema.names if name not in pq.read_schema(path).names]
-        if missing:
-            raise SpecError(path, missing[0], "this column is missing")
-        table = pq.read_table(path, columns=schema.names)
+        found = pq.read_schema(path).names
+        missing = [name for name in schema.names if name not in found]
+        needed = [name for name in missing if name not in ADDED_COLUMNS]
+        if needed:
+            raise SpecError(path, needed[0], "this column is missing")
+        table = pq.read_table(path, columns=[name for name in schema.names if name in found])
+        for name in missing:
+            table = table.append_column(
+                schema.field(name), pa.nulls(len(table), schema.field(name).type)
+            )
     except FileNotFoundError:
         raise SpecError(path, "", "no such file: the record is incomplete") from None
     except (pa.ArrowException, OSError) as error:

@@ -100,7 +100,12 @@ _RULES: Sequence[Rule] = (
         _REQUESTS,
     ),
     Rule(
-        lambda f: f.was_harmed and _has_status(f, "connect_error", "timeout_connect"),
+        lambda f: (
+            f.was_harmed
+            and _has_status(
+                f, "connect_refused", "connect_reset", "connect_error", "timeout_connect"
+            )
+        ),
         "mitigate",
         "Requests still went to replicas that could not answer: check health checks and retries.",
         _REQUESTS,

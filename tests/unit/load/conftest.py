@@ -83,7 +83,12 @@ class Asker:
     """A client whose rows are kept; requests are due at 0 unless a test says otherwise."""
 
     def __init__(
-        self, url: str, tmp_path: Path, api_key: str | None = None, **limits: float
+        self,
+        url: str,
+        tmp_path: Path,
+        api_key: str | None = None,
+        ca: Path | None = None,
+        **limits: float,
     ) -> None:
         """Connect to nothing yet; `limits` are fields of Timeouts."""
         timeouts = Timeouts(**({"connect_s": 5, "first_token_s": 5, "gap_s": 5} | limits))
@@ -96,6 +101,7 @@ class Asker:
             ignore_eos=True,
             out=tmp_path,
             parent_pid=0,
+            ca=ca,
         )
         start_s = time.monotonic()
         self.skew_s = 0.0
@@ -132,8 +138,10 @@ def asker(tmp_path: Path) -> Iterator[Callable[..., Asker]]:
     """Make clients that leave no connection behind."""
     askers: list[Asker] = []
 
-    def make(url: str, api_key: str | None = None, **limits: float) -> Asker:
-        askers.append(Asker(url, tmp_path, api_key, **limits))
+    def make(
+        url: str, api_key: str | None = None, ca: Path | None = None, **limits: float
+    ) -> Asker:
+        askers.append(Asker(url, tmp_path, api_key, ca, **limits))
         return askers[-1]
 
     yield make

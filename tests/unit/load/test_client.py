@@ -4,116 +4,25 @@ from __future__ import annotations
 
 import math
 import socket
-import struct
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
-
-BOUND_S = 10.0
-
-Script = Callable[[socket.socket], None]
-
-
-def read_request(connection: socket.socket) -> bytes:
-    """Return one whole request; b"" when the client has gone."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        part = connection.recv(65536)
-        if not part:
-            return b""
-        data += part
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next(
-        int(line.split(b":")[1])
-        for line in head.split(b"\r\n")
-        if line.lower().startswith(b"content-length")
-    )
-    while len(body) < length:
-        body += connection.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-def wait_for_close(connection: socket.socket) -> None:
-    """Say nothing until the client goes away."""
-    connection.settimeout(BOUND_S)
-    while connection.recv(65536):
-        pass
-
-
-STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-    b"Transfer-Encoding: chunked\r\nX-Served-By: replica-2\r\nX-Router-Retries: 1\r\n"
-    b"X-Router-Migrations: 2\r\n\r\n"
+from wire import (
+    BOUND_S,
+    DONE,
+    GOOD,
+    ROLE,
+    STREAM_HEAD,
+    answer_forever,
+    chunk,
+    event,
+    read_request,
+    say,
+    say_and_reset,
+    stream,
+    token,
 )
-LAST_CHUNK = b"0\r\n\r\n"
-DONE = b"data: [DONE]\n\n"
-
-
-def chunk(data: bytes) -> bytes:
-    """Frame one HTTP chunk."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def event(message: object) -> bytes:
-    """Frame one server-sent event."""
-    return b"data: " + orjson.dumps(message) + b"\n\n"
-
-
-def token(text: str, finish_reason: str | None = None) -> bytes:
-    """One event of a chat stream."""
-    return event(
-        {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}]}
-    )
-
-
-ROLE = event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
-
-
-def stream(*events: bytes, end: bytes = LAST_CHUNK) -> bytes:
-    """A whole streamed response, one chunk an event."""
-    return STREAM_HEAD + b"".join(map(chunk, events)) + end
-
-
-GOOD = stream(ROLE, token("tok0000-3fa9 "), token("tok0001-3fa9 ", "length"), DONE)
-
-
-def say(reply: bytes, *, then_close: bool = True) -> Script:
-    """Answer a request, then close or wait for the client to do so."""
-
-    def script(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(reply)
-        if not then_close:
-            wait_for_close(connection)
-
-    return script
-
-
-def reset(connection: socket.socket) -> None:
-    """Close with RST instead of FIN."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
-def say_and_reset(reply: bytes) -> Script:
-    """Answer a request, then break the connection."""
-
-    def script(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(reply)
-        threading.Event().wait(0.05)  # RST must not overtake the reply
-        reset(connection)
-
-    return script
-
-
-def answer_forever(connection: socket.socket) -> None:
-    """Give the good answer to every request on the connection."""
-    while read_request(connection):
-        connection.sendall(GOOD)
 
 
 def test_a_whole_answer_is_ok_and_its_row_is_complete(serve: Any, asker: Any) -> None:
@@ -163,11 +72,11 @@ UNAVAILABLE = b'{"error":{"message":"no replica"}}'
         (stream(ROLE, *TWO, END, DONE), "ok", 2),
         (stream(*TWO, END), "ok", 2),
         (PLAIN_HEAD + b"\r\n" + b"".join((*TWO, END)), "ok", 2),
-        (stream(*TWO, END, end=b""), "ok", 2),
+        (stream(*TWO, END, end=b""), "cut_at_end", 2),
         (stream(ROLE, *TWO, end=b""), "cut", 2),
         (stream(*TWO), "cut", 2),
         (stream(*TWO, DONE), "cut", 2),
-        (stream(*TWO, token("", "abort"), DONE), "cut", 2),
+        (stream(*TWO, token("", "abort"), DONE), "aborted", 2),
         (stream(ROLE, end=b""), "cut", 0),
         (STREAM_HEAD, "cut", 0),
         (PLAIN_HEAD + b"\r\n" + b"".join(TWO), "cut", 2),
@@ -185,7 +94,7 @@ UNAVAILABLE = b'{"error":{"message":"no replica"}}'
             0,
         ),
         (stream(ROLE, END, DONE), "no_token", 0),
-        (stream(ROLE, token("", "abort"), DONE), "no_token", 0),
+        (stream(ROLE, token("", "abort"), DONE), "aborted", 0),
         (stream(DONE), "no_token", 0),
         (stream(), "no_token", 0),
         (PLAIN_HEAD + b"Content-Length: 0\r\n\r\n", "no_token", 0),
@@ -195,16 +104,16 @@ UNAVAILABLE = b'{"error":{"message":"no replica"}}'
         (stream(b"data: {}\n\n"), "garbled", 0),
         (stream(TWO[0], end=b"zz\r\n"), "garbled", 1),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "garbled", 0),
-        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "garbled", 0),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "http_error", 0),
         (
             b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi",
-            "garbled",
+            "wrong_content_type",
             0,
         ),
         (b"HTTP/1.1 503 Unavailable\r\nContent-Length: 34\r\n\r\n" + UNAVAILABLE, "http_error", 0),
         (b"HTTP/1.1 500 Oops\r\nContent-Length: 99\r\n\r\ncut", "http_error", 0),
-        (b"", "connect_error", 0),
-        (b"HTTP/1.1 200 OK\r\nContent-", "connect_error", 0),
+        (b"", "connect_reset", 0),
+        (b"HTTP/1.1 200 OK\r\nContent-", "cut", 0),
     ],
 )
 def test_each_ending_has_its_status(
@@ -239,12 +148,12 @@ def test_a_reset_stream_is_cut(serve: Any, asker: Any) -> None:
     assert "reset" in row["error"]
 
 
-def test_a_refused_connection_is_a_connect_error_and_was_sent(asker: Any) -> None:
+def test_a_refused_connection_is_told_and_was_sent(asker: Any) -> None:
     """Nobody listens: the platform's failure, not the client's, so `sent_s` is set."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     row = asker(f"http://127.0.0.1:{port}").ask()
-    assert (row["status"], row["http_status"]) == ("connect_error", 0)
+    assert (row["status"], row["http_status"]) == ("connect_refused", 0)
     assert "refused" in row["error"]
     assert row["sent_s"] is not None
 
@@ -340,7 +249,7 @@ def test_a_request_is_sent_once_more_only_once(serve: Any, asker: Any) -> None:
     server = serve(die_on_the_second_request, lambda connection: None)
     one = asker(server.url)
     one.ask()
-    assert one.ask()["status"] == "connect_error"
+    assert one.ask()["status"] == "connect_reset"
     assert server.connections == 2
 
 
@@ -358,7 +267,7 @@ def test_a_connection_that_dies_late_took_the_request_with_it(serve: Any, asker:
     one.client.pool = asker(server.url).client.pool
     one.ask()
     row = one.ask()
-    assert row["status"] == "connect_error"
+    assert row["status"] == "connect_reset"
     assert server.connections == 1
 
 

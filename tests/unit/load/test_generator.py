@@ -172,7 +172,7 @@ def test_what_cannot_work_is_refused_at_once(
     load: Callable[..., LoadGenerator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A URL we cannot speak to, a key that is not there, a table before the stop."""
-    for bad in ("https://x", "x:8000", "http://", "http://x/?a=1", "http://x:port"):
+    for bad in ("ftp://x", "x:8000", "http://", "http://x/?a=1", "http://x:port"):
         with pytest.raises(UsageError, match="expected http://HOST"):
             load(bad)
     with pytest.raises(UsageError) as refused:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from faultload.errors import SpecError
 from faultload.record import (
+    ADDED_COLUMNS,
     REQUEST_SCHEMA,
     SERIES_SCHEMA,
     RequestStatus,
@@ -50,6 +51,12 @@ def _row(index: int, due_s: float, **more: object) -> dict[str, object]:
         "connection_reused": True,
         "worker": 0,
         "error": "",
+        "resent": False,
+        "done": True,
+        "usage_tokens": None,
+        "tokens_reordered": None,
+        "tokens_foreign": None,
+        "gaps_s": [0.5, 0.25],
     }
     return {**row, **more}
 
@@ -140,3 +147,20 @@ def test_missing_and_damaged_tables(tmp_path: Path) -> None:
         with pytest.raises(SpecError, match="not a readable table") as caught:
             read_requests(path)
         assert "\n" not in str(caught.value)
+
+
+def test_older_records_lack_the_added_columns_and_stay_readable(tmp_path: Path) -> None:
+    """What was not observed then is null, never zero."""
+    path = tmp_path / "requests.parquet"
+    table = pa.Table.from_pandas(_frame(_row(0, 1.0)), REQUEST_SCHEMA, preserve_index=False)
+    pq.write_table(table.drop_columns(sorted(ADDED_COLUMNS)), path)
+    found = read_requests(path)
+    assert list(found.columns) == REQUEST_SCHEMA.names
+    assert found[sorted(ADDED_COLUMNS)].isna().all(axis=None)
+
+
+def test_rows_nobody_saw_have_no_gaps(tmp_path: Path) -> None:
+    """A column of lists in which every value is missing is written as nulls."""
+    path = tmp_path / "requests.parquet"
+    write_table(_frame(_row(0, 1.0, gaps_s=np.nan)), REQUEST_SCHEMA, path)
+    assert read_requests(path)["gaps_s"].isna().all()

@@ -18,16 +18,15 @@ import orjson
 
 from faultload.load.plan import Endpoint, WorkerPlan
 from faultload.load.worker.answer import Answer, Ended, describe_error, shorten
-from faultload.load.worker.connection import Connection, Pool
+from faultload.load.worker.connection import Connection, Pool, status_of, words_of
 from faultload.load.worker.response import ProtocolError, ResponseParser
 from faultload.load.worker.sse import EventScanner
 from faultload.record import RequestStatus
 
-_RECEIVE_BYTES = 65_536
 _WHOLE_BODY_BYTES_MAX = 65_536  # of an answer that is no stream: enough for any error text
 
-# A kept connection that the peer closed as we wrote to it dies within a round trip. One that dies
-# later took the request with it, and sending it again would hide that from the record.
+# A kept connection that the peer had closed dies within a round trip. One that dies later took the
+# request with it, and sending it again would hide that from the record.
 _STALE_WITHIN_S = 0.2
 
 # After `[DONE]` the last chunk follows at once; a peer that keeps it back costs the connection.
@@ -73,7 +72,7 @@ class Client:
         """Open no connection yet."""
         endpoint = Endpoint.of(plan.base_url)
         self.timeouts, self.clock, self.worker = plan.timeouts, clock, plan.worker
-        self.pool = Pool(endpoint)
+        self.pool = Pool(endpoint, plan.ca)
         self._on_row = on_row
         self._ignore_eos = plan.ignore_eos
         self._api_key = api_key
@@ -166,6 +165,12 @@ class Exchange:
         self._reused = False
         self._now_s = 0.0  # when the latest bytes came
         self._broken = ""  # how the connection broke, if it did not close in good order
+        self._resent = False
+        self._scanner = EventScanner()
+        self._ending: tuple[RequestStatus, str] | None = None
+        self._written_s = 0.0
+        self._body = b""  # of an answer that is no stream, as far as it came with the head
+        self._behind = b""  # came behind the end of a stream
 
     def run(self) -> None:
         """Send, listen, record; then keep the connection if it can be used again."""
@@ -213,84 +218,112 @@ class Exchange:
                 return self._attempt(self._connection)
             except _StaleError:
                 self._connection.close()
-                self._connection, self._broken = None, ""
+                self._connection, self._broken, self._resent = None, "", True
         timeouts, now_s = self.client.timeouts, self.client.clock()
         self._expect(now_s, timeouts.connect_s, RequestStatus.TIMEOUT_CONNECT)
         try:
             self._connection = self.client.pool.open()
         except (OSError, UnicodeError) as error:
-            raise Ended(RequestStatus.CONNECT_ERROR, _words_of(error)) from None
+            raise Ended(status_of(error), words_of(error)) from None
         return self._attempt(self._connection)
 
     def _attempt(self, connection: Connection) -> tuple[RequestStatus, str]:
         self._expect(
             self.due.due_s, self.client.timeouts.first_token_s, RequestStatus.TIMEOUT_FIRST_TOKEN
         )
-        written_s = self.client.clock()
+        self._written_s = self.client.clock()
         try:
-            connection.sock.sendall(self.client.message(self.due))
+            connection.send(self.client.message(self.due))
         except OSError as error:  # there may be an answer all the same: an early refusal
-            self._broken = _words_of(error)
-        parser, body = self._parser, b""
-        while not parser.status:
-            data = self._receive(connection)
-            if not data:
-                how = self._broken or "connection closed"
-                if connection.reused and not parser.started:
-                    if self._now_s - written_s <= _STALE_WITHIN_S:
-                        raise _StaleError
-                    how += f" {self._now_s - written_s:.1f} s after the request"
-                raise Ended(RequestStatus.CONNECT_ERROR, f"{how} before the answer began")
-            body = parser.feed(data)
-        kind = parser.headers.get("content-type", "text/event-stream")
-        if parser.status >= 300 or not kind.startswith("text/event-stream"):
-            return self._read_whole(connection, body, kind)
-        return self._read_stream(connection, body)
+            self._broken = words_of(error)
+        self._behind = connection.listen(self._take, self.client.clock)
+        return self._ending or self._read_whole(connection)
 
     def _receive(self, connection: Connection) -> bytes:
         """Return what arrived, b"" at the end; raises Ended past the deadline."""
         try:
-            data: bytes = connection.sock.recv(_RECEIVE_BYTES)
+            data = connection.receive()
         except OSError as error:
-            self._broken = self._broken or _words_of(error)
+            self._broken = self._broken or words_of(error)
             data = b""
         self._now_s = self.client.clock()
         if self._now_s > self.deadline_s:
             raise self._timeout()
         return data
 
-    def _read_stream(self, connection: Connection, body: bytes) -> tuple[RequestStatus, str]:
-        parser, answer, scanner = self._parser, self._answer, EventScanner()
-        gap_s = self.client.timeouts.gap_s
-        while True:
-            for event in scanner.feed(body):
-                answer.event(event, self._now_s)
-                if answer.done:
-                    return answer.outcome("[DONE]", orderly=True)
-            parser.check()
-            if parser.complete:
-                return answer.outcome("response ended", orderly=True)
-            if answer.last_token_s == self._now_s:
-                self._expect(self._now_s, gap_s, RequestStatus.TIMEOUT_GAP)
-            data = self._receive(connection)
-            if not data:
-                return answer.outcome(self._broken or "connection closed", orderly=False)
-            body = parser.feed(data)
+    def _take(self, arrived: bytes | OSError, now_s: float) -> bool:
+        """Take what the connection brought; tell whether the answer is over, or is no stream."""
+        self._now_s = now_s
+        if now_s > self.deadline_s:
+            raise self._timeout()
+        if arrived and isinstance(arrived, bytes):
+            parser = self._parser
+            if parser.status:
+                return self._took(parser.feed(arrived))
+            body = parser.feed(arrived)
+            if not parser.status:
+                return False
+            if parser.status < 300 and parser.is_event_stream:
+                return self._took(body)
+            self._body = body
+            return True
+        if isinstance(arrived, OSError):
+            self._broken = self._broken or words_of(arrived)
+        self._ending = self._closed()
+        return True
 
-    def _read_whole(
-        self, connection: Connection, body: bytes, kind: str
-    ) -> tuple[RequestStatus, str]:
+    def _closed(self) -> tuple[RequestStatus, str]:
+        """Judge what has come now that nothing more will."""
+        parser, how = self._parser, self._broken or "connection closed"
+        if parser.status:
+            # Where only the close ends a body, one after the finish reason is as good as any end.
+            orderly = parser.ends_by_close and bool(self._answer.finish_reason)
+            return self._answer.outcome(how, orderly=orderly and not self._broken)
+        if parser.started:
+            return RequestStatus.CUT, f"{how} inside the head of the answer"
+        if self._reused and not self._resent:
+            waited_s = self._now_s - self._written_s
+            if waited_s <= _STALE_WITHIN_S:
+                raise _StaleError
+            how += f" {waited_s:.1f} s after the request"
+        return RequestStatus.CONNECT_RESET, f"{how} before the answer began"
+
+    def _took(self, body: bytes) -> bool:
+        """Take a piece of the stream; tell whether the answer is over."""
+        parser, answer, now_s = self._parser, self._answer, self._now_s
+        while body:
+            if self._scanner.is_between_events:
+                body = answer.foreseen(body, now_s)
+            # What an event teaches is for the ones behind it: one at a time.
+            cut = body.find(b"\n\n") + 2 if answer.may_foresee else 0
+            piece, body = (body[:cut], body[cut:]) if cut >= 2 else (body, b"")
+            for event in self._scanner.feed(piece):
+                answer.event(event, now_s)
+                if answer.done:
+                    self._ending = answer.outcome("[DONE]", orderly=True)
+                    return True
+        if parser.defect:
+            parser.check()
+        if parser.complete:
+            self._ending = answer.outcome("response ended", orderly=True)
+            return True
+        if answer.last_token_s == now_s:
+            self._expect(now_s, self.client.timeouts.gap_s, RequestStatus.TIMEOUT_GAP)
+        return False
+
+    def _read_whole(self, connection: Connection) -> tuple[RequestStatus, str]:
         """Judge an answer that is no stream: a refusal, or a surprise."""
         parser, status = self._parser, self._parser.status
-        parts = [body]
+        parts = [self._body]
         try:
+            parts.append(parser.feed(self._behind))
             while not parser.complete and sum(map(len, parts)) < _WHOLE_BODY_BYTES_MAX:
                 data = self._receive(connection)
                 if not data:
                     break
                 parts.append(parser.feed(data))
         except (Ended, ProtocolError):
-            if status < 400:
+            if status < 300:
                 raise  # a refusal is one already, whatever becomes of its text
         body = b"".join(parts)
         said: Any = None
@@ -298,14 +331,14 @@ class Exchange:
             said = orjson.loads(body)
         failed = isinstance(said, dict) and bool(said.get("error"))
         text = describe_error(said) if failed else shorten(body)
-        if status >= 400:
+        if status >= 300:
             return RequestStatus.HTTP_ERROR, f"{status} {text}".strip()
         if failed:
             return RequestStatus.ERROR_CHUNK, text
-        if status < 300 and not body and parser.complete:
+        if not body and parser.complete:
             return RequestStatus.NO_TOKEN, f"{status} without a body"
-        found = f"status {status}" if status >= 300 else kind
-        return RequestStatus.GARBLED, f"expected an event stream, found {found}"
+        kind = parser.headers.get("content-type")
+        return RequestStatus.WRONG_CONTENT_TYPE, f"expected an event stream, found {kind}"
 
     def _keep_connection(self) -> None:
         """Give the connection back if another request can use it; else `run` closes it."""
@@ -320,16 +353,19 @@ class Exchange:
         if self._answer.done and not parser.complete:
             quiet = contextlib.suppress(OSError, ProtocolError)
             with quiet, gevent.Timeout(_DRAIN_S, TimeoutError()):
-                while data := connection.sock.recv(_RECEIVE_BYTES):
+                data = self._behind or connection.receive()
+                while data:
                     parser.feed(data)
                     parser.check()
                     if parser.complete:
                         break
+                    data = connection.receive()
         return parser.complete and parser.keep_alive
 
     def row(self, status: RequestStatus, error: str) -> dict[str, Any]:
         """Return the row of `REQUEST_SCHEMA`; None stands for NaN."""
         due, answer, headers = self.due, self._answer, self._parser.headers
+        ledger, gaps_s = answer.ledger, answer.gaps_s()
         return {
             "index": due.index,
             "due_s": due.due_s,
@@ -347,23 +383,19 @@ class Exchange:
             "prompt_tokens": due.prompt_tokens,
             "output_tokens_asked": due.output_tokens,
             "output_tokens": answer.tokens,
-            "tokens_duplicated": answer.tokens_duplicated,
-            "tokens_missing": answer.tokens_missing,
-            "gap_s_max": answer.gap_s_max,
+            "tokens_duplicated": ledger.duplicated if ledger else 0,
+            "tokens_missing": ledger.missing if ledger else 0,
+            "gap_s_max": max(gaps_s, default=None),
             "served_by": headers.get("x-served-by", ""),
-            "retries": _count_of(headers.get("x-router-retries", "")),
-            "migrations": _count_of(headers.get("x-router-migrations", "")),
+            "retries": self._parser.count("x-router-retries"),
+            "migrations": self._parser.count("x-router-migrations"),
             "connection_reused": self._reused,
             "worker": self.client.worker,
             "error": error,
+            "resent": self._resent,
+            "done": answer.done,
+            "usage_tokens": answer.usage_tokens,
+            "tokens_reordered": ledger.reordered if ledger else None,
+            "tokens_foreign": ledger.foreign if ledger else None,
+            "gaps_s": gaps_s,
         }
-
-
-def _count_of(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-
-
-def _words_of(error: Exception) -> str:
-    """Return an operating system error in its own words, without Python's."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).lower()

@@ -9,6 +9,10 @@ _HEAD_BYTES_MAX = 65_536
 _LINE_BYTES_MAX = 4096  # a chunk's size line or a trailer field
 _BODILESS = (204, 304)
 
+# Streams repeat a few chunk sizes; each is read once. Lines are kept up to "ffff", and so few.
+_SIZES: dict[bytes, int] = {}
+_SIZES_MAX = 4096
+
 
 class ProtocolError(Exception):
     """The peer sent something HTTP or server-sent events do not allow."""
@@ -29,13 +33,14 @@ class ResponseParser:
     """
 
     __slots__ = (
+        "_between_chunks",
         "_buffer",
         "_closes_chunk",
-        "_defect",
         "_framing",
         "_in_trailer",
         "_left",
         "complete",
+        "defect",
         "headers",
         "keep_alive",
         "started",
@@ -54,8 +59,10 @@ class ResponseParser:
         """The body has ended as the protocol says it ends."""
         self.keep_alive = False
         """The connection may carry another request once the response is complete."""
+        self.defect = ""
+        """What in the bytes so far HTTP does not allow; "" while nothing is."""
         self._buffer = b""
-        self._defect = ""
+        self._between_chunks = False  # and nothing in the buffer
         self._left = 0  # bytes of body (or of the chunk) still to come
         self._closes_chunk = False
         self._in_trailer = False
@@ -67,6 +74,10 @@ class ResponseParser:
         Raises:
             ProtocolError: the head is not HTTP/1.1, or the bytes come after a defect.
         """
+        if self._between_chunks:  # one whole chunk: nearly every arrival of every stream
+            end = data.find(b"\r\n", 0, 8)
+            if _SIZES.get(data[:end]) == len(data) - end - 4 and data.endswith(b"\r\n"):
+                return data[end + 2 : -2]
         self.check()
         self.started = True
         if self._buffer:
@@ -85,14 +96,30 @@ class ResponseParser:
             try:
                 self._read_chunks(data, parts)
             except ProtocolError as error:
-                self._defect = str(error)
+                self.defect = str(error)
             return parts[0] if len(parts) == 1 else b"".join(parts)
         return self._read_length(data) if self._framing is _Framing.LENGTH else data
 
+    @property
+    def ends_by_close(self) -> bool:
+        """Nothing but the end of the connection ends the body."""
+        return self.status != 0 and self._framing is _Framing.CLOSE and not self.complete
+
+    @property
+    def is_event_stream(self) -> bool:
+        """The content type says so, or says nothing."""
+        kind = self.headers.get("content-type", "text/event-stream")
+        return kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+    def count(self, name: str) -> int:
+        """Return a header field that is a number; 0 where it is none."""
+        text = self.headers.get(name, "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
     def check(self) -> None:
         """Raise ProtocolError if the bytes so far hold a defect."""
-        if self._defect:
-            raise ProtocolError(self._defect)
+        if self.defect:
+            raise ProtocolError(self.defect)
 
     def _read_head(self, data: bytes) -> bytes:
         """Parse the head, skipping interim (1xx) ones, and return what follows it."""
@@ -125,7 +152,7 @@ class ResponseParser:
         elif coding:
             if coding != "chunked":
                 raise ProtocolError(f"transfer coding {coding!r} is not supported")
-            self._framing = _Framing.CHUNKS
+            self._framing, self._between_chunks = _Framing.CHUNKS, True
         elif length is not None:
             lengths = {part.strip() for part in length.split(",")}
             value = lengths.pop()
@@ -146,7 +173,8 @@ class ResponseParser:
         return body
 
     def _read_chunks(self, data: bytes, parts: list[bytes]) -> None:
-        at, size = 0, len(data)
+        at, size = self._read_whole_chunks(data, parts) if self._between_chunks else 0, len(data)
+        self._between_chunks = False
         while at < size and not self.complete:
             if self._left:
                 part = data[at : at + self._left]
@@ -154,36 +182,58 @@ class ResponseParser:
                 at += len(part)
                 self._left -= len(part)
                 self._closes_chunk = not self._left
-            elif self._closes_chunk:
-                if not b"\r\n".startswith(data[at : at + 2]):
+            if self._closes_chunk:
+                end = data[at : at + 2]
+                if not b"\r\n".startswith(end):
                     raise ProtocolError("a chunk is longer than its size says")
-                if size - at < 2:
+                if len(end) < 2:
                     break
                 at += 2
                 self._closes_chunk = False
-            else:
-                end = data.find(b"\r\n", at)
-                if (end if end >= 0 else size) - at > _LINE_BYTES_MAX:
+            if at < size and not self._left:
+                end_at = data.find(b"\r\n", at)
+                if (end_at if end_at >= 0 else size) - at > _LINE_BYTES_MAX:
                     raise ProtocolError(f"a chunk size line of more than {_LINE_BYTES_MAX} bytes")
-                if end < 0:
+                if end_at < 0:
                     break
-                self._read_chunk_line(data[at:end])
-                at = end + 2
-        if at < size:
-            if self.complete:
-                self.keep_alive = False
-            else:
-                self._buffer = data[at:]
+                self._read_chunk_line(data[at:end_at])
+                at = end_at + 2
+        rest = data[at:]
+        self.keep_alive = self.keep_alive and not (self.complete and rest)
+        if not self.complete:
+            self._buffer = rest
+            inside = self._left or self._closes_chunk or self._in_trailer
+            self._between_chunks = not (rest or inside)
+
+    @staticmethod
+    def _read_whole_chunks(data: bytes, parts: list[bytes]) -> int:
+        """Read the chunks of known size at the beginning of `data`; return where they end.
+
+        A piece between two line ends that is as long as the piece before it says is a chunk.
+        """
+        pieces, at = data.split(b"\r\n"), 0
+        for line, body in zip(pieces[:-1:2], pieces[1:-1:2], strict=False):
+            if _SIZES.get(line) != len(body):
+                break
+            parts.append(body)
+            at += len(line) + len(body) + 4
+        return at
 
     def _read_chunk_line(self, line: bytes) -> None:
         if self._in_trailer:
             self.complete = not line
+            return
+        known = _SIZES.get(line)
+        if known is not None:
+            self._left = known
             return
         digits = line.partition(b";")[0].strip(b" \t")
         if not digits or len(digits) > 15 or digits.strip(_HEX_DIGITS):
             raise ProtocolError(f"expected a chunk size, found {line[:40]!r}")
         self._left = int(digits, 16)
         self._in_trailer = not self._left
+        if self._left and len(line) <= 4 and len(_SIZES) < _SIZES_MAX:
+            _SIZES[line] = self._left
 
 
 def _status_of(line: bytes) -> int:

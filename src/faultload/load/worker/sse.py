@@ -23,6 +23,11 @@ class EventScanner:
         self._buffer = b""
         self._held = False
 
+    @property
+    def is_between_events(self) -> bool:
+        """Every byte so far belongs to a whole event."""
+        return not self._buffer and not self._held
+
     def feed(self, data: bytes) -> list[bytes]:
         """Return the data of every event that is now complete.
 
@@ -37,18 +42,8 @@ class EventScanner:
                 data = data[:-1]
                 self._held = True
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        # The boundary may straddle what was there and what came: look one byte back.
-        look_from = max(0, len(self._buffer) - 1)
-        if self._buffer:
-            data = self._buffer + data
-        events: list[bytes] = []
-        start = 0
-        while (end := data.find(b"\n\n", look_from)) >= 0:
-            event = _data_of(data[start:end])
-            if event is not None:
-                events.append(event)
-            start = look_from = end + 2
-        self._buffer = data[start:]
+        *blocks, self._buffer = (self._buffer + data if self._buffer else data).split(b"\n\n")
+        events = [event for block in blocks if (event := _data_of(block)) is not None]
         if len(self._buffer) > _EVENT_BYTES_MAX and not events:
             raise ProtocolError(f"an event of more than {_EVENT_BYTES_MAX} bytes")
         return events

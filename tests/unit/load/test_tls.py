@@ -1,0 +1,155 @@
+"""TLS endpoints: the same answers, and a status of its own for a certificate not to be trusted."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from wire import GOOD, ROLE, Script, answer_forever, read_request, stream, token, wait_for_close
+
+WHOLE = dt.timedelta(days=1)
+
+
+@pytest.fixture(scope="session")
+def make_certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make self-signed certificates: one PEM file with the key, which also is its own authority."""
+
+    def make(host: str = "127.0.0.1", *, expired: bool = False) -> Path:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+        now = dt.datetime.now(dt.UTC) - (2 * WHOLE if expired else WHOLE / 2)
+        built = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now)
+            .not_valid_after(now + WHOLE)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]),
+                critical=False,
+            )
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+        secret = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        path.write_bytes(built.public_bytes(serialization.Encoding.PEM) + secret)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def certificate(make_certificate: Callable[..., Path]) -> Path:
+    """One for 127.0.0.1."""
+    return make_certificate()
+
+
+def over_tls(certificate: Path, script: Script) -> Script:
+    """Play a script behind a TLS handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def wrapped(connection: socket.socket) -> None:
+        connection.settimeout(10.0)
+        with context.wrap_socket(connection, server_side=True) as secure:
+            script(secure)
+
+    return wrapped
+
+
+def secure_url(server: Any) -> str:
+    """Return the server's https URL."""
+    return str(server.url).replace("http:", "https:")
+
+
+def test_a_stream_over_tls_is_a_stream_and_its_connection_is_kept(
+    serve: Any, asker: Any, certificate: Path
+) -> None:
+    """Same row as without TLS; the second request goes out on the first one's connection."""
+    server = serve(over_tls(certificate, answer_forever))
+    one = asker(secure_url(server), ca=certificate)
+    rows = [one.ask(), one.ask()]
+    assert [(row["status"], row["output_tokens"]) for row in rows] == [("ok", 2)] * 2
+    assert [row["connection_reused"] for row in rows] == [False, True]
+    assert server.connections == 1
+
+
+def test_tokens_that_share_a_packet_with_many_records_all_arrive(
+    serve: Any, asker: Any, certificate: Path
+) -> None:
+    """Nothing stays behind in the TLS layer, however many records came at once."""
+    words = [token(f"tok{index:04d}-3fa9 ") for index in range(2000)]
+    raw = stream(ROLE, *words, token("", "stop"))
+
+    def script(connection: socket.socket) -> None:
+        read_request(connection)
+        for at in range(0, len(raw), 700):
+            connection.sendall(raw[at : at + 700])
+        wait_for_close(connection)
+
+    row = asker(secure_url(serve(over_tls(certificate, script))), ca=certificate).ask()
+    assert (row["status"], row["output_tokens"]) == ("ok", 2000)
+
+
+def test_a_certificate_nobody_vouches_for_is_its_own_status(
+    serve: Any, asker: Any, certificate: Path
+) -> None:
+    """With the system's authorities a self-signed certificate is refused, and nothing is sent."""
+    seen: list[bytes] = []
+
+    def script(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+
+    row = asker(secure_url(serve(over_tls(certificate, script)))).ask()
+    assert (row["status"], row["http_status"]) == ("certificate_error", 0)
+    assert "self-signed" in row["error"]
+    assert not any(seen)
+
+
+def test_authorities_are_taken_from_the_environment(
+    serve: Any, asker: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSL_CERT_FILE is honoured, as by every OpenSSL program."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    one = asker(secure_url(serve(over_tls(certificate, answer_forever))))
+    assert one.ask()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [({"host": "127.0.0.2"}, "mismatch"), ({"expired": True}, "expired")],
+)
+def test_a_certificate_for_another_place_or_time_is_refused(
+    serve: Any, asker: Any, make_certificate: Callable[..., Path], fields: Any, words: str
+) -> None:
+    """The name and the dates are checked, and the row says which was wrong."""
+    certificate = make_certificate(**fields)
+    row = asker(secure_url(serve(over_tls(certificate, answer_forever))), ca=certificate).ask()
+    assert row["status"] == "certificate_error"
+    assert words in row["error"]
+
+
+def test_an_endpoint_without_tls_is_no_certificate_error(
+    serve: Any, asker: Any, certificate: Path
+) -> None:
+    """Plain HTTP on an https URL: no TLS was agreed on."""
+
+    def script(connection: socket.socket) -> None:
+        connection.recv(1)
+        connection.sendall(GOOD)
+
+    row = asker(secure_url(serve(script)), ca=certificate).ask()
+    assert row["status"] == "tls_error"
+    assert "wrong version" in row["error"]
