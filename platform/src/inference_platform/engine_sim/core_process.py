@@ -253,10 +253,15 @@ class _Loop:
             log("INFO", f"[shutdown] EngineCore: {text}", "EngineCore")
 
 
-def _dies_with(parent: int) -> bool:
-    """Ask Linux for a SIGKILL when the API server ends; False when it has ended already."""
+def die_with_parent() -> None:
+    """Ask Linux for a SIGKILL when the parent ends; elsewhere do nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _dies_with(parent: int) -> bool:
+    """End with the API server from now on; False when it has ended already."""
+    die_with_parent()
     return os.getppid() == parent
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import os
 import resource
@@ -43,7 +42,6 @@ from inference_platform.engine_sim.metrics import EngineMetrics
 from inference_platform.engine_sim.shapes import VERSION
 from inference_platform.engine_sim.startup import log_failure, make_core, run_start, start_core
 
-_PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 OPEN_FILES = 65535  # what vLLM asks for
 
 
@@ -61,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the server until it ends; return its exit code."""
     flags = command_line.parse(sys.argv[1:] if argv is None else argv)
     if flags.sim_die_with_parent:
-        _die_with_parent()
+        core_process.die_with_parent()
     _allow_open_files()
     with contextlib.ExitStack() as stack:
         try:
@@ -131,12 +129,6 @@ def _fork_core(flags: Flags, ports: Ports) -> CoreProcess:
     return core_process.start(
         load, flags.shutdown_timeout, [sock for sock in not_ours if sock is not None]
     )
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for a SIGKILL when the parent ends; elsewhere do nothing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 async def _serve(flags: Flags, ports: Ports, core: CoreProcess | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from inference_platform.local import settings
-from inference_platform.local.errors import ConfigError
+from inference_platform.local.errors import ConfigError, nearest, one_line
 from inference_platform.local.settings import Model, PlatformConfig
 
 DEFAULT_PATH = Path(__file__).parents[3] / "local.yaml"
@@ -26,7 +25,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> PlatformConfig:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {_one_line(error)}") from error
+        raise ConfigError(f"{path}: cannot be read as YAML: {one_line(error)}") from error
     config = _validated(raw, str(path))
     data = config.model_dump(mode="json")
     assignments = list(overrides)
@@ -47,13 +46,13 @@ def _assign(data: dict[str, Any], assignment: str) -> None:
     for key in (*parents, last):
         if not isinstance(where, dict) or key not in where:
             known = where if isinstance(where, dict) else ()
-            raise ConfigError(f"--set {assignment}: no such key {key!r}{_nearest(key, known)}")
+            raise ConfigError(f"--set {assignment}: no such key {key!r}{nearest(key, known)}")
         if key is not last:
             where = where[key]
     try:
         where[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {assignment}: {_one_line(error)}") from error
+        raise ConfigError(f"--set {assignment}: {one_line(error)}") from error
 
 
 def _validated(raw: Any, source: str) -> PlatformConfig:
@@ -64,7 +63,7 @@ def _validated(raw: Any, source: str) -> PlatformConfig:
         key = ".".join(str(part) for part in first["loc"])
         problem = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            problem = f"no such key{_nearest(str(first['loc'][-1]), _siblings(first['loc']))}"
+            problem = f"no such key{nearest(str(first['loc'][-1]), _siblings(first['loc']))}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         found = "" if isinstance(first["input"], dict) else f", found {first['input']!r}"
         if first["type"] == "extra_forbidden":
@@ -91,15 +90,3 @@ def _siblings(location: tuple[int | str, ...]) -> Iterable[str]:
     }
     sections = [by_section[str(part)] for part in location[:-1] if str(part) in by_section]
     return (sections[-1] if sections else PlatformConfig).model_fields
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(names)}" if names else ""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

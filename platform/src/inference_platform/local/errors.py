@@ -8,6 +8,9 @@ PlatformError
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class PlatformError(Exception):
     """Root of the tree; the text is the one line the user sees."""
@@ -45,3 +48,17 @@ class OrderError(Exception):
         """Keep both."""
         super().__init__(text)
         self.status = status
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a line about an unknown name: what was meant, else what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known here: {', '.join(names)}" if names else ""
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text without its line breaks."""
+    return " ".join(str(error).split())

@@ -27,7 +27,6 @@ class Network:
 
     def __init__(self, config: PlatformConfig, addresses: Addresses, layout: Layout) -> None:
         """Begin with a network that nobody disturbs; nothing is written yet."""
-        self._enabled = config.links
         services = addresses.services
         self._services = [
             Link(name, services[f"{name}-link"], services[name])
@@ -49,13 +48,9 @@ class Network:
         self._conditions = {n: how for n, how in self._conditions.items() if n in known}
         for pod in pods:
             if pod.node:
-                link = Link(pod.name, pod.addresses.link, pod.addresses.engine)
+                link = self._disturbed(Link(pod.name, pod.addresses.link, pod.addresses.engine))
                 lost = pod.unit is not None and pod.unit.lost
-                links.append(
-                    replace(self._disturbed(link), partitioned=True)
-                    if lost
-                    else self._disturbed(link)
-                )
+                links.append(replace(link, partitioned=True) if lost else link)
         if links != self._links:
             self._links = links
             self._version = self._file.write(links)

@@ -7,9 +7,8 @@ validation/validation.go), so that the same text makes real ScaledObjects.
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,7 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from inference_platform.local.errors import ConfigError
+from inference_platform.local.errors import ConfigError, nearest, one_line
 
 DEFAULT_PATH = Path(__file__).parents[4] / "observability/triggers.yaml"
 
@@ -277,9 +276,7 @@ def load(path: Path, tiers: Collection[str] | None = None) -> tuple[ScaledObject
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read as YAML: {' '.join(str(error).split())}"
-        ) from error
+        raise ConfigError(f"{path}: cannot be read as YAML: {one_line(error)}") from error
     try:
         scaled_objects = TriggersFile.model_validate(raw).scaled_objects
     except ValidationError as error:
@@ -288,7 +285,7 @@ def load(path: Path, tiers: Collection[str] | None = None) -> tuple[ScaledObject
         if tiers is not None and scaled.tier not in tiers:
             raise ConfigError(
                 f"{path}: {scaled.name}: scaleTargetRef.name: no such tier {scaled.tier!r}"
-                f"{_nearest(scaled.tier, tiers)}"
+                f"{nearest(scaled.tier, tiers)}"
             )
     return scaled_objects
 
@@ -305,15 +302,9 @@ def _first_problem(error: ValidationError) -> str:
         model = _SECTIONS[above[-1]] if above else TriggersFile
         known = [str(field.alias) for field in model.model_fields.values()]
         if first["type"] == "extra_forbidden":
-            problem = f"no such key{_nearest(str(first['loc'][-1]), known)}"
+            problem = f"no such key{nearest(str(first['loc'][-1]), known)}"
         else:
             problem = "is missing"
     elif not isinstance(first["input"], dict):
         problem += f", found {first['input']!r}"
     return ": ".join(part for part in (key, problem) if part)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(names)}"
