@@ -24,6 +24,9 @@ from wire import (
     token,
 )
 
+from faultload.load.plan import Endpoint
+from faultload.load.worker.connection import Pool
+
 
 def test_a_whole_answer_is_ok_and_its_row_is_complete(serve: Any, asker: Any) -> None:
     """Times are in order, tokens are counted, and the platform's headers land in the row."""
@@ -202,7 +205,7 @@ def test_a_late_byte_is_late_even_before_the_watchdog_looks(serve: Any, asker: A
         connection.sendall(GOOD)
 
     one.client.tick = lambda now_s: None
-    one.client.pool = asker(serve(script).url).client.pool
+    one.client.pool = Pool(Endpoint.of(serve(script).url), one.client.clock)
     assert one.ask()["status"] == "timeout_first_token"
 
 
@@ -222,7 +225,7 @@ def test_a_kept_connection_closed_while_idle_is_replaced_unseen(serve: Any, aske
     one = asker(server.url)
     one.ask()
     (kept,) = one.client.pool._kept
-    one.wait(kept.is_stale)
+    one.wait(lambda: kept.is_stale)
     row = one.ask()
     assert (row["status"], row["connection_reused"]) == ("ok", False)
 
@@ -264,7 +267,7 @@ def test_a_connection_that_dies_late_took_the_request_with_it(serve: Any, asker:
         one.skew_s = 1.0
 
     server = serve(script, say(GOOD))
-    one.client.pool = asker(server.url).client.pool
+    one.client.pool = Pool(Endpoint.of(server.url), one.client.clock)
     one.ask()
     row = one.ask()
     assert row["status"] == "connect_reset"

@@ -153,3 +153,21 @@ def test_an_endpoint_without_tls_is_no_certificate_error(
     row = asker(secure_url(serve(script)), ca=certificate).ask()
     assert row["status"] == "tls_error"
     assert "wrong version" in row["error"]
+
+
+def test_an_end_that_tls_announces_is_an_end_though_the_connection_stays_open(
+    serve: Any, asker: Any, certificate: Path
+) -> None:
+    """A proxy's close notice behind the last record, with nothing else closed, is a cut stream."""
+    half = stream(ROLE, token("tok0000-3fa9 "), end=b"")
+
+    def script(connection: socket.socket) -> None:
+        assert isinstance(connection, ssl.SSLSocket)
+        read_request(connection)
+        connection.sendall(half)
+        connection.unwrap()  # waits for the client's own notice, which its close takes the place of
+
+    one = asker(secure_url(serve(over_tls(certificate, script))), ca=certificate)
+    row = one.ask()
+    assert (row["status"], row["output_tokens"]) == ("cut", 1)
+    assert row["end_s"] - row["last_token_s"] < one.client.timeouts.gap_s

@@ -84,18 +84,26 @@ class Answer:
         before, behind = self._around
         if not before or not body.startswith(before):
             return body
-        texts, at, size = [], 0, len(before)
-        while body.startswith(before, at):
-            end = body.find(b"\n\n", at + size) + 2
-            if end < 2 or not body.endswith(behind, at + size, end):
-                break
-            texts.append(body[at + size : end - len(behind)])
-            at = end
-        rest = body[at:]
+        *texts, last = body[len(before) :].split(behind + before)
+        text, whole, rest = last.partition(behind)
+        if whole:
+            texts.append(text)
+        else:
+            rest = before + last
+        ledger = self._ledger
+        if (
+            ledger is not None
+            and ledger.is_between_words
+            and b"".join(texts) == ledger.foretold(len(texts))
+        ):
+            self._times_s.extend([now_s] * len(texts))
+            ledger.advance(len(texts))
+            self._foresee()
+            return rest
         # Joined by spaces: half a character must not be made whole by the half in the next event.
-        if b"" in texts or not _is_plain(b" ".join(texts)):
+        if not texts or b"" in texts or not _is_plain(b" ".join(texts)):
             return body
-        if self._ledger is None:
+        if ledger is None:
             self._times_s.extend([now_s] * len(texts))
         else:
             self._enter(b"".join(texts).decode(), now_s)
@@ -163,7 +171,7 @@ class Answer:
         self._expected = None
         before, behind = self._around
         if before and self._ledger is not None and self._ledger.is_between_words:
-            self._expected = before + self._ledger.next_word() + behind
+            self._expected = before + self._ledger.foretold(1) + behind
 
     def _learn(self, data: bytes, message: dict[str, Any]) -> None:
         """Remember what stands around the text of a chunk that says nothing but its text."""

@@ -23,6 +23,9 @@ from faultload.load.worker.response import ProtocolError, ResponseParser
 from faultload.load.worker.sse import EventScanner
 from faultload.record import RequestStatus
 
+# Whose child a greenlet is costs a look at the stack for each, and nobody here asks.
+gevent.config.track_greenlet_tree = False
+
 _WHOLE_BODY_BYTES_MAX = 65_536  # of an answer that is no stream: enough for any error text
 
 # A kept connection that the peer had closed dies within a round trip. One that dies later took the
@@ -72,7 +75,7 @@ class Client:
         """Open no connection yet."""
         endpoint = Endpoint.of(plan.base_url)
         self.timeouts, self.clock, self.worker = plan.timeouts, clock, plan.worker
-        self.pool = Pool(endpoint, plan.ca)
+        self.pool = Pool(endpoint, clock, plan.ca)
         self._on_row = on_row
         self._ignore_eos = plan.ignore_eos
         self._api_key = api_key
@@ -170,7 +173,6 @@ class Exchange:
         self._ending: tuple[RequestStatus, str] | None = None
         self._written_s = 0.0
         self._body = b""  # of an answer that is no stream, as far as it came with the head
-        self._behind = b""  # came behind the end of a stream
 
     def run(self) -> None:
         """Send, listen, record; then keep the connection if it can be used again."""
@@ -236,7 +238,7 @@ class Exchange:
             connection.send(self.client.message(self.due))
         except OSError as error:  # there may be an answer all the same: an early refusal
             self._broken = words_of(error)
-        self._behind = connection.listen(self._take, self.client.clock)
+        connection.listen(self._take)
         return self._ending or self._read_whole(connection)
 
     def _receive(self, connection: Connection) -> bytes:
@@ -316,7 +318,6 @@ class Exchange:
         parser, status = self._parser, self._parser.status
         parts = [self._body]
         try:
-            parts.append(parser.feed(self._behind))
             while not parser.complete and sum(map(len, parts)) < _WHOLE_BODY_BYTES_MAX:
                 data = self._receive(connection)
                 if not data:
@@ -353,7 +354,7 @@ class Exchange:
         if self._answer.done and not parser.complete:
             quiet = contextlib.suppress(OSError, ProtocolError)
             with quiet, gevent.Timeout(_DRAIN_S, TimeoutError()):
-                data = self._behind or connection.receive()
+                data = connection.receive()
                 while data:
                     parser.feed(data)
                     parser.check()

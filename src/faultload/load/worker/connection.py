@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket as names  # constants and address types; gevent's own module makes the sockets
-import ssl as plain_ssl
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from gevent import socket, ssl
+from gevent import socket
 from gevent.hub import Waiter
+from gevent.socket import wait_write
 
 from faultload.load.plan import Endpoint
+from faultload.load.worker.tls import Tls, context_of
 from faultload.record import RequestStatus
 
 # More idle connections than this are closed: the pool must not eat the endpoint's descriptors.
 _KEPT_MAX = 1024
 
-_RECEIVE_BYTES = 65_536  # more than a TLS record: one read leaves nothing behind in the TLS layer
+_RECEIVE_BYTES = 65_536
 _SLICE_S = 0.0001
 _READABLE = 1  # libev's EV_READ
-_NOTHING_YET = (BlockingIOError, plain_ssl.SSLWantReadError)
 
 
 class _Desk:
@@ -55,17 +57,58 @@ class _Desk:
 
 
 class Connection:
-    """One connection; blocking calls let other greenlets run and have no timeout of their own.
+    """One connection, watched from its first byte to its last; nothing here has a timeout.
 
-    A timeout per `recv` costs more than the `recv`: the client's watchdog ends what takes too long.
+    A timeout per read costs more than the read: the client's watchdog ends what takes too long.
+    Arrivals of all connections are read and timed in the event loop, before any of them is worked
+    on: no stream's time waits for the work on another's.
     """
 
-    __slots__ = ("_desk", "reused", "sock")
+    __slots__ = (
+        "_arrivals",
+        "_clock",
+        "_desk",
+        "_sock",
+        "_take",
+        "_tls",
+        "_waiter",
+        "_watcher",
+        "reused",
+    )
 
-    def __init__(self, sock: socket.socket, desk: _Desk) -> None:
-        """Take over a connected socket."""
-        self.sock, self._desk = sock, desk
+    def __init__(
+        self, sock: socket.socket, desk: _Desk, clock: Callable[[], float], tls: Tls | None = None
+    ) -> None:
+        """Take over a connected socket; with TLS, `shake_hands` comes next."""
+        sock.settimeout(0.0)
+        self._sock, self._desk, self._clock, self._tls = sock, desk, clock, tls
         self.reused = False
+        self._arrivals: list[tuple[bytes | OSError, float]] = []
+        self._take: Callable[[bytes | OSError, float], bool] | None = None
+        self._waiter: Waiter[None] | None = None
+        self._watcher = gevent.get_hub().loop.io(sock.fileno(), _READABLE)
+        self._watcher.start(self._read)
+
+    def shake_hands(self) -> None:
+        """Agree on TLS.
+
+        Raises:
+            OSError: the connection broke, or there is no agreement.
+        """
+        assert self._tls is not None  # noqa: S101 (for the type checker)
+        tls, self._tls = self._tls, None  # until it is done, what arrives is not decrypted
+        arrived: bytes | None = None
+        done = False
+        while not done:
+            try:
+                done = tls.shake_hands(arrived)
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):
+                    self.send(tls.outgoing())  # the peer is told why
+                raise
+            self.send(tls.outgoing())
+            arrived = None if done else self.receive()
+        self._tls = tls
 
     def send(self, data: bytes) -> None:
         """Send all of it.
@@ -73,115 +116,125 @@ class Connection:
         Raises:
             OSError: the connection is broken.
         """
-        self.sock.sendall(data)
+        if self._tls is not None:
+            data = self._tls.encrypt(data)
+        sent = self._send(data)
+        while sent < len(data):
+            wait_write(self._sock.fileno())
+            sent += self._send(data[sent:])
 
-    def receive(self) -> bytes:
-        """Return what arrived; b"" at the end.
+    def _send(self, data: bytes) -> int:
+        try:
+            return int(self._sock.send(data))
+        except BlockingIOError:
+            return 0
 
-        Raises:
-            OSError: the connection is broken.
-        """
-        data: bytes = self.sock.recv(_RECEIVE_BYTES)
-        return data
-
-    def listen(
-        self, take: Callable[[bytes | OSError, float], bool], clock: Callable[[], float]
-    ) -> bytes:
+    def listen(self, take: Callable[[bytes | OSError, float], bool]) -> None:
         """Hand over every arrival, with its time, until `take` returns True.
 
-        Arrivals of all connections are read and timed in the event loop before any of them is
-        handed over: no stream's time waits for the work on another's. `take` runs in the event
-        loop too, so that a token costs no switch of greenlets: it must not block.
+        `take` runs in the event loop, so that a token costs no switch of greenlets: it must not
+        block.
 
         Args:
             take: gets bytes, b"" at the end, or the error that broke the connection. What it raises
                 is raised here.
-            clock: tells the time of an arrival.
-
-        Returns:
-            What arrived after the last bytes that were taken.
         """
-        waiter: Waiter[None] = Waiter()
-        watcher = gevent.get_hub().loop.io(self.sock.fileno(), _READABLE)
-        receive = self.sock.recv
-        arrivals: list[tuple[bytes | OSError, float]] = []
-
-        def on_readable() -> None:
-            arrived: bytes | OSError
-            try:
-                arrived = receive(_RECEIVE_BYTES)
-            except _NOTHING_YET:
-                return
-            except OSError as error:
-                arrived = error
-            arrivals.append((arrived, clock()))
-            if not arrived or isinstance(arrived, OSError):
-                watcher.stop()
-            if len(arrivals) == 1:
-                self._desk.add(hand_over)
-
-        def hand_over() -> None:
-            try:
-                while arrivals:
-                    if take(*arrivals.pop(0)):
-                        watcher.stop()
-                        waiter.switch(None)
-                        return
-            except Exception as error:  # noqa: BLE001 (it is raised where it can be handled)
-                watcher.stop()
-                waiter.throw(error)
-
-        self.sock.settimeout(0.0)
+        self._waiter, self._take = Waiter(), take
+        if self._arrivals:
+            self._desk.add(self._hand_over)
         try:
-            watcher.start(on_readable)
-            waiter.get()
-            return b"".join(data for data, _ in arrivals if isinstance(data, bytes))
+            self._waiter.get()
         finally:
-            arrivals.clear()
-            watcher.stop()
-            watcher.close()
-            self.sock.settimeout(None)
+            self._take = None
 
-    def is_stale(self) -> bool:
-        """Tell whether an idle connection was closed, or spoken on, by the other side."""
-        self.sock.settimeout(0.0)
-        try:
-            # TLS has no peeking. What an idle peer says there is a session ticket, which the TLS
-            # layer takes to itself, or the end.
-            if isinstance(self.sock, ssl.SSLSocket):
-                self.sock.recv(1)
-            else:
-                self.sock.recv(1, names.MSG_PEEK)
-        except _NOTHING_YET:
-            return False
-        except OSError:
+    def receive(self) -> bytes:
+        """Return what arrived next; b"" at the end.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        arrived: list[bytes | OSError] = []
+
+        def take(data: bytes | OSError, _: float) -> bool:
+            arrived.append(data)
             return True
-        finally:
-            self.sock.settimeout(None)
-        return True
+
+        self.listen(take)
+        if isinstance(arrived[0], OSError):
+            raise arrived[0]
+        return arrived[0]
+
+    def _read(self) -> None:
+        """Read and time what arrived."""
+        arrived: list[bytes | OSError]
+        try:
+            data = self._sock.recv(_RECEIVE_BYTES)
+            arrived = [data] if self._tls is None else [*self._tls.decrypt(data)]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            arrived = [error]
+        if not arrived:
+            return
+        if self._take is not None and not self._arrivals:
+            self._desk.add(self._hand_over)
+        now_s = self._clock()
+        self._arrivals += [(one, now_s) for one in arrived]
+        if _is_end(arrived[-1]):
+            self._watcher.stop()
+
+    def _hand_over(self) -> None:
+        waiter, arrivals = self._waiter, self._arrivals
+        assert waiter is not None  # noqa: S101 (for the type checker)
+        try:
+            while arrivals and self._take is not None:
+                arrived, at_s = arrivals[0]
+                if not _is_end(arrived):
+                    del arrivals[0]  # the end stays: whoever listens later is told again
+                if self._take(arrived, at_s):
+                    self._take = None
+                    waiter.switch(None)
+        except Exception as error:  # noqa: BLE001 (it is raised where it can be handled)
+            self._take = None
+            waiter.throw(error)
+
+    @property
+    def is_stale(self) -> bool:
+        """While nothing is asked: the other side has closed the connection, or spoken on it."""
+        return bool(self._arrivals)
 
     def close(self) -> None:
         """Close; never fails, may be called again."""
-        self.sock.close()
+        self._watcher.stop()
+        self._watcher.close()
+        self._arrivals.clear()
+        self._sock.close()
+
+
+def _is_end(arrived: bytes | OSError) -> bool:
+    return not arrived or isinstance(arrived, OSError)
 
 
 class Pool:
     """Kept connections, the last used first, so that surplus ones grow old and are dropped."""
 
-    def __init__(self, endpoint: Endpoint, ca: Path | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, clock: Callable[[], float], ca: Path | None = None
+    ) -> None:
         """Open nothing yet.
 
         Args:
             endpoint: where to connect.
+            clock: tells the time of an arrival.
             ca: authorities to trust for TLS; None: the system's, or those of SSL_CERT_FILE.
 
         Raises:
             OSError: the authorities cannot be read.
         """
-        self._endpoint = endpoint
+        self._endpoint, self._clock = endpoint, clock
         self._kept: list[Connection] = []
         self._desk = _Desk()
-        self._tls = _tls_context(ca) if endpoint.tls else None
+        self._tls = context_of(ca) if endpoint.tls else None
         try:
             ipaddress.ip_address(endpoint.host)
             self._literal = True
@@ -192,7 +245,7 @@ class Pool:
         """Return a kept connection that is still open, or None."""
         while self._kept:
             connection = self._kept.pop()
-            if not connection.is_stale():
+            if not connection.is_stale:
                 connection.reused = True
                 return connection
             connection.close()
@@ -213,21 +266,25 @@ class Pool:
         """
         failure: OSError | None = None
         for family, address in self._addresses():
-            sock = socket.socket(family, names.SOCK_STREAM)
             try:
-                sock.setsockopt(names.IPPROTO_TCP, names.TCP_NODELAY, 1)
-                sock.connect(address)
-                if self._tls is not None:
-                    sock = self._tls.wrap_socket(sock, server_hostname=self._endpoint.host)
+                return self._connect(family, address)
             except OSError as error:
-                sock.close()
                 failure = error
-            except BaseException:  # the watchdog's interruption
-                sock.close()
-                raise
-            else:
-                return Connection(sock, self._desk)
         raise failure or OSError(f"{self._endpoint.host}: no address")
+
+    def _connect(self, family: int, address: Any) -> Connection:
+        sock, connection = socket.socket(family, names.SOCK_STREAM), None
+        try:
+            sock.setsockopt(names.IPPROTO_TCP, names.TCP_NODELAY, 1)
+            sock.connect(address)
+            tls = Tls(self._tls, self._endpoint.host) if self._tls is not None else None
+            connection = Connection(sock, self._desk, self._clock, tls)
+            if tls is not None:
+                connection.shake_hands()
+        except BaseException:  # the watchdog's interruption too
+            (connection or sock).close()
+            raise
+        return connection
 
     def _addresses(self) -> list[tuple[int, Any]]:
         """Resolve anew for every connection, as clients do, so that a broken DNS is felt."""
@@ -268,35 +325,24 @@ class Pool:
             self._kept.pop().close()
 
 
-def _tls_context(ca: Path | None) -> Any:
-    """Return a context that trusts whom a browser would, or only the authorities given."""
-    context = ssl.SSLContext(plain_ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    if ca is None:
-        context.load_default_certs()  # reads SSL_CERT_FILE and SSL_CERT_DIR too
-    else:
-        context.load_verify_locations(cafile=str(ca))
-    return context
-
-
 def status_of(error: Exception) -> RequestStatus:
     """Return the status of a request that got no connection because of an error."""
-    if isinstance(error, plain_ssl.SSLCertVerificationError):
+    if isinstance(error, ssl.SSLCertVerificationError):
         return RequestStatus.CERTIFICATE_ERROR
     if isinstance(error, ConnectionRefusedError):
         return RequestStatus.CONNECT_REFUSED
-    if isinstance(error, ConnectionError | plain_ssl.SSLEOFError):
+    if isinstance(error, ConnectionError | ssl.SSLEOFError):
         return RequestStatus.CONNECT_RESET
-    if isinstance(error, plain_ssl.SSLError):
+    if isinstance(error, ssl.SSLError):
         return RequestStatus.TLS_ERROR
     return RequestStatus.CONNECT_ERROR
 
 
 def words_of(error: Exception) -> str:
     """Return an operating system error in its own words, without Python's."""
-    if isinstance(error, plain_ssl.SSLCertVerificationError):
+    if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate not trusted: {error.verify_message}"
-    if isinstance(error, plain_ssl.SSLError):
+    if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).lower()

@@ -15,15 +15,20 @@ _FIRST = re.compile(_WORD.pattern + " ")
 # A word that skips more than any answer holds is not of this answer.
 _SKIPPED_MAX = 1_000_000
 
+# The beginnings of the first words of any answer, written once; longer answers are read word by
+# word beyond these.
+_NUMBERED: list[bytes] = []
+_FORETOLD_MAX = 65_536
+
 
 class Ledger:
     """What came of an answer so far; memory grows with what is missing, not with what came."""
 
     __slots__ = (
+        "_behind",
         "_holes",
         "_next",
         "_tag",
-        "_tag_bytes",
         "_unended",
         "duplicated",
         "foreign",
@@ -40,7 +45,7 @@ class Ledger:
         """Came after a later one."""
         self.foreign = 0
         """Of another answer, or no such word at all."""
-        self._tag, self._tag_bytes = tag, tag.encode()
+        self._tag, self._behind = tag, tag.encode() + b" "
         self._next = 0  # one above the highest index that came
         self._holes: set[int] = set()  # below it, and never came
         self._unended = ""  # a word whose end has not come
@@ -61,14 +66,22 @@ class Ledger:
         """Different tokens of this answer that came."""
         return self._next - len(self._holes)
 
-    def next_word(self) -> bytes:
-        """Return the one word that can come next if nothing goes wrong."""
-        return b"tok%04d-%b " % (self._next, self._tag_bytes)
+    def foretold(self, count: int) -> bytes:
+        """Return the only `count` words that can come next if nothing goes wrong.
 
-    def advance(self) -> None:
-        """Enter the next word; only where no word has begun."""
-        self.received += 1
-        self._next += 1
+        Empty past the longest answer that is foretold. Only where no word has begun.
+        """
+        end, behind = self._next + count, self._behind
+        if end > _FORETOLD_MAX:
+            return b""
+        while len(_NUMBERED) < end:
+            _NUMBERED.append(b"tok%04d-" % len(_NUMBERED))
+        return behind.join(_NUMBERED[self._next : end]) + behind
+
+    def advance(self, count: int = 1) -> None:
+        """Enter words that came as foretold."""
+        self.received += count
+        self._next += count
 
     @property
     def is_between_words(self) -> bool:
@@ -78,18 +91,13 @@ class Ledger:
     def take(self, text: str) -> int:
         """Enter the next piece of text; return how many words ended in it."""
         count = text.count(" ")
-        if self.is_between_words and text == self._foretold(count):
-            self.received += count
-            self._next += count
+        if count and self.is_between_words and text.encode() == self.foretold(count):
+            self.advance(count)
             return count
         *words, self._unended = (self._unended + text).split(" ")
         for word in words:
             self._enter(word)
         return len(words)
-
-    def _foretold(self, count: int) -> str:
-        indices = range(self._next, self._next + count)
-        return "".join([f"tok{index:04d}-{self._tag} " for index in indices])
 
     def close(self) -> None:
         """Enter what is left: a last word may lack its space."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from operator import eq
 
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 _HEAD_BYTES_MAX = 65_536
@@ -211,13 +212,13 @@ class ResponseParser:
 
         A piece between two line ends that is as long as the piece before it says is a chunk.
         """
-        pieces, at = data.split(b"\r\n"), 0
-        for line, body in zip(pieces[:-1:2], pieces[1:-1:2], strict=False):
-            if _SIZES.get(line) != len(body):
-                break
-            parts.append(body)
-            at += len(line) + len(body) + 4
-        return at
+        pieces = data.split(b"\r\n")
+        lines, bodies = pieces[:-1:2], pieces[1:-1:2]
+        lengths = list(map(len, bodies))
+        fits = [*map(eq, map(_SIZES.get, lines), lengths), False]
+        count = fits.index(False)
+        parts += bodies[:count]
+        return sum(lengths[:count]) + sum(map(len, lines[:count])) + 4 * count
 
     def _read_chunk_line(self, line: bytes) -> None:
         if self._in_trailer:
