@@ -17,10 +17,10 @@ from faultload.errors import FaultloadError, Interrupted, SkippedError, SpecErro
 
 if TYPE_CHECKING:
     from faultload.run.flow import RunResult
-    from faultload.targets import LocalTarget
+    from faultload.targets import Target
 
 _LETTERS = {"fail": "F", "inconclusive": "?", "invalid": "!"}
-_PLATFORM = pytest.StashKey["LocalTarget"]()
+_PLATFORM = pytest.StashKey["Target"]()
 
 
 class ExperimentNotPassed(Exception):  # noqa: N818  # it is a verdict, not an error
@@ -151,7 +151,7 @@ class ExperimentItem(pytest.Item):
         """Name the file and the claim."""
         return self.path, None, self.name
 
-    def _platform(self) -> LocalTarget:
+    def _platform(self) -> Target:
         from faultload.run.platform import attach_or_start  # noqa: PLC0415
         from faultload.spec import Catalogue  # noqa: PLC0415
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
-from faultload.faults.catalogue import FAULTS
+from faultload.faults.protocol import FaultClass, Intent
+from faultload.faults.replica_hang import HangReplica
+from faultload.faults.replica_kill import KillReplica
 from faultload.faults.session import FaultSession, SessionFile
 from faultload.faults.victims import Choice, Select
 
@@ -19,7 +20,7 @@ def kill_replica(
     select: Select = "busiest",
 ) -> dict[str, Any]:
     """Kill replicas of a component at once. Needs the capability kill-replica."""
-    return _apply("kill_replica", Choice(component, replicas, tier, select))
+    return _apply(KillReplica, Choice(component, replicas, tier, select))
 
 
 def hang_replica(
@@ -29,7 +30,7 @@ def hang_replica(
     select: Select = "busiest",
 ) -> dict[str, Any]:
     """Stop replicas without ending them, until reverted. Needs the capability hang-replica."""
-    return _apply("hang_replica", Choice(component, replicas, tier, select))
+    return _apply(HangReplica, Choice(component, replicas, tier, select))
 
 
 def revert_all() -> list[dict[str, Any]]:
@@ -38,10 +39,9 @@ def revert_all() -> list[dict[str, Any]]:
         return session.revert_all()
 
 
-def _apply(fault: str, choice: Choice) -> dict[str, Any]:
+def _apply(fault: FaultClass, intent: Intent) -> dict[str, Any]:
     with _session() as (about, session):
-        limits = replace(choice, seed=about.seed, share_max=about.share_max)
-        return session.apply(FAULTS[fault](session.target, limits))
+        return session.apply(fault(session.target, intent, about.limits))
 
 
 @contextmanager
@@ -49,6 +49,6 @@ def _session() -> Iterator[tuple[SessionFile, FaultSession]]:
     about = SessionFile.find()
     target = about.attach()
     try:
-        yield about, FaultSession(target, about.journal)
+        yield about, FaultSession(target, about.journal, about.ttl_s)
     finally:
         target.close()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from faultload.faults.protocol import FaultClass
 from faultload.faults.replica_hang import HangReplica
 from faultload.faults.replica_kill import KillReplica
 
-FAULTS: Mapping[str, Any] = {fault.name: fault for fault in (KillReplica, HangReplica)}
+FAULTS: Mapping[str, FaultClass] = {fault.name: fault for fault in (KillReplica, HangReplica)}
 """Name → class; each follows `faults.protocol.Fault`."""

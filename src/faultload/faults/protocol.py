@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol, Self
+
+from faultload.faults.limits import Limits
+from faultload.targets import Mark, Target
 
 
 @dataclass(frozen=True)
@@ -15,11 +18,20 @@ class Plan:
         victims: whom it hits: component, name and uid of each, and whatever a reader wants to see.
         undo: all that `revert` needs in another process after a crash. Data, never code.
         before: what `verify` and `verify_reverted` compare with.
+        token: names this injection on the objects it changes, too.
+        expires_unix_s: from then on what it changed may be undone by anybody.
     """
 
     victims: list[dict[str, Any]]
     undo: dict[str, Any] = field(default_factory=dict)
     before: dict[str, Any] = field(default_factory=dict)
+    token: str = ""
+    expires_unix_s: float = 0.0
+
+    @property
+    def mark(self) -> Mark:
+        """What is left beside each change."""
+        return Mark(self.token, self.expires_unix_s)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -48,10 +60,24 @@ class Evidence:
         return asdict(self)
 
 
+class Intent(Protocol):
+    """A fault's parameters: a strict dataclass, since its values come from a file."""
+
+    @property
+    def component(self) -> str:
+        """What is hit."""
+        ...
+
+    @property
+    def hits(self) -> int | None:
+        """How many replicas it hits; None: only the target can tell."""
+        ...
+
+
 class Fault(Protocol):
     """One kind of harm.
 
-    A fault is built with its parameters and the target, or with the target alone to revert a plan
+    A fault is built as `fault(target, intent, limits)`, or with the target alone to revert a plan
     that another process made.
     """
 
@@ -59,6 +85,7 @@ class Fault(Protocol):
     """As experiments and journals name it."""
     capability: ClassVar[str]
     """What the target must be able to do."""
+    # and `intent`, the class of its parameters: `FaultClass` says so
 
     def plan(self) -> Plan:
         """Choose victims without touching them.
@@ -95,4 +122,27 @@ class Fault(Protocol):
         Raises:
             FaultError: it is not, within the bound; says what was last seen.
         """
+        ...
+
+
+class FaultClass(Protocol):
+    """What makes a fault: its class."""
+
+    @property
+    def name(self) -> str:
+        """As experiments and journals name it."""
+        ...
+
+    @property
+    def capability(self) -> str:
+        """What the target must be able to do."""
+        ...
+
+    @property
+    def intent(self) -> Callable[..., Intent]:
+        """The class of its parameters, as experiments give them."""
+        ...
+
+    def __call__(self, target: Target, intent: Any = ..., limits: Limits = ...) -> Fault:
+        """Return a fault on `target`; with the target alone, one that can only revert."""
         ...

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import Choice, as_victims, prove_ready, prove_unready
+from faultload.faults.victims import (
+    Choice,
+    as_victims,
+    prove_restored,
+    prove_unready,
+    ready_now,
+)
 from faultload.targets import HANG_REPLICA, Target
 
 _EFFECT_TIMEOUT_S = 30.0
@@ -20,17 +27,21 @@ class HangReplica:
 
     name: ClassVar[str] = "hang_replica"
     capability: ClassVar[str] = HANG_REPLICA
+    intent: ClassVar[type[Choice]] = Choice
 
-    def __init__(self, target: Target, choice: Choice = Choice()) -> None:
-        """Hit what `choice` says on `target`."""
-        self._target, self._choice = target, choice
+    def __init__(
+        self, target: Target, intent: Choice = Choice(), limits: Limits = NO_LIMITS
+    ) -> None:
+        """Hit what `intent` says on `target`, within `limits`."""
+        self._target, self._intent, self._limits = target, intent, limits
 
     def plan(self) -> Plan:
         """Choose the victims; the undo names them by uid."""
-        victims = as_victims(self._choice.resolve(self._target))
+        victims = as_victims(self._intent.resolve(self._target, self._limits))
         return Plan(
             victims=victims,
             undo={"continue": [{"name": v["name"], "uid": v["uid"]} for v in victims]},
+            before={"ready": ready_now(self._target, self._intent.component)},
         )
 
     def inject(self, plan: Plan) -> None:
@@ -49,4 +60,4 @@ class HangReplica:
 
     def verify_reverted(self, plan: Plan) -> Evidence:
         """Prove that each victim's name is ready, as itself or as its replacement."""
-        return prove_ready(self._target, plan, _RETURN_TIMEOUT_S)
+        return prove_restored(self._target, plan, _RETURN_TIMEOUT_S)

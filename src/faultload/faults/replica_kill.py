@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from faultload.errors import FaultError
+from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import Choice, as_victims, prove_ready, prove_unready
+from faultload.faults.victims import (
+    Choice,
+    as_victims,
+    prove_restored,
+    prove_unready,
+    ready_now,
+)
 from faultload.targets import KILL_REPLICA, Target
 
 _EFFECT_TIMEOUT_S = 10.0
@@ -23,14 +30,18 @@ class KillReplica:
 
     name: ClassVar[str] = "kill_replica"
     capability: ClassVar[str] = KILL_REPLICA
+    intent: ClassVar[type[Choice]] = Choice
 
-    def __init__(self, target: Target, choice: Choice = Choice()) -> None:
-        """Hit what `choice` says on `target`."""
-        self._target, self._choice = target, choice
+    def __init__(
+        self, target: Target, intent: Choice = Choice(), limits: Limits = NO_LIMITS
+    ) -> None:
+        """Hit what `intent` says on `target`, within `limits`."""
+        self._target, self._intent, self._limits = target, intent, limits
 
     def plan(self) -> Plan:
         """Choose the victims."""
-        return Plan(victims=as_victims(self._choice.resolve(self._target)))
+        victims = as_victims(self._intent.resolve(self._target, self._limits))
+        return Plan(victims, before={"ready": ready_now(self._target, self._intent.component)})
 
     def inject(self, plan: Plan) -> None:
         """Kill each victim."""
@@ -47,6 +58,6 @@ class KillReplica:
     def verify_reverted(self, plan: Plan) -> Evidence:
         """Say whether each victim's name is ready again; waits for it within a bound."""
         try:
-            return prove_ready(self._target, plan, _RETURN_TIMEOUT_S)
+            return prove_restored(self._target, plan, _RETURN_TIMEOUT_S)
         except FaultError as error:
             return Evidence(f"the kill is over, and the platform did not heal: {error}")

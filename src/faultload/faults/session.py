@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from pydantic import TypeAdapter
 
 from faultload.errors import FaultError, FaultloadError, MissingError, TargetGoneError
 from faultload.faults.catalogue import FAULTS
+from faultload.faults.limits import Limits
 from faultload.faults.protocol import Fault, Plan
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep
-from faultload.spec.target import TargetSpec, load_target
-from faultload.targets import LocalTarget, Target, state_home
+from faultload.spec.target import load_target
+from faultload.targets import Target, attach, state_home
 
 SESSION_VARIABLE = "FAULTLOAD_SESSION"
 
@@ -40,6 +41,8 @@ class SessionFile:
         t0_unix_s: the run's start, for the rows' times.
         seed: for the choice of victims.
         share_max: largest share of a component's ready replicas that may be hit, 0-1.
+        replicas_max: most replicas that may be hit; None: the share alone counts.
+        ttl_s: how long what a fault leaves on an object is ours alone to undo.
     """
 
     target_file: str
@@ -50,6 +53,8 @@ class SessionFile:
     t0_unix_s: float = 0.0
     seed: int = 0
     share_max: float = 1.0
+    replicas_max: int | None = None
+    ttl_s: float = 3600.0
 
     def write(self, path: Path) -> None:
         """Write it for another process; readable by its owner only."""
@@ -97,17 +102,23 @@ class SessionFile:
         Raises:
             MissingError: it is gone.
         """
-        spec: TargetSpec = load_target(Path(self.target_file))
-        return LocalTarget(spec, Path(self.attachment["state"]))
+        return attach(load_target(Path(self.target_file)), self.attachment)
+
+    @property
+    def limits(self) -> Limits:
+        """What a fault may do here."""
+        target = load_target(Path(self.target_file))
+        return Limits(self.seed, self.share_max, self.replicas_max, target.healthy_min)
 
 
 class FaultSession:
     """Applies faults to one target, journalling each step before and after it."""
 
-    def __init__(self, target: Target, journal: InjectionJournal) -> None:
-        """Act on `target`, write to `journal`."""
+    def __init__(self, target: Target, journal: InjectionJournal, ttl_s: float = 3600.0) -> None:
+        """Act on `target`, write to `journal`; `ttl_s` as in `SessionFile`."""
         self.target = target
         self.journal = journal
+        self._ttl_s = ttl_s
 
     def apply(self, fault: Fault) -> dict[str, Any]:
         """Plan, journal, inject and verify; return the plan and the evidence as JSON.
@@ -119,7 +130,8 @@ class FaultSession:
         if fault.capability not in self.target.capabilities:
             raise FaultError(f"{fault.name}: the target lacks {fault.capability}")
         injection_id = f"{fault.name}-{uuid.uuid4().hex[:8]}"
-        plan = fault.plan()
+        expires_s = time.time() + self._ttl_s
+        plan = replace(fault.plan(), token=injection_id, expires_unix_s=expires_s)
         self._write(injection_id, InjectionStep.PLANNED, fault.name, plan=plan.as_json())
         self._write(injection_id, InjectionStep.INJECTING, fault.name)
         self._step(injection_id, fault.name, "inject", lambda: fault.inject(plan))

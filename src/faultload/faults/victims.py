@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -11,9 +12,10 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from faultload.errors import FaultError, RefusedError
+from faultload.errors import FaultError
+from faultload.faults.limits import Limits
 from faultload.faults.protocol import Evidence, Plan
-from faultload.targets import Replica, Target
+from faultload.targets import Node, Replica, Target
 
 Select = Literal["busiest", "random"]
 
@@ -23,7 +25,7 @@ _NOTICE_S = 3.0
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Choice:
-    """An intent: how many of what to hit. The target says who that is.
+    """An intent: how many replicas of what to hit. The target says who that is.
 
     Types are checked: the values come from a file.
 
@@ -32,18 +34,19 @@ class Choice:
         replicas: how many.
         tier: only replicas of this tier; None: of any.
         select: `busiest`: those serving most requests, so that a kill cuts streams; `random`.
-        seed: for `random`, and to break ties.
-        share_max: largest share of the component's ready replicas that may be hit, 0-1.
     """
 
     component: str = "engine"
     replicas: int = 1
     tier: str | None = None
     select: Select = "busiest"
-    seed: int = 0
-    share_max: float = 1.0
 
-    def resolve(self, target: Target) -> list[Replica]:
+    @property
+    def hits(self) -> int | None:
+        """How many replicas it hits."""
+        return self.replicas
+
+    def resolve(self, target: Target, limits: Limits) -> list[Replica]:
         """Return the victims; nothing is touched.
 
         Raises:
@@ -60,17 +63,70 @@ class Choice:
                 f" replica(s){of_tier} to hit, found {len(eligible)} and was asked to hit"
                 f" {self.replicas} ({len(known)} {self.component} replica(s) known in all)"
             )
-        share = self.replicas / len(ready)
-        if share > self.share_max:
-            raise RefusedError(
-                f"hitting {self.replicas} of {len(ready)} ready {self.component} replicas is"
-                f" {share:.0%} of them, over the blast radius of {self.share_max:.0%}"
+        limits.check(self.component, self.replicas, len(ready))
+        return ordered(eligible, self.select, limits.seed)[: self.replicas]
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
+class NodeChoice:
+    """An intent: how many machines with replicas of a component to hit.
+
+    Attributes:
+        component: whose machines.
+        nodes: how many.
+        tier: only machines with replicas of this tier; None: of any.
+        select: `busiest`: those whose replicas serve most requests; `random`.
+    """
+
+    component: str = "engine"
+    nodes: int = 1
+    tier: str | None = None
+    select: Select = "busiest"
+
+    @property
+    def hits(self) -> int | None:
+        """Only the target knows how many replicas a machine has."""
+        return None
+
+    def resolve(self, target: Target, limits: Limits) -> list[tuple[Node, list[Replica]]]:
+        """Return each machine with the component's ready replicas on it; nothing is touched.
+
+        Raises:
+            FaultError: fewer machines than asked for have such replicas.
+            RefusedError: more than the blast radius allows.
+        """
+        ready = [replica for replica in target.replicas(self.component) if replica.ready]
+        wanted = {r.node for r in ready if self.tier is None or r.tier == self.tier}
+        eligible = [n for n in target.nodes() if n.name in wanted and n.schedulable]
+        if self.nodes < 1 or len(eligible) < self.nodes:
+            of_tier = f" of tier {self.tier!r}" if self.tier else ""
+            raise FaultError(
+                f"expected at least {max(self.nodes, 1)} schedulable node(s) with ready"
+                f" {self.component} replicas{of_tier} to hit, found {len(eligible)} and was asked"
+                f" to hit {self.nodes}"
             )
-        order = np.random.default_rng(self.seed).permutation(len(eligible))
-        shuffled = [eligible[index] for index in order]
+        on = {n.name: [r for r in ready if r.node == n.name] for n in eligible}
+        order = np.random.default_rng(limits.seed).permutation(len(eligible))
+        chosen = [eligible[index] for index in order]
         if self.select == "busiest":
-            shuffled.sort(key=lambda replica: -(replica.inflight or 0))
-        return shuffled[: self.replicas]
+            chosen.sort(key=lambda node: -sum(r.inflight or 0 for r in on[node.name]))
+        chosen = chosen[: self.nodes]
+        limits.check(self.component, sum(len(on[node.name]) for node in chosen), len(ready))
+        return [(node, on[node.name]) for node in chosen]
+
+
+def ordered(replicas: Sequence[Replica], select: Select, seed: int) -> list[Replica]:
+    """Return replicas in the order they are hit."""
+    order = np.random.default_rng(seed).permutation(len(replicas))
+    shuffled = [replicas[index] for index in order]
+    if select == "busiest":
+        shuffled.sort(key=lambda replica: -(replica.inflight or 0))
+    return shuffled
+
+
+def ready_now(target: Target, component: str) -> dict[str, int]:
+    """Return how many replicas of a component are ready, by tier: `before` of a plan."""
+    return dict(Counter(r.tier for r in target.replicas(component) if r.ready))
 
 
 def as_victims(replicas: list[Replica]) -> list[dict[str, Any]]:
@@ -92,8 +148,8 @@ def prove_unready(target: Target, plan: Plan, timeout_s: float) -> Evidence:
     return _wait(target, plan, are_unready, timeout_s, "not ready")
 
 
-def prove_ready(target: Target, plan: Plan, timeout_s: float) -> Evidence:
-    """Wait until each victim's name is ready, under its planned uid or another.
+def prove_restored(target: Target, plan: Plan, timeout_s: float) -> Evidence:
+    """Wait until each victim's name is ready, or each tier has as many ready replicas as before.
 
     A victim ready under its planned uid may be dead already and its platform not know yet: that
     state must last for longer than a platform takes to notice.
@@ -102,18 +158,24 @@ def prove_ready(target: Target, plan: Plan, timeout_s: float) -> Evidence:
         FaultError: not within the bound.
     """
     hit = {victim["uid"] for victim in plan.victims}
+    names = {victim["name"] for victim in plan.victims}
+    tiers = {victim["tier"] for victim in plan.victims}
+    before: dict[str, int] = plan.before["ready"]
     since_s: float | None = None
 
     def are_back(states: list[dict[str, Any]]) -> bool:
         nonlocal since_s
-        if len(states) < len(plan.victims) or not all(s["ready"] for s in states):
+        ready = [s for s in states if s["ready"]]
+        counts = Counter(s["tier"] for s in ready)
+        as_many = all(counts[tier] >= before.get(tier, 0) for tier in tiers)
+        if not as_many and not names <= {s["name"] for s in ready}:
             since_s = None
             return False
         since_s = since_s or time.monotonic()
-        replaced = all(s["uid"] not in hit for s in states)
+        replaced = all(s["uid"] not in hit for s in ready)
         return replaced or time.monotonic() - since_s >= _NOTICE_S
 
-    return _wait(target, plan, are_back, timeout_s, "ready")
+    return _wait(target, plan, are_back, timeout_s, "ready again")
 
 
 def _wait(
@@ -139,10 +201,8 @@ def _wait(
 
 
 def _states(target: Target, plan: Plan) -> list[dict[str, Any]]:
-    names = {victim["name"] for victim in plan.victims}
     return [
-        {"name": r.name, "uid": r.uid, "ready": r.ready, "restarts": r.restarts}
+        {"name": r.name, "uid": r.uid, "tier": r.tier, "ready": r.ready, "restarts": r.restarts}
         for component in sorted({victim["component"] for victim in plan.victims})
         for r in target.replicas(component)
-        if r.name in names
     ]

@@ -69,7 +69,7 @@ def run_experiment(
         MissingError: the target is gone.
         RefusedError: the target is locked, or a fault is in force on it.
     """
-    missing = sorted(set(plan.experiment.block.requires) - target.capabilities)
+    missing = sorted(plan.capabilities - target.capabilities)
     if missing:
         raise SkippedError(f"skipped: target {plan.target.name!r} lacks {', '.join(missing)}")
     signals = signals or SignalGuard()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from faultload.errors import FaultError
@@ -32,10 +31,7 @@ def preview(plan: RunPlan, target: Target) -> list[Plan]:
     """
     if not plan.faults:
         raise FaultError("the method holds no fault: nothing would be broken")
-    return [
-        FAULTS[fault](target, replace(choice, seed=plan.seed, share_max=plan.share_max)).plan()
-        for fault, choice in plan.faults
-    ]
+    return [FAULTS[fault](target, intent, plan.limits).plan() for fault, intent in plan.faults]
 
 
 def fault_phase(entries: Sequence[InjectionEntry], t0_unix_s: float, now_s: float) -> Phase | None:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from faultload.errors import RefusedError, SpecError
 from faultload.faults import FAULTS
-from faultload.faults.victims import Choice
+from faultload.faults.limits import Limits
+from faultload.faults.protocol import FaultClass, Intent
 from faultload.run.chaos import arguments_of, check_with_chaoslib
 from faultload.spec import SLO, Catalogue, Experiment, Scenario, TargetSpec
 
@@ -25,7 +26,7 @@ class RunPlan:
         experiment_path, scenario_path, target_path: where they were read.
         seed: of the workload and of the choice of victims.
         warmup_s, baseline_s, hold_s, recovery_s: lengths on this target.
-        share_max: the blast radius: the smaller of what experiment and target allow.
+        limits: the blast radius: the smaller of what experiment and target allow.
         reports: where the run's directory goes.
         repeat: the command that repeats it.
         faults: what the method will do: fault and intent, in order.
@@ -43,10 +44,18 @@ class RunPlan:
     baseline_s: float
     hold_s: float
     recovery_s: float
-    share_max: float
+    limits: Limits
     reports: Path
     repeat: str
-    faults: list[tuple[str, Choice]]
+    faults: list[tuple[str, Intent]]
+
+    @property
+    def capabilities(self) -> set[str]:
+        """What the target must be able to do, by the file's word and by its faults'."""
+        return {
+            *self.experiment.block.requires,
+            *(FAULTS[name].capability for name, _ in self.faults),
+        }
 
     @property
     def length_s(self) -> float:
@@ -103,20 +112,25 @@ def prepare(
         baseline_s=length(lengths.baseline_s, block.phases.baseline_s),
         hold_s=chosen.hold_s,
         recovery_s=length(lengths.recovery_s, block.phases.recovery_s),
-        share_max=min(block.blast_radius.share_max, target_spec.blast_radius_share_max),
+        limits=Limits(
+            seed=use_seed,
+            share_max=min(block.blast_radius.share_max, target_spec.blast_radius_share_max),
+            replicas_max=block.blast_radius.replicas,
+            healthy_min=target_spec.healthy_min,
+        ),
         reports=reports or catalogue.root / "reports",
         repeat=shlex.join(words),
         faults=faults,
     )
 
 
-def _intended(experiment: Experiment) -> list[tuple[str, Choice]]:
+def _intended(experiment: Experiment) -> list[tuple[str, Intent]]:
     """Return every fault of the method, and see that together they keep to the blast radius.
 
     Harm comes from the method's actions alone, and only from faults of ours: what has no plan and
     no proof cannot be journalled, judged or undone.
     """
-    faults: list[tuple[str, Choice]] = []
+    faults: list[tuple[str, Intent]] = []
     for section, activities in _sections(experiment):
         for activity in activities:
             provider, at = activity["provider"], f"{section}[{activity['name']}]"
@@ -128,13 +142,13 @@ def _intended(experiment: Experiment) -> list[tuple[str, Choice]]:
                         f"{experiment.path}: {at}: only faults of faultload.faults may act here"
                         f" ({', '.join(FAULTS)}): others cannot be proven, judged or undone"
                     )
-                faults.append((fault, _choice(experiment, activity, at)))
+                faults.append((fault, _intent(experiment, activity, FAULTS[fault], at)))
             elif fault is not None:
                 problem = f"{fault} does harm: it belongs into the method, as an action"
                 raise SpecError(experiment.path, at, problem)
     radius = experiment.block.blast_radius
-    hit = sum(choice.replicas for _, choice in faults)
-    others = {choice.component for _, choice in faults} - {radius.component}
+    hit = sum(intent.hits or 0 for _, intent in faults)
+    others = {intent.component for _, intent in faults} - {radius.component}
     if hit > radius.replicas or others:
         raise SpecError(
             experiment.path,
@@ -154,10 +168,10 @@ def _sections(experiment: Experiment) -> list[tuple[str, list[dict[str, Any]]]]:
     ]
 
 
-def _choice(experiment: Experiment, activity: dict[str, Any], at: str) -> Choice:
+def _intent(experiment: Experiment, activity: dict[str, Any], fault: FaultClass, at: str) -> Intent:
     arguments = arguments_of(experiment, activity)
     try:
-        return Choice(**arguments)
+        return fault.intent(**arguments)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join([at, "provider.arguments", *map(str, first["loc"])])

@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from faultload.errors import MissingError, RefusedError
-from faultload.spec import Catalogue
-from faultload.targets import LocalTarget, is_locked, state_home
+from faultload.errors import MissingError, RefusedError, UsageError
+from faultload.spec import Catalogue, LocalTargetSpec
+from faultload.targets import Target, attach, connect, is_locked, state_home
 from faultload.targets.processes import last_line
 
 LOAD_READY_TIMEOUT_S = 60.0
@@ -60,8 +60,8 @@ def find_platform(target: str) -> PlatformUp | None:
         return None
 
 
-def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> LocalTarget:
-    """Return the platform left up for a target, else one that ends with this process.
+def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> Target:
+    """Return the platform left up for a target, else connect to it: a local one is started.
 
     Raises:
         RefusedError: overrides were given and a platform is up already.
@@ -75,8 +75,8 @@ def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> 
             " run: faultload platform down"
         )
     if up is not None:
-        return LocalTarget(spec, Path(up.state))
-    return LocalTarget.start(spec, path, overrides)
+        return attach(spec, {"state": up.state})
+    return connect(spec, path, overrides)
 
 
 def up(catalogue: Catalogue, target: str, scenario: str, overrides: list[str]) -> PlatformUp:
@@ -93,6 +93,8 @@ def up(catalogue: Catalogue, target: str, scenario: str, overrides: list[str]) -
         MissingError: it did not get ready; says its last words.
     """
     path, spec = catalogue.target(target)
+    if not isinstance(spec, LocalTargetSpec):
+        raise UsageError(f"{path}: kind: only a local platform is ours to start, found {spec.kind}")
     if scenario:
         catalogue.scenario(scenario)
     if find_platform(spec.name) is not None:

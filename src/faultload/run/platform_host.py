@@ -14,14 +14,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from faultload.errors import FaultloadError, Interrupted
+from faultload.errors import FaultloadError, Interrupted, UsageError
 from faultload.faults import SessionFile
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.record.directory import write_json
 from faultload.run.platform import LOAD_READY_TIMEOUT_S, PlatformUp, platform_folder
 from faultload.run.signals import SignalGuard
 from faultload.run.state import STANDING, RunState
-from faultload.spec import Catalogue, load_target
+from faultload.spec import Catalogue, LocalTargetSpec, load_target
 from faultload.targets import LocalTarget, TargetLock
 
 _LOAD_S = 3600.0
@@ -31,6 +31,8 @@ _LOAD_S = 3600.0
 def host(catalogue: Catalogue, target_path: Path, scenario: str, overrides: list[str]) -> None:
     """Own a platform, and a load if asked for, until a signal comes."""
     spec = load_target(target_path)
+    if not isinstance(spec, LocalTargetSpec):
+        raise UsageError(f"{target_path}: kind: expected local, found {spec.kind}")
     folder, signals = platform_folder(spec.name), SignalGuard()
     with signals.installed(), TargetLock(folder, "platform host"), ExitStack() as owned:
         try:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from faultload.errors import InvalidRunError
+from faultload.errors import InvalidRunError, MissingError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.record import Outcome, Phase, PhaseName, RunDirectory
@@ -68,6 +68,7 @@ class Supervisor:
         with contextlib.ExitStack() as held:
             held.enter_context(TargetLock(state_home() / fingerprint, self._run_id))
             refuse_if_harmed(fingerprint)
+            self._lock = held.enter_context(self._target.lock(self._run_id))
             self.directory = RunDirectory.create(self._plan.reports, self._run_id)
             self._work = self.directory.path / "work"
             self._work.mkdir(mode=0o700)
@@ -86,12 +87,18 @@ class Supervisor:
         self._held.close()
 
     def survey(self) -> None:
-        """Resolve the victims without touching them (step 2).
+        """See that we may do what we must, and resolve the victims without touching them (step 2).
 
         Raises:
+            MissingError: we lack rights on the target; names each.
             FaultError: there is nothing to hit.
             RefusedError: it would hit more than the blast radius allows.
         """
+        lacking = self._target.missing_rights(self._plan.capabilities)
+        if lacking:
+            raise MissingError(
+                f"target {self._plan.target.name!r} does not let us: {'; '.join(lacking)}"
+            )
         for planned in preview(self._plan, self._target):
             names = ", ".join(str(victim["name"]) for victim in planned.victims)
             self.tell("harness", "preview", f"would hit {names} now", victims=planned.victims)
@@ -252,6 +259,11 @@ class Supervisor:
         time.sleep(_TICK_S)
         assert self._load is not None  # noqa: S101  # nothing is watched before it
         self._live.add(self._load.poll())
+        if self._lock.problem:
+            raise InvalidRunError(
+                f"the target may be another's by now, and two harnesses prove nothing:"
+                f" {self._lock.problem}"
+            )
         self._progress.tick(left_s, self._live.stats(self._clock.now_s()))
         if not self._load.alive():
             raise InvalidRunError(
@@ -292,7 +304,9 @@ class Supervisor:
             slos=str(self.directory.slos.resolve()),
             t0_unix_s=self._clock.t0_unix_s,
             seed=self._plan.seed,
-            share_max=self._plan.share_max,
+            share_max=self._plan.limits.share_max,
+            replicas_max=self._plan.limits.replicas_max,
+            ttl_s=self._plan.length_s + FAULT_TIMEOUT_S,
         )
 
     def _end_children(self) -> None:

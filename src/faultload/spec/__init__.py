@@ -9,13 +9,20 @@ from faultload.spec.experiment import Experiment, load_experiment
 from faultload.spec.gameday import GameDay, load_gameday
 from faultload.spec.scenario import Scenario, load_scenario
 from faultload.spec.slo import SLO, load_slos
-from faultload.spec.target import TargetSpec, load_target
+from faultload.spec.target import (
+    KubernetesTargetSpec,
+    LocalTargetSpec,
+    TargetSpec,
+    load_target,
+)
 
 __all__ = [
     "SLO",
     "Catalogue",
     "Experiment",
     "GameDay",
+    "KubernetesTargetSpec",
+    "LocalTargetSpec",
     "Scenario",
     "TargetSpec",
     "load_experiment",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from faultload.errors import SpecError, nearest
 from faultload.spec.reading import Spec, parse, read_document
 
 
@@ -38,19 +39,67 @@ class LoadWorkers(Spec):
     workers are started here."""
 
 
+class KubernetesComponent(Spec):
+    """Which pods are the replicas of a component."""
+
+    selector: str = Field(min_length=1)
+    """A label selector, as kubectl takes it."""
+    namespace: str = ""
+    """One of the target's; "": its first."""
+    tier_label: str = ""
+    """The pod label whose value is the replica's tier; "": there are no tiers."""
+
+
+class KubernetesCluster(Spec):
+    """Which cluster, and what may be touched in it."""
+
+    kubeconfig: str = ""
+    """Relative to the target file; "": KUBECONFIG, else the user's own."""
+    context: str
+    """The context of it to use; the current one, which other commands change, is never used."""
+    cluster_uid: str
+    """UID of the namespace kube-system: names may be given to another cluster, this may not."""
+    namespaces: list[str] = Field(min_length=1)
+    """Where we may act. Each must be labelled `faultload.dev/opt-in=true` too; the lock is in the
+    first."""
+    components: dict[str, KubernetesComponent] = Field(min_length=1)
+    inference_url: str
+    """OpenAI-compatible, without `/v1`."""
+    prometheus_url: str
+
+
 class TargetSpec(Spec):
-    """One target file. `local` starts a platform of its own; other kinds join later."""
+    """What every target file holds."""
 
     name: str
-    kind: Literal["local"]
+    kind: str
     description: str = ""
-    local: LocalPlatform
     phases: PhaseLengths = PhaseLengths()
     load: LoadWorkers = LoadWorkers()
     blast_radius_share_max: float = Field(default=0.5, gt=0, le=1)
     """Largest share of a component's ready replicas any experiment may hit here."""
+    healthy_min: dict[str, int] = Field(default_factory=dict)
+    """Component → how many of its replicas must stay ready whatever is hit; absent: no such
+    limit."""
     scrape_interval_s: float = Field(default=1.0, gt=0)
     """How often its Prometheus scrapes: what coverage is judged against."""
+
+
+class LocalTargetSpec(TargetSpec):
+    """The embedded platform."""
+
+    kind: Literal["local"]
+    local: LocalPlatform
+
+
+class KubernetesTargetSpec(TargetSpec):
+    """A platform on a Kubernetes cluster."""
+
+    kind: Literal["kubernetes"]
+    kubernetes: KubernetesCluster
+
+
+_KINDS: dict[str, type[TargetSpec]] = {"local": LocalTargetSpec, "kubernetes": KubernetesTargetSpec}
 
 
 def load_target(path: Path) -> TargetSpec:
@@ -59,4 +108,9 @@ def load_target(path: Path) -> TargetSpec:
     Raises:
         SpecError: the file, the key and the remedy.
     """
-    return parse(TargetSpec, read_document(path), path)
+    document = read_document(path)
+    kind = document.get("kind")
+    if kind not in _KINDS:
+        near = nearest(str(kind), _KINDS)
+        raise SpecError(path, "kind", f"expected {' or '.join(_KINDS)}, found {kind!r}{near}")
+    return parse(_KINDS[kind], document, path)

@@ -6,15 +6,28 @@ uid, so that it never hits a replacement that took the victim's name in the mean
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 KILL_REPLICA = "kill-replica"
-"""Capability: end a replica's processes at once, as SIGKILL does."""
+"""Capability: end a replica at once, nothing drained."""
 HANG_REPLICA = "hang-replica"
 """Capability: stop a replica's processes without ending them, and let them go on (SIGSTOP)."""
+DELETE_REPLICA = "delete-replica"
+"""Capability: stop a replica in order, within its grace period; the platform replaces it."""
+EVICT_REPLICA = "evict-replica"
+"""Capability: the same, if the platform's disruption budget allows it."""
+CORDON_NODE = "cordon-node"
+"""Capability: keep new replicas away from a node, and let them come again."""
+DRAIN_NODE = "drain-node"
+"""Capability: cordon a node and evict what runs there."""
+SCALE = "scale"
+"""Capability: set how many replicas a component or tier has, and set it back."""
+PARTITION = "partition"
+"""Capability: cut replicas off from the network, and join them again."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,88 @@ class Replica:
 
 
 @dataclass(frozen=True)
+class Node:
+    """One machine replicas run on.
+
+    Attributes:
+        name, uid: a machine of the same name that replaced it has another uid.
+        zone: "" where unknown.
+        ready: it answers its control plane.
+        schedulable: new replicas may come.
+    """
+
+    name: str
+    uid: str
+    zone: str
+    ready: bool
+    schedulable: bool
+
+
+@dataclass(frozen=True)
+class Occupant:
+    """Something that runs on a node.
+
+    Attributes:
+        name, uid: of the replica or pod.
+        component: "" where it is none of the target's components.
+        stays: why a drain leaves it alone (it belongs to the node); "" when it would go.
+        forbids: why it keeps the node from being drained at all; "" when it does not.
+    """
+
+    name: str
+    uid: str
+    component: str
+    stays: str = ""
+    forbids: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What keeps a component's or tier's replicas: a Deployment, a tier.
+
+    Attributes:
+        name: `deployment/vllm-fast`; what `set_scale` takes.
+        uid: of this very workload.
+        component, tier: whose replicas it keeps.
+        wanted: how many it is to have.
+        scaled_by: the autoscaler that would undo a change at once; "" for none.
+    """
+
+    name: str
+    uid: str
+    component: str
+    tier: str
+    wanted: int
+    scaled_by: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is left on an object beside a change, so that the change can be undone without us.
+
+    Attributes:
+        token: the injection it belongs to.
+        expires_unix_s: from then on anybody may undo it.
+    """
+
+    token: str
+    expires_unix_s: float
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An eviction that was not granted.
+
+    Attributes:
+        reason: in the platform's words.
+        retry_after_s: when to ask again.
+    """
+
+    reason: str
+    retry_after_s: float
+
+
+@dataclass(frozen=True)
 class PlatformEvent:
     """Something the platform says happened.
 
@@ -88,7 +183,92 @@ class Endpoints:
     prometheus_url: str
 
 
-class Target(Protocol):
+class Lock(Protocol):
+    """A hold on a target, against harnesses on other machines."""
+
+    @property
+    def problem(self) -> str:
+        """Why it may be held by somebody else by now; "" while it is certainly ours."""
+        ...
+
+
+class Acts(Protocol):
+    """What faults are made of: one thing done to one victim, named by name and uid.
+
+    All are bounded and idempotent, and raise `FaultError` when the victim is gone or its uid is
+    another by now, unless they say otherwise.
+    """
+
+    def kill_replica(self, replica: str, uid: str) -> None:
+        """End the replica at once. Needs `KILL_REPLICA`."""
+        ...
+
+    def stop_replica(self, replica: str, uid: str) -> None:
+        """Stop its processes without ending them. Needs `HANG_REPLICA`."""
+        ...
+
+    def continue_replica(self, replica: str, uid: str) -> None:
+        """Let stopped processes go on; nothing to do when that uid is gone."""
+        ...
+
+    def delete_replica(self, replica: str, uid: str, grace_s: float | None) -> None:
+        """Begin to stop it in order. Needs `DELETE_REPLICA`; grace_s None: its own grace period."""
+        ...
+
+    def evict_replica(self, replica: str, uid: str) -> Refusal | None:
+        """Ask for its eviction; None: granted, or that uid is gone. Needs `EVICT_REPLICA`."""
+        ...
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the machines, by name."""
+        ...
+
+    def occupants(self, node: str) -> Sequence[Occupant]:
+        """Return what runs on a node, by name."""
+        ...
+
+    def cordon_node(self, node: str, uid: str, mark: Mark) -> None:
+        """Keep new replicas away. Needs `CORDON_NODE`."""
+        ...
+
+    def uncordon_node(self, node: str, uid: str, token: str) -> None:
+        """Let new replicas come again if the cordon is that of `token`; else leave it alone."""
+        ...
+
+    def workloads(self, component: str, tier: str | None) -> Sequence[Workload]:
+        """Return what keeps the replicas of a component, or of one of its tiers; by name."""
+        ...
+
+    def set_scale(self, workload: str, uid: str, replicas: int, mark: Mark) -> None:
+        """Have it keep another number of replicas. Needs `SCALE`."""
+        ...
+
+    def restore_scale(self, workload: str, uid: str, token: str, replicas: int) -> None:
+        """Have it keep `replicas` again if the change is that of `token`; else leave it alone."""
+        ...
+
+    def partition(self, victims: Sequence[tuple[str, str]], mark: Mark) -> None:
+        """Cut these replicas (name, uid) off from everybody. Needs `PARTITION`."""
+        ...
+
+    def join(self, victims: Sequence[tuple[str, str]], token: str) -> None:
+        """Undo the partition of `token`, on victims that are gone too."""
+        ...
+
+    def partitioned(self, token: str) -> Collection[str]:
+        """Return the uids of the replicas that the partition of `token` cuts off now."""
+        ...
+
+    def revert_expired(self, now_unix_s: float) -> Sequence[str]:
+        """Undo every change whose mark has expired; say what was done, a line each.
+
+        Raises:
+            FaultError: after all were tried, what is still in force.
+        """
+        ...
+
+
+class Target(Acts, Protocol):
     """One platform. Every call is bounded in time and raises `MissingError` when it is gone."""
 
     @property
@@ -130,20 +310,16 @@ class Target(Protocol):
         """
         ...
 
-    def kill_replica(self, replica: str, uid: str) -> None:
-        """End the replica's processes at once. Needs `KILL_REPLICA`.
+    def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
+        """Return what we would have to be allowed to do and are not, a line each."""
+        ...
+
+    def lock(self, holder: str) -> AbstractContextManager[Lock]:
+        """Keep other harnesses away, on other machines too, until the context ends.
 
         Raises:
-            FaultError: it is gone, or its uid is another by now.
+            RefusedError: another one holds the target; says which.
         """
-        ...
-
-    def stop_replica(self, replica: str, uid: str) -> None:
-        """Stop its processes without ending them. Needs `HANG_REPLICA`. Idempotent."""
-        ...
-
-    def continue_replica(self, replica: str, uid: str) -> None:
-        """Let stopped processes go on; nothing to do when that uid is gone. Idempotent."""
         ...
 
     def close(self) -> None:

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,41 @@ from faultload.errors import (
     TargetGoneError,
     UsageError,
 )
-from faultload.spec.target import TargetSpec
+from faultload.spec.target import LocalTargetSpec
 from faultload.targets.base import (
+    CORDON_NODE,
+    DELETE_REPLICA,
+    DRAIN_NODE,
+    EVICT_REPLICA,
     HANG_REPLICA,
     KILL_REPLICA,
+    PARTITION,
+    SCALE,
     Endpoints,
     Identity,
+    Lock,
+    Mark,
+    Node,
+    Occupant,
     PlatformEvent,
+    Refusal,
     Replica,
+    Workload,
 )
 from faultload.targets.processes import end, last_line, spawn
 
 _CALL_TIMEOUT_S = 5.0
 _STOP_GRACE_S = 10.0
+_GONE = (404, 409)
+_TOO_MANY_REQUESTS = 429
+_EVICTION_RETRY_S = 1.0
+"""Disruptions become possible again when a replica gets ready; the platform names no time."""
+
+
+class _NeverLost:
+    """A hold that ends with this process."""
+
+    problem = ""
 
 
 class LocalTarget:
@@ -44,7 +67,7 @@ class LocalTarget:
 
     def __init__(
         self,
-        spec: TargetSpec,
+        spec: LocalTargetSpec,
         state: Path,
         process: subprocess.Popen[bytes] | None = None,
         owned: Path | None = None,
@@ -80,7 +103,7 @@ class LocalTarget:
     @classmethod
     def start(
         cls,
-        spec: TargetSpec,
+        spec: LocalTargetSpec,
         spec_path: Path,
         overrides: Sequence[str] = (),
         logs: Path | None = None,
@@ -122,7 +145,7 @@ class LocalTarget:
 
     @staticmethod
     def _wait_ready(
-        process: subprocess.Popen[bytes], state: Path, log: Path, spec: TargetSpec
+        process: subprocess.Popen[bytes], state: Path, log: Path, spec: LocalTargetSpec
     ) -> None:
         deadline = time.monotonic() + spec.local.start_timeout_s
         while not (state / "platform.json").exists():
@@ -146,7 +169,18 @@ class LocalTarget:
     @property
     def capabilities(self) -> frozenset[str]:
         """What faults may ask of it."""
-        return frozenset({KILL_REPLICA, HANG_REPLICA})
+        return frozenset(
+            {
+                KILL_REPLICA,
+                HANG_REPLICA,
+                DELETE_REPLICA,
+                EVICT_REPLICA,
+                CORDON_NODE,
+                DRAIN_NODE,
+                SCALE,
+                PARTITION,
+            }
+        )
 
     @property
     def endpoints(self) -> Endpoints:
@@ -211,6 +245,106 @@ class LocalTarget:
         if any(r.name == replica and r.uid == uid for r in self.replicas("engine")):
             self._signal(replica, uid, "CONT")
 
+    def delete_replica(self, replica: str, uid: str, grace_s: float | None) -> None:
+        """Have the platform stop it in order."""
+        self._call("POST", f"/v1/replicas/{replica}/delete", body={"uid": uid, "grace_s": grace_s})
+
+    def evict_replica(self, replica: str, uid: str) -> Refusal | None:
+        """Ask the platform's disruption budget."""
+        answer = self._ask("POST", f"/v1/replicas/{replica}/evict", body={"uid": uid})
+        if answer.status_code == _TOO_MANY_REQUESTS:
+            return Refusal(answer.text[:300], _EVICTION_RETRY_S)
+        if answer.status_code in _GONE:
+            return None
+        self._result(answer)
+        return None
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the platform's machines, by name."""
+        rows = self._call("GET", "/v1/state")["nodes"]
+        return [
+            Node(
+                name=row["name"],
+                uid=row["instance_id"],
+                zone=row["zone"],
+                ready=row["state"] == "ready",
+                schedulable=not row["cordoned"],
+            )
+            for row in sorted(rows, key=lambda row: str(row["name"]))
+        ]
+
+    def occupants(self, node: str) -> Sequence[Occupant]:
+        """Return the replicas on a machine: nothing else runs there."""
+        on = [replica for replica in self.replicas("engine") if replica.node == node]
+        return [Occupant(replica.name, replica.uid, replica.component) for replica in on]
+
+    def cordon_node(self, node: str, uid: str, mark: Mark) -> None:  # noqa: ARG002
+        """Cordon it; the platform keeps no marks."""
+        if all((found.name, found.uid) != (node, uid) for found in self.nodes()):
+            raise FaultError(f"node {node} is gone, or is another by now")
+        self._call("POST", f"/v1/nodes/{node}/cordon")
+
+    def uncordon_node(self, node: str, uid: str, token: str) -> None:  # noqa: ARG002
+        """Uncordon it, unless it was replaced."""
+        if any((found.name, found.uid) == (node, uid) for found in self.nodes()):
+            self._call("POST", f"/v1/nodes/{node}/uncordon")
+
+    def workloads(self, component: str, tier: str | None) -> Sequence[Workload]:
+        """Return the engine's tiers."""
+        if component != "engine":
+            return []
+        rows = self._call("GET", "/v1/state")["tiers"]
+        return [
+            Workload(
+                name=row["name"],
+                uid=row["name"],
+                component=component,
+                tier=row["name"],
+                wanted=row["wanted"],
+                scaled_by=row.get("scaled_by") or "",
+            )
+            for row in sorted(rows, key=lambda row: str(row["name"]))
+            if tier in (None, row["name"])
+        ]
+
+    def set_scale(self, workload: str, uid: str, replicas: int, mark: Mark) -> None:  # noqa: ARG002
+        """Scale a tier."""
+        self._call("POST", f"/v1/tiers/{workload}/scale", body={"replicas": replicas})
+
+    def restore_scale(self, workload: str, uid: str, token: str, replicas: int) -> None:  # noqa: ARG002
+        """Scale a tier back."""
+        self._call("POST", f"/v1/tiers/{workload}/scale", body={"replicas": replicas})
+
+    def partition(self, victims: Sequence[tuple[str, str]], mark: Mark) -> None:  # noqa: ARG002
+        """Cut the link between the router and each replica."""
+        for name, _ in victims:
+            self._call("POST", f"/v1/links/{name}", body={"partitioned": True})
+
+    def join(self, victims: Sequence[tuple[str, str]], token: str) -> None:  # noqa: ARG002
+        """Mend the links that are still there."""
+        links = self._call("GET", "/v1/state")["links"]
+        for name, _ in victims:
+            if name in links:
+                self._call("POST", f"/v1/links/{name}", body={})
+
+    def partitioned(self, token: str) -> Collection[str]:  # noqa: ARG002
+        """Return the uids of replicas behind a cut link."""
+        state = self._call("GET", "/v1/state")
+        cut = {name for name, link in state["links"].items() if link.get("partitioned")}
+        return {row["uid"] for row in state["replicas"] if row["name"] in cut}
+
+    def revert_expired(self, now_unix_s: float) -> Sequence[str]:  # noqa: ARG002
+        """Nothing: the platform keeps no marks, and its faults end with it."""
+        return []
+
+    def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:  # noqa: ARG002
+        """Nothing: whoever has its token may do everything."""
+        return []
+
+    def lock(self, holder: str) -> AbstractContextManager[Lock]:  # noqa: ARG002
+        """Nothing to do: who else is on this machine is kept away by `TargetLock`."""
+        return nullcontext(_NeverLost())
+
     def signal_component(self, component: str, name: str, *, hold: bool = False) -> None:
         """Send a signal to the router, Prometheus or Redis; `hold`: do not restart it."""
         path = f"/v1/components/{component}/signal"
@@ -237,9 +371,18 @@ class LocalTarget:
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Any:
+        return self._result(self._ask(method, path, body, params))
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> requests.Response:
         url = f"{self._about['control_url']}{path}"
         try:
-            response = self._http.request(
+            return self._http.request(
                 method, url, json=body, params=params, timeout=_CALL_TIMEOUT_S
             )
         except requests.RequestException as error:
@@ -248,13 +391,16 @@ class LocalTarget:
             raise (TargetGoneError if gone else MissingError)(
                 f"the local platform does not answer at {url}: {problem}{gone}"
             ) from None
-        if response.status_code in (404, 409):
-            raise FaultError(f"the local platform refused {method} {path}: {response.text[:300]}")
+
+    def _result(self, response: requests.Response) -> Any:
+        asked = f"{response.request.method} {response.request.path_url}"
+        if response.status_code in _GONE:
+            raise FaultError(f"the local platform refused {asked}: {response.text[:300]}")
         try:
             response.raise_for_status()
             return response.json()
         except requests.RequestException as error:
-            raise MissingError(f"{method} {url} was not answered properly: {error}") from None
+            raise MissingError(f"{asked} was not answered properly: {error}") from None
 
     def _is_alive(self) -> bool:
         """Tell whether the platform's process exists, by pid and by what it runs."""

@@ -8,6 +8,7 @@ import pytest
 from memory import Platform, replica
 
 from faultload.errors import FaultError
+from faultload.faults.limits import Limits
 from faultload.faults.replica_hang import HangReplica
 from faultload.faults.session import FaultSession
 from faultload.faults.victims import Choice
@@ -39,7 +40,7 @@ def test_one_failed_revert_does_not_stop_the_rest(journal: InjectionJournal) -> 
     """Every unreverted fault is tried, newest first; the error lists those still in force."""
     platform = Platform(replica("a"), replica("b"), replica("c"))
     session = FaultSession(platform, journal)
-    session.apply(HangReplica(platform, Choice(seed=1)))
+    session.apply(HangReplica(platform, Choice(), Limits(seed=1)))
     journal.append(InjectionEntry("odd-1", InjectionStep.PLANNED, "no_such_fault", 0.0, plan={}))
     journal.append(InjectionEntry("odd-1", InjectionStep.INJECTING, "no_such_fault", 0.0))
 

@@ -10,7 +10,7 @@ from memory import Platform, replica
 from faultload.errors import FaultError
 from faultload.faults.replica_kill import KillReplica
 from faultload.faults.session import FaultSession
-from faultload.faults.victims import Choice, prove_ready, prove_unready
+from faultload.faults.victims import prove_restored, prove_unready
 from faultload.record import InjectionJournal
 
 
@@ -75,11 +75,11 @@ def test_victim_under_its_old_uid_must_stay_ready(monkeypatch: pytest.MonkeyPatc
     """It may be dead already and its platform not know yet: that state must last."""
     platform = Platform(replica("a"))
     plan = KillReplica(platform).plan()
-    with pytest.raises(FaultError, match="to be ready within"):
-        prove_ready(platform, plan, 0.1)
+    with pytest.raises(FaultError, match="to be ready again within"):
+        prove_restored(platform, plan, 0.1)
 
     monkeypatch.setattr("faultload.faults.victims._NOTICE_S", 0.1)
-    assert "ready after" in prove_ready(platform, plan, 5.0).text
+    assert "ready again after" in prove_restored(platform, plan, 5.0).text
 
 
 def test_platform_that_does_not_heal_is_for_the_judge(
@@ -100,9 +100,9 @@ def test_platform_that_does_not_heal_is_for_the_judge(
 def test_vanished_victim_is_unready_and_not_back() -> None:
     """A victim no longer listed counts as hit, and never as recovered."""
     platform = Platform(replica("a"), replica("b"))
-    plan = KillReplica(platform, Choice(seed=0)).plan()
+    plan = KillReplica(platform).plan()
     del platform.engines[plan.victims[0]["name"]]
 
     assert "not ready" in prove_unready(platform, plan, 0.05).text
     with pytest.raises(FaultError):
-        prove_ready(platform, plan, 0.05)
+        prove_restored(platform, plan, 0.05)

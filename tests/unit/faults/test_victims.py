@@ -6,6 +6,7 @@ import pytest
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
+from faultload.faults.limits import Limits
 from faultload.faults.victims import Choice
 
 
@@ -13,7 +14,7 @@ def test_busiest_replica_is_chosen() -> None:
     """`busiest` hits the replica with most requests in flight, so that a kill cuts streams."""
     platform = Platform(replica("a", inflight=1), replica("b", inflight=7), replica("c"))
 
-    victims = Choice().resolve(platform)
+    victims = Choice().resolve(platform, Limits())
 
     assert [v.name for v in victims] == ["b"]
 
@@ -23,7 +24,7 @@ def test_random_choice_is_seeded() -> None:
     platform = Platform(*(replica(f"r{i}") for i in range(8)))
 
     def chosen(seed: int) -> str:
-        return Choice(select="random", seed=seed).resolve(platform)[0].name
+        return Choice(select="random").resolve(platform, Limits(seed=seed))[0].name
 
     assert chosen(3) == chosen(3)
     assert len({chosen(seed) for seed in range(30)}) > 3
@@ -43,14 +44,14 @@ def test_nothing_to_hit_is_an_error(choice: Choice, said: str) -> None:
     platform = Platform(replica("a"), replica("b"))
 
     with pytest.raises(FaultError, match=said):
-        choice.resolve(platform)
+        choice.resolve(platform, Limits())
 
 
 def test_replicas_that_are_not_ready_are_no_victims() -> None:
     """Hitting what is down already would prove nothing."""
     platform = Platform(replica("a", ready=False), replica("b"))
 
-    assert [v.name for v in Choice().resolve(platform)] == ["b"]
+    assert [v.name for v in Choice().resolve(platform, Limits())] == ["b"]
 
 
 def test_blast_radius_counts_ready_replicas() -> None:
@@ -58,4 +59,4 @@ def test_blast_radius_counts_ready_replicas() -> None:
     platform = Platform(replica("a"), replica("b"), replica("c", ready=False))
 
     with pytest.raises(RefusedError, match="50% of them, over the blast radius of 40%"):
-        Choice(share_max=0.4).resolve(platform)
+        Choice().resolve(platform, Limits(share_max=0.4))

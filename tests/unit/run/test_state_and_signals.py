@@ -200,7 +200,7 @@ def test_harm_is_reverted_whatever_ends_the_run(monkeypatch: pytest.MonkeyPatch)
         def __getattr__(self, name: str) -> object:
             return lambda *_: done.append(name)
 
-    plan = type("P", (), {"experiment": type("E", (), {"block": type("B", (), {"requires": []})})})
+    plan = type("P", (), {"capabilities": set[str]()})
     target = type("T", (), {"capabilities": frozenset[str]()})
     monkeypatch.setattr(flow, "Supervisor", lambda *_: Run())
     monkeypatch.setattr(flow, "judge_and_report", lambda _: (None, []))

@@ -1,0 +1,43 @@
+"""From a target file to the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from faultload.errors import DefectError, UsageError
+from faultload.spec.target import LocalTargetSpec, TargetSpec
+from faultload.targets.base import Target
+from faultload.targets.local import LocalTarget
+
+
+def connect(spec: TargetSpec, path: Path, overrides: Sequence[str] = ()) -> Target:
+    """Return a target to run on: a local platform is started, a cluster is signed in to.
+
+    Args:
+        spec: the target file.
+        path: where it was read.
+        overrides: `key=value` changes to a local platform's configuration.
+
+    Raises:
+        UsageError: the file is wrong, or overrides were given for a cluster.
+        MissingError: it does not start, or does not let us in.
+        RefusedError: it is not the cluster that the file names.
+    """
+    if isinstance(spec, LocalTargetSpec):
+        return LocalTarget.start(spec, path, overrides)
+    if overrides:
+        raise UsageError(f"--set changes the local platform, and {spec.name!r} is a {spec.kind}")
+    raise DefectError(f"no target of kind {spec.kind!r}")
+
+
+def attach(spec: TargetSpec, attachment: Mapping[str, str]) -> Target:
+    """Return the target that another process of this run described with `Target.attachment`.
+
+    Raises:
+        MissingError: it is gone, or does not let us in.
+        RefusedError: it is not the cluster that the file names.
+    """
+    if isinstance(spec, LocalTargetSpec):
+        return LocalTarget(spec, Path(attachment["state"]))
+    raise DefectError(f"no target of kind {spec.kind!r}")
