@@ -40,7 +40,7 @@ def control_plane(
     try:
         binaries = kube_binaries.find(say)
     except kube_binaries.Missing as missing:
-        kube_binaries.absent(str(missing))
+        raise kube_binaries.absence(str(missing)) from None
     with running(binaries, tmp_path_factory.mktemp("control-plane")) as started:
         pytestconfig.stash[_STARTED] = started
         yield started
@@ -50,7 +50,7 @@ def control_plane(
 def controllers(control_plane: ControlPlane) -> None:
     """Skip a test that needs pods to be made and scheduled where nothing does it."""
     if not control_plane.controllers:
-        kube_binaries.absent(
+        raise kube_binaries.absence(
             "expected kube-controller-manager and kube-scheduler beside kube-apiserver, found"
             f" none in {control_plane.source}; add them, or have Go build all three"
         )
@@ -97,7 +97,7 @@ def pytest_terminal_summary(
     started = config.stash.get(_STARTED, None)
     if started is None:
         return
-    built = "cached" if started.built_s is None else f"built in {started.built_s:.0f} s"
+    built = "found ready" if started.built_s is None else f"built in {started.built_s:.0f} s"
     terminalreporter.write_line(
         f"control plane: {built}, started in {started.started_s:.1f} s, Kubernetes"
         f" {started.version}, etcd {started.etcd_version}"

@@ -101,47 +101,41 @@ def running(binaries: Binaries, home: Path) -> Iterator[ControlPlane]:
     begin = time.monotonic()
     home.chmod(0o700)
     authority = Authority(home)
-    serving = authority.serving("apiserver")
+    serving = authority.serving("serving")
     admin = authority.client("admin", "test-admin", "system:masters")
     write_key(home / "sa.key", rsa.generate_private_key(public_exponent=65537, key_size=2048))
     etcd, peer, secure, manager, scheduler = _free_ports(5)
-    url = f"https://127.0.0.1:{secure}"
+    url, store = f"https://127.0.0.1:{secure}", f"http://127.0.0.1:{etcd}"
     tls = ssl.create_default_context(cafile=str(authority.ca_file))
     tls.load_cert_chain(admin.certificate, admin.key)
 
     with contextlib.ExitStack() as stack:
         # Its log is 64 MB from the first second, and pytest keeps the folders of three sessions.
         stack.callback(shutil.rmtree, home / "etcd", ignore_errors=True)
-        parts = _Parts(home, stack)
-        store = f"http://127.0.0.1:{etcd}"
+        parts = _Parts(home, stack, tls)
         flags = _etcd_flags(home, store, f"http://127.0.0.1:{peer}")
         parts.start("etcd", binaries.etcd, [*flags, *_no_fsync(binaries.etcd)])
         flags = _apiserver_flags(home, store, secure, authority, serving)
         parts.start("kube-apiserver", binaries.apiserver, flags)
-        parts.wait("kube-apiserver", f"{url}/readyz", tls)
+        parts.wait("kube-apiserver", f"{url}/readyz")
 
-        controllers = {
-            "kube-controller-manager": (binaries.controller_manager, manager),
-            "kube-scheduler": (binaries.scheduler, scheduler),
-        }
-        for name, (command, port) in controllers.items():
-            if command is None:
-                continue
-            config = home / f"{name}.kubeconfig"
-            pair = authority.client(name, f"system:{name}")
-            write_kubeconfig(config, url, authority.ca_file, certificate_user(pair))
-            flags = [f"--kubeconfig={config}", f"--secure-port={port}", *_controller_flags(home)]
-            if name == "kube-controller-manager":
-                flags += _manager_flags(home)
-            parts.start(name, command, flags)
-        for name, (command, port) in controllers.items():
-            if command is not None:
-                # Their certificates are of their own making, and nothing secret is asked.
-                parts.wait(name, f"https://127.0.0.1:{port}/healthz", _unverified())
+        controllers = [
+            ("kube-controller-manager", binaries.controller_manager, manager, _manager_flags(home)),
+            ("kube-scheduler", binaries.scheduler, scheduler, []),
+        ]
+        for name, command, port, more in controllers:
+            if command:
+                config = home / f"{name}.kubeconfig"
+                user = certificate_user(authority.client(name, f"system:{name}"))
+                write_kubeconfig(config, url, authority.ca_file, user)
+                parts.start(name, command, [*_controller_flags(config, port, serving), *more])
+        for name, command, port, _ in controllers:
+            if command:
+                parts.wait(name, f"https://127.0.0.1:{port}/healthz")
         if binaries.controller_manager:
-            # It is healthy seconds before its controllers begin.
+            # It is healthy before its controllers have begun.
             account = "api/v1/namespaces/default/serviceaccounts/default"
-            parts.wait("kube-controller-manager", f"{url}/{account}", tls)
+            parts.wait("kube-controller-manager", f"{url}/{account}")
 
         kubeconfig = home / "admin.kubeconfig"
         write_kubeconfig(kubeconfig, url, authority.ca_file, certificate_user(admin))
@@ -153,7 +147,7 @@ def running(binaries: Binaries, home: Path) -> Iterator[ControlPlane]:
             etcd_version=json.loads(_get(f"{store}/version", tls))["etcdserver"],
             started_s=time.monotonic() - begin,
             built_s=binaries.built_s,
-            controllers=all(command for command, _ in controllers.values()),
+            controllers=all(command for _, command, _, _ in controllers),
             source=binaries.source,
             pids={name: process.pid for name, (process, _) in parts.running.items()},
             home=home,
@@ -231,8 +225,15 @@ def _apiserver_flags(
     ]
 
 
-def _controller_flags(home: Path) -> list[str]:
-    return ["--bind-address=127.0.0.1", "--leader-elect=false", f"--cert-dir={home}"]
+def _controller_flags(config: Path, port: int, serving: Pair) -> list[str]:
+    return [
+        f"--kubeconfig={config}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--tls-cert-file={serving.certificate}",
+        f"--tls-private-key-file={serving.key}",
+        "--leader-elect=false",
+    ]
 
 
 def _manager_flags(home: Path) -> list[str]:
@@ -250,8 +251,9 @@ def _manager_flags(home: Path) -> list[str]:
 class _Parts:
     """The processes of a control plane, ended with the stack in the opposite order."""
 
-    def __init__(self, home: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, home: Path, stack: contextlib.ExitStack, tls: ssl.SSLContext) -> None:
         self._home = home
+        self._tls = tls
         self._stack = stack
         self.running: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
 
@@ -261,12 +263,12 @@ class _Parts:
         self._stack.callback(end, process, _STOP_GRACE_S)
         self.running[name] = (process, log)
 
-    def wait(self, name: str, url: str, tls: ssl.SSLContext) -> None:
+    def wait(self, name: str, url: str) -> None:
         """Wait until a part answers 200."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while True:
             try:
-                _get(url, tls)
+                _get(url, self._tls)
             except OSError as error:
                 seen = str(error)
             else:
@@ -298,13 +300,6 @@ def _get(url: str, tls: ssl.SSLContext) -> bytes:
             return content
     except urllib.error.HTTPError as error:
         raise OSError(f"{error}: {error.read(2000).decode(errors='replace')}") from error
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _free_ports(count: int) -> list[int]:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -72,7 +71,7 @@ def find(say: Callable[[str], None] = lambda _: None) -> Binaries:
             if not _in(assets, program):
                 raise Missing(
                     f"expected etcd and kube-apiserver in KUBEBUILDER_ASSETS={assets},"
-                    f" found no {program}; fill it (setup-envtest use) or unset it"
+                    f" found no {program}; fill it (`setup-envtest use`) or unset it"
                 )
         return _ready(assets, f"KUBEBUILDER_ASSETS={assets}", _in(assets, "etcd"))
     if shutil.which("kube-apiserver"):
@@ -96,11 +95,11 @@ def find(say: Callable[[str], None] = lambda _: None) -> Binaries:
     )
 
 
-def absent(why: str) -> NoReturn:
-    """Skip the test, or fail it where `FAULTLOAD_REQUIRE_CLUSTER=1` says that it must run."""
+def absence(why: str) -> BaseException:
+    """Return what skips a test, or fails it where `FAULTLOAD_REQUIRE_CLUSTER=1` is set."""
     if os.environ.get("FAULTLOAD_REQUIRE_CLUSTER") == "1":
-        pytest.fail(f"{why} (FAULTLOAD_REQUIRE_CLUSTER=1)", pytrace=False)
-    pytest.skip(why)
+        return pytest.fail.Exception(f"{why} (FAULTLOAD_REQUIRE_CLUSTER=1)", pytrace=False)
+    return pytest.skip.Exception(why)
 
 
 def _in(folder: str | None, program: str) -> str | None:

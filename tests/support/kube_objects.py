@@ -15,6 +15,11 @@ from kubernetes import client, config
 
 WAIT_S = 60.0
 TOKEN_S_MIN = 600  # the shortest that TokenRequest gives
+TEST_NODE = "faultload.dev/test-node"
+"""Label of the nodes made here."""
+NOT_READY = "node.kubernetes.io/not-ready"
+"""Taint that every node is born with, and loses when the controllers find it ready."""
+
 _T = TypeVar("_T")
 _POD_NUMBERS = itertools.count(2)
 _NODE_NUMBERS = itertools.count(2)
@@ -104,7 +109,7 @@ def make_node(
 ) -> client.V1Node:
     """Register a node as a kubelet would; a ready one is returned once pods may go there.
 
-    The `admin` fixture deletes it after the test.
+    Needs the controllers, who say so. The `admin` fixture deletes the node after the test.
 
     Args:
         admin: signed in as one who may.
@@ -125,34 +130,25 @@ def make_node(
         TEST_NODE: "true",
     }
     room = {"cpu": "64", "memory": "256Gi", "pods": "110"} | dict(capacity or {})
-    core.create_node({"metadata": {"name": name, "labels": usual | dict(labels or {})}})
-    core.patch_node_status(
-        name,
-        {
-            "status": {
-                "capacity": room,
-                "allocatable": room,
-                "addresses": [
-                    {"type": "InternalIP", "address": f"10.0.{number >> 8}.{number & 255}"},
-                    {"type": "Hostname", "address": name},
-                ],
-                "conditions": _node_conditions(ready=ready),
-            }
-        },
-    )
+    status = {
+        "capacity": room,
+        "allocatable": room,
+        "addresses": [
+            {"type": "InternalIP", "address": f"10.0.{number >> 8}.{number & 255}"},
+            {"type": "Hostname", "address": name},
+        ],
+        "conditions": _node_conditions(ready=ready),
+    }
+    # With its status, as kubelets do: the controllers take a node without one for ready.
+    metadata = {"name": name, "labels": usual | dict(labels or {})}
+    core.create_node({"metadata": metadata, "status": status})
 
     def settled() -> client.V1Node | None:
         node = core.read_node(name)
-        taints = {taint.key for taint in node.spec.taints or []}
-        return node if not ready or NOT_READY not in taints else None
+        tainted = any(taint.key == NOT_READY for taint in node.spec.taints or [])
+        return node if tainted is not ready else None
 
-    return wait_for(settled, f"node {name} without the taint {NOT_READY}")
-
-
-TEST_NODE = "faultload.dev/test-node"
-"""Label of the nodes made here."""
-NOT_READY = "node.kubernetes.io/not-ready"
-"""Taint that every node is born with, and loses when the controllers find it ready."""
+    return wait_for(settled, f"node {name} {'without' if ready else 'with'} the taint {NOT_READY}")
 
 
 def _node_conditions(*, ready: bool) -> list[dict[str, str]]:
@@ -174,10 +170,16 @@ def _node_conditions(*, ready: bool) -> list[dict[str, str]]:
     ]
 
 
-def make_ready(admin: client.ApiClient, pod: client.V1Pod) -> client.V1Pod:
-    """Say of a pod what its kubelet would once its containers run and their probes succeed."""
+def make_ready(admin: client.ApiClient, pod: client.V1Pod, *, restarts: int = 0) -> client.V1Pod:
+    """Say of a pod what its kubelet would once its containers run and their probes succeed.
+
+    Args:
+        admin: signed in as one who may.
+        pod: keeps its address; its containers are new ones, as after a restart.
+        restarts: how often each container was started again.
+    """
     number = next(_POD_NUMBERS)
-    address = f"10.244.{number >> 8 & 255}.{number & 255}"
+    address = pod.status.pod_ip or f"10.244.{number >> 8 & 255}.{number & 255}"
     now = _now()
     kinds = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready")
     status = {
@@ -196,7 +198,7 @@ def make_ready(admin: client.ApiClient, pod: client.V1Pod) -> client.V1Pod:
                 "containerID": f"containerd://{secrets.token_hex(32)}",
                 "ready": True,
                 "started": True,
-                "restartCount": 0,
+                "restartCount": restarts,
                 "state": {"running": {"startedAt": now}},
             }
             for container in pod.spec.containers

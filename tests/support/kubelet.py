@@ -66,8 +66,11 @@ class Kubelet:
     ) -> None:
         self._stop.set()
         self._thread.join(_STOP_TIMEOUT_S)
-        if self._error is not None and error is None:
+        if self._error is None:
+            return
+        if error is None:
             raise self._error
+        error.add_note(f"the kubelet's thread had ended before: {self._error!r}")
 
     def _run(self) -> None:
         try:

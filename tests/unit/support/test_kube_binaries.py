@@ -135,8 +135,6 @@ def test_a_build_that_fails_is_no_skip(path: Path, tmp_path: Path) -> None:
 def test_a_lack_is_a_skip_unless_a_cluster_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     """What CI must run cannot be passed over there."""
     monkeypatch.delenv("FAULTLOAD_REQUIRE_CLUSTER", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="no etcd"):
-        kube_binaries.absent("no etcd")
+    assert isinstance(kube_binaries.absence("no etcd"), pytest.skip.Exception)
     monkeypatch.setenv("FAULTLOAD_REQUIRE_CLUSTER", "1")
-    with pytest.raises(pytest.fail.Exception, match="no etcd"):
-        kube_binaries.absent("no etcd")
+    assert isinstance(kube_binaries.absence("no etcd"), pytest.fail.Exception)
