@@ -104,7 +104,7 @@ def running(binaries: Binaries, home: Path) -> Iterator[ControlPlane]:
     serving = authority.serving("serving")
     admin = authority.client("admin", "test-admin", "system:masters")
     write_key(home / "sa.key", rsa.generate_private_key(public_exponent=65537, key_size=2048))
-    etcd, peer, secure, manager, scheduler = _free_ports(5)
+    etcd, peer, secure = _free_ports(3)
     url, store = f"https://127.0.0.1:{secure}", f"http://127.0.0.1:{etcd}"
     tls = ssl.create_default_context(cafile=str(authority.ca_file))
     tls.load_cert_chain(admin.certificate, admin.key)
@@ -113,51 +113,61 @@ def running(binaries: Binaries, home: Path) -> Iterator[ControlPlane]:
         # Its log is 64 MB from the first second, and pytest keeps the folders of three sessions.
         stack.callback(shutil.rmtree, home / "etcd", ignore_errors=True)
         parts = _Parts(home, stack, tls)
-        flags = _etcd_flags(home, store, f"http://127.0.0.1:{peer}")
-        parts.start("etcd", binaries.etcd, [*flags, *_no_fsync(binaries.etcd)])
+        flags = [*_etcd_flags(home, store, peer), *_no_fsync(binaries.etcd)]
+        parts.start("etcd", binaries.etcd, flags)
         flags = _apiserver_flags(home, store, secure, authority, serving)
         parts.start("kube-apiserver", binaries.apiserver, flags)
         parts.wait("kube-apiserver", f"{url}/readyz")
 
-        controllers = [
-            ("kube-controller-manager", binaries.controller_manager, manager, _manager_flags(home)),
-            ("kube-scheduler", binaries.scheduler, scheduler, []),
-        ]
-        for name, command, port, more in controllers:
-            if command:
-                config = home / f"{name}.kubeconfig"
-                user = certificate_user(authority.client(name, f"system:{name}"))
-                write_kubeconfig(config, url, authority.ca_file, user)
-                parts.start(name, command, [*_controller_flags(config, port, serving), *more])
-        for name, command, port, _ in controllers:
-            if command:
-                parts.wait(name, f"https://127.0.0.1:{port}/healthz")
-        if binaries.controller_manager:
-            # It is healthy before its controllers have begun.
-            account = "api/v1/namespaces/default/serviceaccounts/default"
-            parts.wait("kube-controller-manager", f"{url}/{account}")
+        _start_controllers(parts, binaries, authority, serving, url)
 
-        kubeconfig = home / "admin.kubeconfig"
-        write_kubeconfig(kubeconfig, url, authority.ca_file, certificate_user(admin))
+        file = home / "admin.kubeconfig"
         yield ControlPlane(
             url=url,
             ca_file=authority.ca_file,
-            admin_kubeconfig=kubeconfig,
+            admin_kubeconfig=write_kubeconfig(
+                file, url, authority.ca_file, certificate_user(admin)
+            ),
             version=json.loads(_get(f"{url}/version", tls))["gitVersion"],
             etcd_version=json.loads(_get(f"{store}/version", tls))["etcdserver"],
             started_s=time.monotonic() - begin,
             built_s=binaries.built_s,
-            controllers=all(command for _, command, _, _ in controllers),
+            controllers=None not in (binaries.controller_manager, binaries.scheduler),
             source=binaries.source,
             pids={name: process.pid for name, (process, _) in parts.running.items()},
             home=home,
         )
 
 
+def _start_controllers(
+    parts: _Parts, binaries: Binaries, authority: Authority, serving: Pair, url: str
+) -> None:
+    """Start controller manager and scheduler, those that there are, and wait until they work."""
+    home = parts.home
+    manager, scheduler = _free_ports(2)
+    controllers = [
+        ("kube-controller-manager", binaries.controller_manager, manager, _manager_flags(home)),
+        ("kube-scheduler", binaries.scheduler, scheduler, []),
+    ]
+    for name, command, port, more in controllers:
+        if command:
+            user = certificate_user(authority.client(name, f"system:{name}"))
+            file = home / f"{name}.kubeconfig"
+            config = write_kubeconfig(file, url, authority.ca_file, user)
+            parts.start(name, command, [*_controller_flags(config, port, serving), *more])
+    for name, command, port, _ in controllers:
+        if command:
+            parts.wait(name, f"https://127.0.0.1:{port}/healthz")
+    if binaries.controller_manager:
+        # It is healthy before its controllers have begun.
+        account = "api/v1/namespaces/default/serviceaccounts/default"
+        parts.wait("kube-controller-manager", f"{url}/{account}")
+
+
 def write_kubeconfig(
     path: Path, url: str, ca_file: Path, user: Mapping[str, str], namespace: str = "default"
-) -> None:
-    """Write a kubeconfig that only we may read (JSON, which is YAML)."""
+) -> Path:
+    """Write a kubeconfig that only we may read (JSON, which is YAML); return its path."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -178,6 +188,7 @@ def write_kubeconfig(
     }
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(config, file, indent=1)
+    return path
 
 
 def certificate_user(pair: Pair) -> dict[str, str]:
@@ -185,7 +196,8 @@ def certificate_user(pair: Pair) -> dict[str, str]:
     return {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}
 
 
-def _etcd_flags(home: Path, store: str, peer: str) -> list[str]:
+def _etcd_flags(home: Path, store: str, peer_port: int) -> list[str]:
+    peer = f"http://127.0.0.1:{peer_port}"
     return [
         f"--data-dir={home / 'etcd'}",
         f"--listen-client-urls={store}",
@@ -252,13 +264,13 @@ class _Parts:
     """The processes of a control plane, ended with the stack in the opposite order."""
 
     def __init__(self, home: Path, stack: contextlib.ExitStack, tls: ssl.SSLContext) -> None:
-        self._home = home
+        self.home = home
         self._tls = tls
         self._stack = stack
         self.running: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
 
     def start(self, name: str, command: Command, flags: list[str]) -> None:
-        log = self._home / f"{name}.log"
+        log = self.home / f"{name}.log"
         process = spawn([*command, *flags], log)
         self._stack.callback(end, process, _STOP_GRACE_S)
         self.running[name] = (process, log)

@@ -86,8 +86,8 @@ def kubeconfig_for(
     if expiration_s < TOKEN_S_MIN:
         token = control_plane.signed_again(token, expiration_s)
     path = control_plane.home / f"{name}.kubeconfig"
-    write_kubeconfig(path, control_plane.url, control_plane.ca_file, {"token": token}, namespace)
-    return path
+    user = {"token": token}
+    return write_kubeconfig(path, control_plane.url, control_plane.ca_file, user, namespace)
 
 
 def _binding(kind: str, name: str, subject: Mapping[str, str]) -> dict[str, Any]:
