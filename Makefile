@@ -7,10 +7,10 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos bench samples screenshot clean
+.PHONY: help setup demo test test-cluster check chaos bench samples screenshot clean
 
 help:  ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup:  ## Fetch what the rest needs into .venv and .tools (done by the others when needed)
 	@scripts/setup.sh
@@ -18,15 +18,18 @@ setup:  ## Fetch what the rest needs into .venv and .tools (done by the others w
 demo: setup  ## Kill an engine under load on the local platform, and judge what users saw
 	@$(BIN)/faultload run engine/replica-loss --target local
 
-test: setup  ## Run every test, or those in TESTS; PYTEST_ARGS passes arguments on
+test: setup  ## Run every test but tests/cluster, or those in TESTS; PYTEST_ARGS passes arguments on
 	@start=$$(date +%s); status=0; \
-	$(BIN)/pytest $(or $(TESTS),tests) --durations=15 --durations-min=0.5 $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/pytest $(or $(TESTS),tests --ignore=tests/cluster) --durations=15 --durations-min=0.5 $(PYTEST_ARGS) || status=$$?; \
 	took=$$(( $$(date +%s) - start )); \
 	echo "make test: $$took s of a budget of $(TEST_BUDGET_S) s"; \
 	if [ $$took -gt $(TEST_BUDGET_S) ]; then \
 	  echo "OVER BUDGET by $$(( took - $(TEST_BUDGET_S) )) s: see the slowest tests above" >&2; \
 	fi; \
 	exit $$status
+
+test-cluster: setup  ## Run the tests that need Kubernetes, on a control plane that is found or built with Go
+	@$(BIN)/pytest $(or $(TESTS),tests/cluster) $(PYTEST_ARGS)
 
 check: setup  ## Lint, format, types, layers and contracts, in under a minute
 	@$(BIN)/ruff check --quiet $(RUFF_SKIPS) .

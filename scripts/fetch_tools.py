@@ -11,6 +11,8 @@ Each program is looked for in this order, and the first answer wins:
 Prints one line a program, saying where it is. Ends with 0, or with 69 and one line that says what
 is missing and why each way failed. Needs only the standard library: it runs before there is a
 virtual environment.
+
+`--only etcd` finds etcd, and nothing else: only tests/cluster needs it, so set-up leaves it alone.
 """
 
 from __future__ import annotations
@@ -42,8 +44,10 @@ BUILD_TIMEOUT_S = 900.0
 PROGRAMS = {
     "prometheus": ("prometheus", "promtool"),
     "redis": ("redis-server",),
+    "etcd": ("etcd",),
 }
-DEBIAN_PACKAGES = {"prometheus": "prometheus", "redis": "redis-server"}
+DEFAULT_SUITES = ("prometheus", "redis")
+DEBIAN_PACKAGES = {"prometheus": "prometheus", "redis": "redis-server", "etcd": "etcd-server"}
 
 PROMETHEUS_VERSION = "3.13.1"
 # The release's own sha256sums.txt, as several distributions' recipes repeat it.
@@ -71,12 +75,19 @@ class Options:
         prometheus_base_url: holds `v<version>/prometheus-<version>.<os>-<arch>.tar.gz`.
         redis_base_url: holds `redis-<version>.tar.gz`.
         sources: which of path, debian and release may be used.
+        suites: which of PROGRAMS are wanted.
     """
 
     tools: Path
     prometheus_base_url: str
     redis_base_url: str
     sources: tuple[str, ...]
+    suites: tuple[str, ...]
+
+    @property
+    def programs(self) -> list[str]:
+        """What is wanted, in the order it is reported."""
+        return [name for suite in self.suites for name in PROGRAMS[suite]]
 
 
 @dataclass
@@ -88,18 +99,18 @@ class Outcome:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Find or fetch every program; return the exit code."""
+    """Find or fetch every program that is wanted; return the exit code."""
     options = _parse(argv)
     outcome = Outcome()
-    for suite in PROGRAMS:
+    for suite in options.suites:
         _find(suite, options, outcome)
-    if all(name in outcome.found for names in PROGRAMS.values() for name in names):
-        return _report(outcome)
+    if all(name in outcome.found for name in options.programs):
+        return _report(options, outcome)
     with _only_one(options.tools):
-        for suite in PROGRAMS:
+        for suite in options.suites:
             _find(suite, options, outcome)  # another run may have fetched it while we waited
             _fetch(suite, options, outcome)
-    return _report(outcome)
+    return _report(options, outcome)
 
 
 def _parse(argv: list[str] | None) -> Options:
@@ -116,12 +127,18 @@ def _parse(argv: list[str] | None) -> Options:
         default="path,debian,release",
         help="which ways may be used, of path, debian and release (default: all)",
     )
+    parser.add_argument(
+        "--only",
+        choices=PROGRAMS,
+        help=f"the one suite that is wanted (default: {' and '.join(DEFAULT_SUITES)})",
+    )
     args = parser.parse_args(argv)
     return Options(
         tools=args.tools_dir.resolve(),
         prometheus_base_url=args.prometheus_base_url.rstrip("/"),
         redis_base_url=args.redis_base_url.rstrip("/"),
         sources=tuple(args.sources.split(",")),
+        suites=(args.only,) if args.only else DEFAULT_SUITES,
     )
 
 
@@ -139,11 +156,12 @@ def _find(suite: str, options: Options, outcome: Outcome) -> None:
 def _fetch(suite: str, options: Options, outcome: Outcome) -> None:
     if all(name in outcome.found for name in PROGRAMS[suite]):
         return
-    release = _prometheus_release if suite == "prometheus" else _redis_release
+    releases = {"prometheus": _prometheus_release, "redis": _redis_release}
     ways: dict[str, Callable[[], dict[str, Path]]] = {
-        "debian": lambda: _debian(suite, options.tools),
-        "release": lambda: release(options),
+        "debian": lambda: _debian(suite, options.tools)
     }
+    if suite in releases:
+        ways["release"] = lambda: releases[suite](options)
     reasons = outcome.reasons.setdefault(suite, [])
     for source, fetch in ways.items():
         if source not in options.sources:
@@ -161,12 +179,11 @@ def _fetch(suite: str, options: Options, outcome: Outcome) -> None:
         return
 
 
-def _report(outcome: Outcome) -> int:
-    wanted = [name for names in PROGRAMS.values() for name in names]
-    for name in wanted:
+def _report(options: Options, outcome: Outcome) -> int:
+    for name in options.programs:
         if name in outcome.found:
             print(f"{name}: {outcome.found[name]}")
-    missing = [name for name in wanted if name not in outcome.found]
+    missing = [name for name in options.programs if name not in outcome.found]
     if not missing:
         return 0
     reasons = "; ".join(

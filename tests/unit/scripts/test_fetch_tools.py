@@ -190,6 +190,40 @@ def test_what_is_on_path_is_taken(
     assert not (tmp_path / "tools").exists()
 
 
+def test_etcd_is_found_only_when_asked_for(
+    fetch_tools: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Set-up leaves alone what only tests/cluster needs; asked for, it comes without the others."""
+    for program in ("prometheus", "promtool", "redis-server", "etcd"):
+        (tmp_path / program).write_text(PROGRAM.format(program))
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert fetch_tools.main([]) == 0
+    assert "etcd" not in capsys.readouterr().out.replace(str(tmp_path), "")
+    assert fetch_tools.main(["--only", "etcd"]) == 0
+    assert capsys.readouterr().out == f"etcd: {tmp_path}/etcd\n"
+
+
+def test_etcd_that_is_nowhere_is_one_line(
+    fetch_tools: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit 69, naming the only way there is besides PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert fetch_tools.main(["--tools-dir", str(tmp_path / "tools"), "--only", "etcd"]) == 69
+    assert capsys.readouterr().err == (
+        "fetch_tools: missing etcd: not on PATH; etcd: debian: apt-get is not here;"
+        " install them with your package manager and run this again\n"
+    )
+
+
 def test_nothing_works_is_one_line(
     fetch_tools: ModuleType,
     tmp_path: Path,

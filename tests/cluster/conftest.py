@@ -1,0 +1,105 @@
+"""A real control plane for the tests of this folder; docs/testing-on-kubernetes.md describes it.
+
+`FAULTLOAD_REQUIRE_CLUSTER=1` makes its absence a failure, where it would be a skip.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+
+import kube_binaries
+import pytest
+from control_plane import ControlPlane, running
+from kube_objects import TEST_NODE, selector, signed_in, wait_for
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+_STARTED = pytest.StashKey[ControlPlane]()
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Return what tells the person who waits: pytest would keep the words to itself."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def tell(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{text} ...", flush=True)  # noqa: T201  # the only way to the terminal
+
+    return tell
+
+
+@pytest.fixture(scope="session")
+def control_plane(
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+    say: Callable[[str], None],
+) -> Iterator[ControlPlane]:
+    """The control plane that every test of the session shares."""
+    try:
+        binaries = kube_binaries.find(say)
+    except kube_binaries.Missing as missing:
+        raise kube_binaries.absence(str(missing)) from None
+    with running(binaries, tmp_path_factory.mktemp("control-plane")) as started:
+        pytestconfig.stash[_STARTED] = started
+        yield started
+
+
+@pytest.fixture
+def controllers(control_plane: ControlPlane) -> None:
+    """Skip a test that needs pods to be made and scheduled where nothing does it."""
+    if not control_plane.controllers:
+        raise kube_binaries.absence(
+            "expected kube-controller-manager and kube-scheduler beside kube-apiserver, found"
+            f" none in {control_plane.source}; add them, or have Go build all three"
+        )
+
+
+@pytest.fixture
+def admin(control_plane: ControlPlane) -> Iterator[client.ApiClient]:
+    """A client that may do everything; nodes made in the test are gone after it."""
+    with signed_in(control_plane.admin_kubeconfig) as api:
+        yield api
+        client.CoreV1Api(api).delete_collection_node(label_selector=selector({TEST_NODE: "true"}))
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane, admin: client.ApiClient) -> Iterator[str]:
+    """A fresh namespace that may be touched; afterwards it and its pods are on their way out."""
+    core = client.CoreV1Api(admin)
+    name = f"test-{secrets.token_hex(4)}"
+    labels = {"faultload.dev/opt-in": "true"}
+    core.create_namespace({"metadata": {"name": name, "labels": labels}})
+    if control_plane.controllers:
+        wait_for(lambda: _default_account(core, name), f"service account default in {name}")
+    else:  # pods are refused without it
+        core.create_namespaced_service_account(name, {"metadata": {"name": "default"}})
+    yield name
+    core.delete_namespace(name)
+    # No kubelet will say that they stopped.
+    core.delete_collection_namespaced_pod(name, grace_period_seconds=0)
+
+
+def _default_account(core: client.CoreV1Api, namespace: str) -> client.V1ServiceAccount | None:
+    try:
+        return core.read_namespaced_service_account("default", namespace)
+    except ApiException as error:
+        if error.status != 404:
+            raise
+        return None
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what the control plane was and what it cost."""
+    started = config.stash.get(_STARTED, None)
+    if started is None:
+        return
+    built = "found ready" if started.built_s is None else f"built in {started.built_s:.0f} s"
+    terminalreporter.write_line(
+        f"control plane: {built}, started in {started.started_s:.1f} s, Kubernetes"
+        f" {started.version}, etcd {started.etcd_version}"
+        f" ({started.source}; {', '.join(started.pids)})"
+    )
