@@ -71,7 +71,7 @@ def client_figures(load: LoadSummary) -> list[ClientFigure]:
             f"at most {formats.milliseconds(validity.DRIFT_S_MAX)}",
         ),
         ClientFigure(
-            "Doubt about the master’s clock",
+            "Doubt about the master's clock",
             _milliseconds(_worst(load, lambda worker: worker.clock_error_s)),
             f"at most {formats.milliseconds(validity.CLOCK_ERROR_S_MAX)}",
         ),
@@ -139,11 +139,10 @@ def _reused(load: LoadSummary) -> float | None:
 
 
 def _rows_lost(load: LoadSummary) -> str:
-    unknown = sum(worker.rows_lost is None for worker in load.health)
-    text = _count(load.rows_lost)
-    if unknown and load.rows_lost is not None:
-        text += f", and {formats.plural(unknown, 'worker')} ended before counting"
-    return text
+    """Rows of all workers: a worker that died before counting its own may have lost more."""
+    uncounted = any(worker.rows_lost is None for worker in load.health)
+    is_least = uncounted and load.rows_lost is not None
+    return f"{'at least ' if is_least else ''}{_count(load.rows_lost)}"
 
 
 def _sent(load: LoadSummary) -> str:
