@@ -18,7 +18,7 @@ from loads import BOUND_S, load_problems, made_trace, wait_until, workload
 from streaming_server import StreamingServer, streaming_server
 
 from faultload.cli import invoke
-from faultload.errors import ExitCode, UsageError
+from faultload.errors import ExitCode, InvalidRunError, UsageError
 from faultload.load import LoadGenerator
 from faultload.load.plan import EndNote, WorkerPlan
 from faultload.load.rows import rows_lost
@@ -97,8 +97,36 @@ def test_a_worker_of_another_machine_that_is_cut_off(
     assert health.clock_error_s is not None
     assert 0 < health.clock_error_s < 0.1
     assert any("1 of 1 load workers were lost" in text for text in load_problems(summary, table))
-    (left,) = (tmp_path / "tmp").glob("*/share-0-*/rows-0.jsonl")
+    (left,) = (tmp_path / "tmp").glob("faultload-share-0-*/rows-0.jsonl")
     assert left.read_bytes().count(b"\n") >= len(rows)  # its own copy is for a person to look at
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["played", "refused"])
+def test_a_worker_of_another_machine_leaves_nothing_behind(
+    server: StreamingServer,
+    worker_of: Callable[[str], subprocess.Popen[bytes]],
+    tmp_path: Path,
+    *,
+    is_up: bool,
+) -> None:
+    """No file and no empty folder: neither after a load that went well, nor after one refused."""
+    trace = made_trace(tmp_path / "trace.parquet", 60)
+    url = server.url if is_up else "http://127.0.0.1:1"
+    load = LoadGenerator(trace, workload(), url, tmp_path / "out", tmp_path, listen="127.0.0.1:0")
+    load.start()
+    with contextlib.ExitStack() as held:
+        held.callback(load.stop, 0.0)
+        worker = worker_of(f"127.0.0.1:{load.port}")
+        if is_up:
+            load.wait_ready(BOUND_S)
+            load.go(time.time())
+            wait_until(load.poll, "the worker's rows")
+        else:
+            with pytest.raises(InvalidRunError, match="cannot reach"):
+                load.wait_ready(BOUND_S)
+        load.stop(BOUND_S)
+    worker.wait(BOUND_S)
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_locust_by_hand_shows_streams_in_its_own_files(
