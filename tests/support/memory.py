@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from faultload.errors import FaultError
@@ -38,6 +39,9 @@ class Platform:
 
     def events(self) -> Sequence[PlatformEvent]:
         return []
+
+    def save_logs(self, folder: Path) -> None:
+        """Nothing was logged."""
 
     def kill_replica(self, name: str, uid: str) -> None:
         self._act("kill", name, uid, ready=False)

@@ -86,7 +86,10 @@ class Courier:
         folder = Path(tempfile.mkdtemp(prefix=f"faultload-share-{plan.worker}-", dir=home))
         trace = folder / "trace.parquet"
         trace.write_bytes(orders["trace"])
-        local = {"out": folder, "trace": trace, "parent_pid": 0}
+        local: dict[str, Any] = {"out": folder, "trace": trace, "parent_pid": 0}
+        if plan.ca is not None:
+            ca = local["ca"] = folder / "ca.pem"
+            ca.write_bytes(orders["ca"])
         self._plan = plan.model_copy(update=local)
         return self._plan
 
