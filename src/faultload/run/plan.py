@@ -102,9 +102,6 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         return own if override is None else override
 
     use_seed = scenario.seed if seed is None else seed
-    words = ["faultload", "run", experiment, "--target", target, "--seed", str(use_seed)]
-    for key, value in (load or {}).items():
-        words += [_OPTIONS[key], str(value)]
     return RunPlan(
         experiment=chosen,
         scenario=scenario,
@@ -120,10 +117,17 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         recovery_s=length(lengths.recovery_s, block.phases.recovery_s),
         share_max=min(block.blast_radius.share_max, target_spec.blast_radius_share_max),
         reports=reports or catalogue.root / "reports",
-        repeat=shlex.join(words),
+        repeat=_repeat(experiment, target, use_seed, load or {}),
         faults=faults,
         ca=ca,
     )
+
+
+def _repeat(experiment: str, target: str, seed: int, load: Mapping[str, str | int]) -> str:
+    words = ["faultload", "run", experiment, "--target", target, "--seed", str(seed)]
+    for key, value in load.items():
+        words += [_OPTIONS[key], str(value)]
+    return shlex.join(words)
 
 
 def _with_load(target: TargetSpec, load: Mapping[str, str | int]) -> TargetSpec:
