@@ -126,7 +126,7 @@ class Supervisor:
         if plan.target.load.listen is not None:
             host = plan.target.load.listen.rpartition(":")[0]
             command = f"faultload load worker --master {host}:{self._load.port}"
-            self._progress.note(f"{plan.target.load.workers} wanted, for the load: {command}")
+            self._progress.note(f"load workers wanted ({plan.target.load.workers}): {command}")
         self._child = ChaosChild(
             self.directory.experiment,
             self.directory.journal,
