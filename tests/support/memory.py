@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from faultload.errors import FaultError
@@ -39,6 +42,9 @@ class Platform:
     def events(self) -> Sequence[PlatformEvent]:
         return []
 
+    def save_logs(self, folder: Path) -> None:
+        """Nothing was logged."""
+
     def kill_replica(self, name: str, uid: str) -> None:
         self._act("kill", name, uid, ready=False)
         if self.heals and not self.deaf:
@@ -50,6 +56,12 @@ class Platform:
 
     def continue_replica(self, name: str, uid: str) -> None:
         self._act("continue", name, uid, ready=True)
+
+    def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
+        return []
+
+    def lock(self, holder: str) -> AbstractContextManager[Any]:
+        return nullcontext(SimpleNamespace(problem=""))
 
     def close(self) -> None:
         """Nothing is held."""

@@ -67,15 +67,30 @@ def run(
         list[str] | None,
         typer.Option("--set", help="key=value of the local platform's configuration."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Load workers; default: load.workers of the target."),
+    ] = None,
+    load_listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Wait here for load workers of other machines (load.listen)."
+        ),
+    ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> int:
     """Run experiments on a target, judge them and write their reports; the worst verdict counts."""
     from faultload.cli.running import gameday_of, run_all
+    from faultload.load.plan import address_of
 
+    if load_listen is not None:
+        address_of(load_listen)
+    given = {"workers": workers, "listen": load_listen}
+    load = {key: value for key, value in given.items() if value is not None}
     catalogue = catalogue_of(root)
     day = gameday_of(catalogue, experiments, target)
-    return run_all(catalogue, day, seed, reports, set_ or [], as_json=as_json)
+    return run_all(catalogue, day, seed, reports, set_ or [], load, as_json=as_json)
 
 
 @app.command()

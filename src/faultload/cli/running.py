@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from faultload.cli.output import relative, say, worst_code
@@ -42,6 +42,7 @@ def run_all(
     seed: int | None,
     reports: Path | None,
     overrides: list[str],
+    load: Mapping[str, str | int],
     *,
     as_json: bool,
 ) -> int:
@@ -51,7 +52,10 @@ def run_all(
     of the plan's `stop_on`.
     """
     steps = [
-        (step, prepare(catalogue, step.experiment, day.target, seed=seed, reports=reports))
+        (
+            step,
+            prepare(catalogue, step.experiment, day.target, seed=seed, reports=reports, load=load),
+        )
         for step in day.steps
     ]
     started_s, signals, codes = time.monotonic(), SignalGuard(), list[int]()

@@ -16,7 +16,8 @@ from typing import Any
 
 import orjson
 
-from faultload.errors import DefectError, InvalidRunError, MissingError
+from faultload.errors import DefectError, InvalidRunError
+from faultload.load.checks import check_api_key
 from faultload.load.plan import (
     MASTER_VARIABLE,
     PARENT_VARIABLE,
@@ -48,13 +49,14 @@ class LoadGenerator:
     Args:
         trace: Parquet file as `write_trace` makes it.
         scenario: its timeouts and `ignore_eos` are used.
-        base_url: `http://HOST[:PORT][/PATH]`.
+        base_url: `http://HOST[:PORT][/PATH]`, or `https://…`.
         out: directory for the workers' files; made if missing.
         logs: directory for Locust's own words; made if missing.
         workers: how many; each takes every n-th request, or every n-th user of a closed loop.
         api_key_env: name of the environment variable with the API key; None: none is sent.
         listen: `HOST:PORT` at which the master waits for workers of other machines; None: they
             are started here.
+        ca: PEM file of the authorities to trust for https; None: the system's, or SSL_CERT_FILE's.
 
     Raises:
         UsageError: the URL is not one we can speak to, or `listen` is no address.
@@ -71,13 +73,13 @@ class LoadGenerator:
         workers: int = 1,
         api_key_env: str | None = None,
         listen: str | None = None,
+        ca: Path | None = None,
     ) -> None:
         """Check what can be checked before anything runs."""
         Endpoint.of(base_url)
         self._listen = None if listen is None else address_of(listen)
-        needs_key = api_key_env is not None and listen is None  # else the workers need it
-        if needs_key and not os.environ.get(api_key_env or ""):
-            raise MissingError(f"the environment variable {api_key_env} (the API key) is not set")
+        if listen is None:  # else the workers need it, where they are
+            check_api_key(api_key_env)
         self._trace = trace.resolve()
         self._logs = logs
         self._plans = [
@@ -90,6 +92,7 @@ class LoadGenerator:
                 workers=workers,
                 parent_pid=os.getpid(),
                 api_key_env=api_key_env,
+                ca=None if ca is None else ca.resolve(),
             )
             for number in range(workers)
         ]

@@ -58,6 +58,7 @@ class WorkerPlan(BaseModel):
         workers: int = 1,
         parent_pid: int = 0,
         api_key_env: str | None = None,
+        ca: Path | None = None,
     ) -> WorkerPlan:
         """Return the orders of one of `workers`."""
         closed = scenario.arrivals if isinstance(scenario.arrivals, ClosedArrivals) else None
@@ -71,6 +72,7 @@ class WorkerPlan(BaseModel):
             out=out,
             parent_pid=parent_pid,
             api_key_env=api_key_env,
+            ca=ca,
             closed=closed,
             seed=scenario.seed,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,17 +16,17 @@ def be_worker(master: str) -> NoReturn:
     """Become a Locust worker of the master at `HOST:PORT`, in this process.
 
     The trace, the orders and the start come from the master, and rows go there. They are kept in a
-    temporary folder too until the master has them complete. Locust looks for its master for five
+    temporary folder too, until the master has them complete. Locust looks for its master for five
     minutes, and a worker ends with its master.
 
     Raises:
         UsageError: that is no address.
     """
     host, port = address_of(master)
-    # Locust reads locust.conf and pyproject.toml from the current folder.
-    os.chdir(tempfile.mkdtemp(prefix="faultload-worker-"))
+    # Locust reads locust.conf and pyproject.toml from the current folder, and Python its modules.
+    os.chdir("/")
     # Locust reads LOCUST_* as options; a stray one would change the load.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LOCUST_")}
     options = ["--worker", "--master-host", host, "--master-port", str(port)]
-    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options]
+    command = [sys.executable, "-P", "-m", "locust", "-f", str(LOCUSTFILE), *options]
     os.execve(sys.executable, command, environment)  # noqa: S606 (no shell is wanted)

@@ -175,6 +175,7 @@ def summarise(
     lag_s = (merged["sent_s"] - merged["due_s"]).dropna()
     busy = [own.cpu_share_max for own in health if own.cpu_share_max is not None]
     stalls = [own.stall_s_max for own in health if own.stall_s_max is not None]
+    lost = [own.rows_lost for own in health if own.rows_lost is not None]
     return LoadSummary(
         requests_due=len(merged),
         requests_sent=len(lag_s),
@@ -187,7 +188,7 @@ def summarise(
         loop=loop,
         lag_s_p50=_quantile(lag_s, 0.5),
         lag_s_max=_quantile(lag_s, 1.0),
-        rows_lost=sum(own.rows_lost or 0 for own in health),
+        rows_lost=sum(lost) if lost else None,
         health=health,
     )
 

@@ -51,7 +51,8 @@ def make_trace(
         SpecError: a recorded trace is missing or damaged.
     """
     if isinstance(scenario.arrivals, TraceArrivals):
-        return _recorded(scenario, (base or Path()) / scenario.arrivals.path, duration_s)
+        recorded = read_recorded(scenario, (base or Path()) / scenario.arrivals.path)
+        return recorded[recorded["due_s"] < duration_s].reset_index(drop=True)
     # New columns take new streams at the end, so that old seeds keep their meaning.
     streams = (
         np.random.Generator(np.random.PCG64(child))
@@ -96,7 +97,8 @@ def read_trace(path: Path) -> pd.DataFrame:
         SpecError: the file is missing or damaged, lacks a column, or is out of order.
     """
     try:
-        frame: pd.DataFrame = pq.read_table(path).to_pandas()
+        with pq.ParquetFile(path) as file:  # a folder is no trace
+            frame: pd.DataFrame = file.read().to_pandas()
     except FileNotFoundError:
         raise SpecError(path, "", "no such trace; make one with `faultload trace make`") from None
     except (pa.ArrowException, OSError) as error:
@@ -109,14 +111,18 @@ def read_trace(path: Path) -> pd.DataFrame:
     return frame.reindex(columns=TRACE_SCHEMA.names)
 
 
-def _recorded(scenario: Scenario, path: Path, duration_s: float) -> pd.DataFrame:
-    """Return the beginning of a trace file; its tiers must be ones that the scenario lists."""
+def read_recorded(scenario: Scenario, path: Path) -> pd.DataFrame:
+    """Return a recorded trace, whose tiers must be ones that the scenario lists.
+
+    Raises:
+        SpecError: it is missing, damaged or of other tiers.
+    """
     trace = read_trace(path)
     known = [tier.tier for tier in scenario.tiers]
     if strange := sorted(set(trace["tier"]) - set(known)):
         expected = f"expected the tiers of scenario {scenario.name!r} ({', '.join(known)})"
         raise SpecError(path, "tier", f"{expected}, found {strange[0]!r}")
-    return trace[trace["due_s"] < duration_s].reset_index(drop=True)
+    return trace
 
 
 def _lengths(

@@ -91,12 +91,14 @@ class LoadSummary(_Model):
     workers_lost: int = 0
     spread_s_max: float | None = None
     """Largest stall of a worker's event loop. None: not measured."""
-    loop: Literal["open", "closed"] = "open"
-    """Closed: users waited for their answers, so a slow platform was asked less often."""
+    loop: Literal["open", "closed"] | None = None
+    """Closed: users waited for their answers, so a slow platform was asked less often. None: an
+    older record, which does not say."""
     lag_s_p50: float | None = None
     lag_s_max: float | None = None
-    rows_lost: int = 0
-    """Rows that workers wrote and that are not here, as far as it is known."""
+    rows_lost: int | None = None
+    """Rows that workers wrote and that are not here, as far as they counted them. None: nobody
+    did."""
     health: list[WorkerHealth] = Field(default_factory=list)
     """One entry a worker."""
 

@@ -24,6 +24,18 @@ judgement        everything the verdict rests on, `faultload.judge.Judgement` fi
   requests           rows judged
   tokens             asked, delivered, lost, wasted, duplicated, refused
   fault_window_s     [first harm, proven end] since the start
+load             what the load client says of itself, null: no load was measured; null inside: not
+                 recorded. `faultload.record.LoadSummary` field by field:
+  loop               open, or closed: users waited, so a slow platform was asked less often
+                     (coordinated omission) and latencies look better than they are
+  requests_due, requests_sent, rows, workers, workers_lost, rows_lost
+  lag_s_p50, lag_s_p99, lag_s_max   sent minus due
+  cpu_share_max      of one core, over a second, the busiest worker's
+  spread_s_max       longest stall of a worker's event loop
+  health             one entry a worker: worker, requests_sent, lag_s_p50, lag_s_p99, lag_s_max,
+                     cpu_share_mean, cpu_share_max, stall_s_max, stalls, stalled_share,
+                     clock_step_s_max, clock_error_s, streams_max, connections_reused_share,
+                     rows_lost
 
 Times are seconds, ratios 0-1. `null` is "no data" or, in latency quantiles, "not a latency" or
 "infinite"; NaN and Infinity never occur.
@@ -70,6 +82,7 @@ def verdict_json(facts: Facts) -> dict[str, Any]:
             "record": "record",
         },
         "judgement": judgement.as_json(),
+        "load": manifest.load.model_dump() if manifest.load else None,
     }
     strict: dict[str, Any] = _strict(data)
     return strict

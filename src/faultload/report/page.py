@@ -22,6 +22,13 @@ from faultload.report.facts import (
 )
 from faultload.report.frame import Figure, Frame
 from faultload.report.hits import pairs
+from faultload.report.load_client import (
+    WORKER_COLUMNS,
+    client_figures,
+    loop_meaning,
+    loop_name,
+    worker_rows,
+)
 from faultload.report.plots import errors_figure, tiers_of, traffic_figures, ttft_figure
 from faultload.report.server_view import panels, ready_figure
 from faultload.report.svg import interval_bar
@@ -87,6 +94,11 @@ def render_page(facts: Facts) -> str:
             plots=_plots(frame, tiers),
             panels=panels(frame),
             recovery_text=recovery_text,
+            load=facts.manifest.load,
+            loop_meaning=loop_meaning,
+            client_figures=client_figures,
+            worker_columns=WORKER_COLUMNS,
+            worker_rows=worker_rows,
             timeline=timeline[:TIMELINE_MAX],
             timeline_left_out=max(0, len(timeline) - TIMELINE_MAX),
             run_facts=run_facts(facts),
@@ -192,6 +204,7 @@ def run_facts(facts: Facts) -> list[tuple[str, Mapping[str, str]]]:
         "Run": manifest.run_id,
         "Experiment": manifest.experiment,
         "Scenario": manifest.scenario,
+        "Load": loop_name(load) if load else "not measured",
         "SLOs": ", ".join(manifest.slos),
         "Started (UTC)": facts.utc(0.0, date=True),
         "Ended": facts.how_it_ended,
@@ -218,18 +231,5 @@ def run_facts(facts: Facts) -> list[tuple[str, Mapping[str, str]]]:
         **manifest.versions,
     }
     groups: list[tuple[str, Mapping[str, str]]] = [("Run", run), ("Target", target)]
-    if load is None:
-        groups.append(("Load client", {"Measured": "not measured"}))
-    else:
-        shown = {
-            "Requests due": formats.count(load.requests_due),
-            "Requests sent": formats.count(load.requests_sent),
-            "Rows recorded": formats.count(load.rows),
-            "Sent late, p99": formats.milliseconds(load.lag_s_p99),
-            "Busiest worker, share of a core": formats.percent(load.cpu_share_max),
-            "Longest stall of a worker": formats.milliseconds(load.spread_s_max),
-            "Workers": f"{load.workers}, {load.workers_lost} lost",
-        }
-        groups.append(("Load client", shown))
     groups.append(("Versions", versions))
     return groups

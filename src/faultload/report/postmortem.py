@@ -13,6 +13,7 @@ from faultload.record import PhaseName
 from faultload.report import formats
 from faultload.report.evidence import evidence_files, evidence_id
 from faultload.report.facts import VERDICT_MEANING, Facts, claim, recovery_text
+from faultload.report.load_client import client_figures, loop_meaning
 from faultload.report.templating import markdown_environment
 
 TIMELINE_MAX = 200
@@ -21,6 +22,7 @@ _REQUESTS = evidence_id("requests.parquet")
 _INJECTIONS = evidence_id("injections.jsonl")
 _ALERTS = evidence_id("alerts.parquet")
 _EXPERIMENT = evidence_id("experiment.yaml")
+_MANIFEST = evidence_id("manifest.json")
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def render_postmortem(facts: Facts) -> str:
             is_invalid=facts.judgement.verdict is Verdict.INVALID,
             invalid=[f for f in facts.judgement.findings if f.verdict is Verdict.INVALID],
             impact=impact(facts),
+            measurement=measurement(facts),
             detection=detection(facts),
             recoveries=[(r, recovery_text(r)) for r in facts.judgement.recoveries],
             well=_met(facts, Verdict.PASS),
@@ -200,6 +203,16 @@ def impact(facts: Facts) -> list[Statement]:
         f" of {formats.count(tokens.asked)} asked."
     )
     return [Statement(text, _REQUESTS) for text in sentences]
+
+
+def measurement(facts: Facts) -> list[Statement]:
+    """Return how the load was made and what its client says of itself."""
+    load = facts.manifest.load
+    if load is None:
+        text = "The load client was not measured, so nobody can tell whether it was the bottleneck."
+        return [Statement(text, _MANIFEST)]
+    lines = [f"{f.label}: {f.value} (limit: {f.limit})." for f in client_figures(load)]
+    return [Statement(text, _MANIFEST) for text in (loop_meaning(load), *lines)]
 
 
 def detection(facts: Facts) -> list[Statement]:

@@ -6,6 +6,7 @@ from faultload.judge import Judgement, Verdict
 from faultload.record import Manifest
 from faultload.report import formats
 from faultload.report.facts import recovery_text, slowest, worst_budget
+from faultload.report.load_client import in_a_line
 
 LINES_MAX = 12
 
@@ -35,6 +36,7 @@ def render_summary(judgement: Judgement, manifest: Manifest, report: str = "") -
     lines += [f"  {e.verdict!s:<13} {_line(e.text)}" for e in broken[:2]]
     rows = formats.count(judgement.requests) if judgement.requests else "none were recorded"
     lines.append(f"  requests      {rows}")
+    lines.append(f"  load          {in_a_line(manifest.load)}")
     if report:
         lines.append(f"  report        {_line(report)}")
     text = "\n".join(line.rstrip() for line in lines[:LINES_MAX])

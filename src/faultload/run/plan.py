@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ from faultload.errors import RefusedError, SpecError
 from faultload.faults import FAULTS
 from faultload.faults.limits import Limits
 from faultload.faults.protocol import FaultClass, Intent
+from faultload.load import check_recording, check_workers
 from faultload.run.chaos import arguments_of, check_with_chaoslib
 from faultload.spec import SLO, Catalogue, Experiment, Scenario, TargetSpec
+
+_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
+"""Keys of a target file's `load`, and the options of `faultload run` that replace them."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class RunPlan:
         reports: where the run's directory goes.
         repeat: the command that repeats it.
         faults: what the method will do: fault and intent, in order.
+        ca: PEM file of the authorities that the load trusts; None: the system's.
     """
 
     experiment: Experiment
@@ -48,6 +54,7 @@ class RunPlan:
     reports: Path
     repeat: str
     faults: list[tuple[str, Intent]]
+    ca: Path | None = None
 
     @property
     def capabilities(self) -> set[str]:
@@ -63,13 +70,14 @@ class RunPlan:
         return self.warmup_s + self.baseline_s + self.hold_s + self.recovery_s
 
 
-def prepare(
+def prepare(  # noqa: PLR0913  # what the command line may say of a run
     catalogue: Catalogue,
     experiment: str,
     target: str,
     *,
     seed: int | None = None,
     reports: Path | None = None,
+    load: Mapping[str, str | int] | None = None,
 ) -> RunPlan:
     """Read and validate everything a run needs (step 1 of the flow).
 
@@ -79,15 +87,20 @@ def prepare(
         target: path or name.
         seed: None: the scenario's own.
         reports: None: `reports/` of the catalogue.
+        load: keys of the target file's `load` that are to be others; None: none.
 
     Raises:
         UsageError: a file, a key or a name is wrong; says which and what to do.
+        MissingError: the load needs an API key that is not here.
     """
     chosen = catalogue.experiment(experiment)
     target_path, target_spec = catalogue.target(target)
+    target_spec = _with_load(target_spec, load or {})
     scenario_path, scenario = catalogue.scenario(chosen.block.scenario, chosen.path)
     slos = catalogue.slos(chosen.block.slos, chosen.path)
     _check_tiers(chosen, scenario, slos)
+    check_recording(scenario, scenario_path)
+    ca = check_workers(target_spec.load, target_path)
     check_with_chaoslib(chosen)
     faults = _intended(chosen)
     lengths, block = target_spec.phases, chosen.block
@@ -98,7 +111,6 @@ def prepare(
         return own if override is None else override
 
     use_seed = scenario.seed if seed is None else seed
-    words = ["faultload", "run", experiment, "--target", target, "--seed", str(use_seed)]
     return RunPlan(
         experiment=chosen,
         scenario=scenario,
@@ -119,9 +131,22 @@ def prepare(
             healthy_min=target_spec.healthy_min,
         ),
         reports=reports or catalogue.root / "reports",
-        repeat=shlex.join(words),
+        repeat=_repeat(experiment, target, use_seed, load or {}),
         faults=faults,
+        ca=ca,
     )
+
+
+def _repeat(experiment: str, target: str, seed: int, load: Mapping[str, str | int]) -> str:
+    words = ["faultload", "run", experiment, "--target", target, "--seed", str(seed)]
+    for key, value in load.items():
+        words += [_OPTIONS[key], str(value)]
+    return shlex.join(words)
+
+
+def _with_load(target: TargetSpec, load: Mapping[str, str | int]) -> TargetSpec:
+    changed = target.load.model_copy(update=dict(load))
+    return target.model_copy(update={"load": changed})
 
 
 def _intended(experiment: Experiment) -> list[tuple[str, Intent]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from faultload.errors import FaultloadError, Interrupted, UsageError
 from faultload.faults import SessionFile
-from faultload.load import LoadGenerator, make_trace, write_trace
+from faultload.load import LoadGenerator, check_workers, make_trace, write_trace
 from faultload.record.directory import write_json
 from faultload.run.platform import LOAD_READY_TIMEOUT_S, PlatformUp, platform_folder
 from faultload.run.signals import SignalGuard
@@ -69,7 +69,7 @@ def _set_up(  # noqa: PLR0913  # what a host owns
         share_max=spec.blast_radius_share_max,
     )
     if scenario:
-        load, session = _start_load(catalogue, scenario, platform, folder, session)
+        load, session = _start_load(catalogue, scenario, target_path, platform, folder, session)
         owned.callback(load.stop, 0.0)
     session.write(state.session_path)
     session.write(folder / "session.json")
@@ -83,17 +83,30 @@ def _set_up(  # noqa: PLR0913  # what a host owns
     )
 
 
-def _start_load(
-    catalogue: Catalogue, scenario: str, platform: LocalTarget, folder: Path, session: SessionFile
+def _start_load(  # noqa: PLR0913  # what a load beside a platform is made of
+    catalogue: Catalogue,
+    scenario: str,
+    target_path: Path,
+    platform: LocalTarget,
+    folder: Path,
+    session: SessionFile,
 ) -> tuple[LoadGenerator, SessionFile]:
     path, spec = catalogue.scenario(scenario)
+    here = load_target(target_path).load.model_copy(update={"workers": 1, "listen": None})
+    ca = check_workers(here, target_path)
     work = folder / "load"
     work.mkdir(exist_ok=True)
     for old in work.iterdir():
         old.unlink()
     write_trace(make_trace(spec, _LOAD_S, spec.seed, path.parent), work / "trace.parquet")
     load = LoadGenerator(
-        work / "trace.parquet", spec, platform.endpoints.inference_url, work, folder
+        work / "trace.parquet",
+        spec,
+        platform.endpoints.inference_url,
+        work,
+        folder,
+        api_key_env=here.api_key_env,
+        ca=ca,
     )
     load.start()
     load.wait_ready(LOAD_READY_TIMEOUT_S)

@@ -125,9 +125,15 @@ class Supervisor:
             self._work,
             self.directory.logs,
             workers=plan.target.load.workers,
+            api_key_env=plan.target.load.api_key_env,
             listen=plan.target.load.listen,
+            ca=plan.ca,
         )
         self._load.start()
+        if plan.target.load.listen is not None:
+            host = plan.target.load.listen.rpartition(":")[0]
+            command = f"faultload load worker --master {host}:{self._load.port}"
+            self._progress.note(f"load workers wanted ({plan.target.load.workers}): {command}")
         self._child = ChaosChild(
             self.directory.experiment,
             self.directory.journal,

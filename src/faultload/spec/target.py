@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from faultload.errors import SpecError, nearest
 from faultload.spec.reading import Spec, parse, read_document
@@ -30,13 +30,30 @@ class LocalPlatform(Spec):
 
 
 class LoadWorkers(Spec):
-    """Where the load of a run comes from."""
+    """Where the load of a run comes from, and how it gets in."""
 
     workers: int = Field(default=1, ge=1, le=100)
     """Locust workers; with one, everything is one process."""
     listen: str | None = None
     """`HOST:PORT` that workers on other machines connect to (`faultload load worker`); None: the
     workers are started here."""
+    ca: str | None = None
+    """PEM file of the authorities to trust for an https endpoint, relative to the target file.
+    None: the system's."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the endpoint's API key; never the key. None: the
+    endpoint needs none."""
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        # What was found is not said: it may be the key.
+        if name is not None and not (name.isascii() and name.isidentifier()):
+            raise ValueError(
+                "expected the NAME of the environment variable that holds the API key, never the"
+                " key itself"
+            )
+        return name
 
 
 class KubernetesComponent(Spec):

@@ -6,13 +6,18 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from faultload.cli import invoke
 from faultload.cli.output import worst_code
 from faultload.errors import ExitCode
+from faultload.run.plan import prepare
+from faultload.spec import Catalogue
+from faultload.spec.target import LoadWorkers
 
 ROOT = Path(__file__).parents[3]
 
@@ -87,6 +92,12 @@ def test_bad_file_is_one_line_and_64(
         (["judge", "reports/none"], "record"),
         (["trace", "make", "chat-stedy", "--out", "x"], "did you mean 'chat-steady'?"),
         (["run", "gamedays/first.yaml", "engine/replica-loss"], "game day file alone"),
+        (["run", "engine/replica-loss", "--workers", "0"], "'--workers': Input should be greater"),
+        (
+            ["run", "engine/replica-loss", "--workers", "two"],
+            "'--workers': Input should be a valid",
+        ),
+        (["run", "engine/replica-loss", "--load-listen", "here"], "HOST:PORT, found 'here'"),
     ],
 )
 def test_bad_arguments_are_one_line_and_64(
@@ -99,6 +110,50 @@ def test_bad_arguments_are_one_line_and_64(
     assert code == ExitCode.USAGE
     assert said in captured.err
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: None, "no such trace; make one with `faultload trace make`"),
+        (lambda path: path.write_text("due_s\n1\n"), "not a readable trace"),
+        (lambda path: path.mkdir(), "not a readable trace"),
+    ],
+    ids=["missing", "damaged", "a-folder"],
+)
+def test_a_recording_that_cannot_be_played_is_found_before_anything_starts(
+    project: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], object], said: str
+) -> None:
+    """One line with the scenario file, its key and the trace; no platform and no run directory."""
+    scenario = project / "scenarios" / "chat-steady.yaml"
+    document = yaml.safe_load(scenario.read_text(encoding="utf-8"))
+    document["arrivals"] = {"kind": "trace", "path": "day.parquet"}
+    scenario.write_text(yaml.safe_dump(document), encoding="utf-8")
+    damage(project / "scenarios" / "day.parquet")
+
+    assert invoke(["run", "engine/replica-loss"]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "chat-steady.yaml: arrivals.path: " in captured.err
+    assert "day.parquet" in captured.err
+    assert said in captured.err
+    assert not (project / "reports").exists()
+
+
+def test_load_options_override_the_target_file_and_are_repeated(project: Path) -> None:
+    """`--workers` and `--load-listen` win over `load`, keep its other keys, and are in `repeat`."""
+    target = project / "targets" / "local.yaml"
+    target.write_text(
+        target.read_text(encoding="utf-8") + "load: {workers: 2, api_key_env: PATH}\n",
+        encoding="utf-8",
+    )
+    catalogue, options = Catalogue(project), {"workers": 3, "listen": "127.0.0.1:5557"}
+    plan = prepare(catalogue, "engine/replica-loss", "local", load=options)
+    assert plan.target.load == LoadWorkers(workers=3, listen="127.0.0.1:5557", api_key_env="PATH")
+    assert plan.repeat.endswith("--seed 1 --workers 3 --load-listen 127.0.0.1:5557")
+    own = prepare(catalogue, "engine/replica-loss", "local")
+    assert own.target.load.workers == 2
+    assert "--workers" not in own.repeat
 
 
 def test_no_project_here_says_where_to_stand(

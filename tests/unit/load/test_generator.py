@@ -95,7 +95,9 @@ def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_pat
     assert (summary.workers, summary.workers_lost) == (2, 1)
     # One was ended in good order and its rows are checked; the other never counted its own.
     assert [own.rows_lost for own in summary.health] == [0, None]
-    assert not list((tmp_path / "out").glob("share-0-*"))  # dropped, now that they are here
+    assert not list(
+        (tmp_path / "out").glob("faultload-share-0-*")
+    )  # dropped, now that they are here
     assert summary.cpu_share_max is not None
     said = (tmp_path / "logs" / "locust-master.log").read_text()
     assert "POST" in said  # Locust's own statistics, of all workers together

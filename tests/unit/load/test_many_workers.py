@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +20,10 @@ from typing import Any
 import pytest
 from loads import BOUND_S, load_problems, made_trace, wait_until, workload
 from streaming_server import StreamingServer, streaming_server
+from wire import DONE, LAST_CHUNK, STREAM_HEAD, chunk, read_request, stream, token
 
 from faultload.cli import invoke
-from faultload.errors import ExitCode, UsageError
+from faultload.errors import ExitCode, InvalidRunError, UsageError
 from faultload.load import LoadGenerator
 from faultload.load.plan import EndNote, WorkerPlan
 from faultload.load.rows import rows_lost
@@ -97,8 +102,100 @@ def test_a_worker_of_another_machine_that_is_cut_off(
     assert health.clock_error_s is not None
     assert 0 < health.clock_error_s < 0.1
     assert any("1 of 1 load workers were lost" in text for text in load_problems(summary, table))
-    (left,) = (tmp_path / "tmp").glob("*/share-0-*/rows-0.jsonl")
+    (left,) = (tmp_path / "tmp").glob("faultload-share-0-*/rows-0.jsonl")
     assert left.read_bytes().count(b"\n") >= len(rows)  # its own copy is for a person to look at
+
+
+def entries_of(page: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return what Locust's own page shows now, by kind and name; empty while it is not up."""
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            page, None, 5
+        ) as got:
+            shown = json.loads(got.read())
+    except OSError:
+        return {}
+    return {(row["method"], row["name"]): row for row in shown["stats"]} | {
+        ("failure", row["name"]): row for row in shown["errors"]
+    }
+
+
+def test_failures_and_streams_show_in_locusts_page_and_csv(serve: Any, tmp_path: Path) -> None:
+    """A cut stream is a failure by its own status; TTFT, TPOT and tokens/s stand beside it."""
+    asked = itertools.count(1)
+
+    def script(connection: socket.socket) -> None:
+        while read_request(connection):
+            if next(asked) % 3 == 0:
+                connection.sendall(stream(token("tok0000-3fa9 "), end=b""))
+                return
+            connection.sendall(STREAM_HEAD + chunk(token("tok0000-3fa9 ")))
+            time.sleep(0.01)
+            connection.sendall(
+                b"".join(map(chunk, [token("tok0001-3fa9 ", "length"), DONE])) + LAST_CHUNK
+            )
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "locust", "-f", str(root / "scenarios" / "locustfile.py")]
+    command += ["--autostart", "--web-host", "127.0.0.1", "--web-port", port, "--csv", "shown"]
+    command += ["--users", "1", "--spawn-rate", "1", "--duration", "60"]
+    command += ["--scenario", str(root / "scenarios" / "chat-steady.yaml")]
+    page = f"http://127.0.0.1:{port}/stats/requests"
+    wanted = {("POST", "chat-fast"), ("failure", "chat-fast")}
+    wanted |= {(kind, "chat-fast") for kind in ("TTFT", "TPOT", "tokens/s")}
+    with (tmp_path / "log").open("wb") as log:
+        locust = subprocess.Popen(
+            [*command, "--host", serve(script).url],
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        shown: dict[tuple[str, str], dict[str, Any]] = {}
+        wait_until(lambda: shown.update(entries_of(page)) or wanted <= set(shown), "the page")
+        failures = tmp_path / "shown_failures.csv"
+        wait_until(lambda: failures.exists() and "cut" in failures.read_text(), "the CSV")
+    finally:
+        locust.terminate()
+        locust.wait(BOUND_S)
+    assert shown["failure", "chat-fast"]["error"] == "cut"
+    assert shown["POST", "chat-fast"]["num_failures"] >= 1
+    assert shown["TTFT", "chat-fast"]["num_failures"] == 0
+    assert 5 <= shown["TPOT", "chat-fast"]["avg_response_time"] <= 1000
+    assert 1 <= shown["tokens/s", "chat-fast"]["avg_response_time"] <= 200
+    with (tmp_path / "shown_failures.csv").open() as file:
+        assert {row["Error"] for row in csv.DictReader(file)} == {"cut"}
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["played", "refused"])
+def test_a_worker_of_another_machine_leaves_nothing_behind(
+    server: StreamingServer,
+    worker_of: Callable[[str], subprocess.Popen[bytes]],
+    tmp_path: Path,
+    *,
+    is_up: bool,
+) -> None:
+    """No file and no empty folder: neither after a load that went well, nor after one refused."""
+    trace = made_trace(tmp_path / "trace.parquet", 60)
+    url = server.url if is_up else "http://127.0.0.1:1"
+    load = LoadGenerator(trace, workload(), url, tmp_path / "out", tmp_path, listen="127.0.0.1:0")
+    load.start()
+    with contextlib.ExitStack() as held:
+        held.callback(load.stop, 0.0)
+        worker = worker_of(f"127.0.0.1:{load.port}")
+        if is_up:
+            load.wait_ready(BOUND_S)
+            load.go(time.time())
+            wait_until(load.poll, "the worker's rows")
+        else:
+            with pytest.raises(InvalidRunError, match="cannot reach"):
+                load.wait_ready(BOUND_S)
+        load.stop(BOUND_S)
+    worker.wait(BOUND_S)
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_locust_by_hand_shows_streams_in_its_own_files(

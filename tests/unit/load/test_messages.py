@@ -55,6 +55,7 @@ class Master(Channel):
             self.hear("clock", {**data, "unix_s": time.time() + 100})
 
 channel, ended = Master(), []
+courier.tempfile.tempdir = str(here)
 one = courier.Courier(channel, lambda: ended.append(1))
 plan = one.fetch()
 assert plan.trace.read_bytes() == b"trace" and plan.out.parent == here

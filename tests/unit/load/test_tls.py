@@ -2,71 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from wire import GOOD, ROLE, Script, answer_forever, read_request, stream, token, wait_for_close
-
-WHOLE = dt.timedelta(days=1)
+from tls_servers import make_certificate, over_tls
+from wire import GOOD, ROLE, answer_forever, read_request, stream, token, wait_for_close
 
 
 @pytest.fixture(scope="session")
-def make_certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Make self-signed certificates: one PEM file with the key, which also is its own authority."""
-
-    def make(host: str = "127.0.0.1", *, expired: bool = False) -> Path:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-        now = dt.datetime.now(dt.UTC) - (2 * WHOLE if expired else WHOLE / 2)
-        built = (
-            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-            .not_valid_before(now)
-            .not_valid_after(now + WHOLE)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]),
-                critical=False,
-            )
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-        secret = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        path.write_bytes(built.public_bytes(serialization.Encoding.PEM) + secret)
-        return path
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def certificate(make_certificate: Callable[..., Path]) -> Path:
-    """One for 127.0.0.1."""
-    return make_certificate()
-
-
-def over_tls(certificate: Path, script: Script) -> Script:
-    """Play a script behind a TLS handshake."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-
-    def wrapped(connection: socket.socket) -> None:
-        connection.settimeout(10.0)
-        with context.wrap_socket(connection, server_side=True) as secure:
-            script(secure)
-
-    return wrapped
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for 127.0.0.1: one PEM file with the key, which also is its own authority."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def secure_url(server: Any) -> str:
@@ -132,10 +81,10 @@ def test_authorities_are_taken_from_the_environment(
     [({"host": "127.0.0.2"}, "mismatch"), ({"expired": True}, "expired")],
 )
 def test_a_certificate_for_another_place_or_time_is_refused(
-    serve: Any, asker: Any, make_certificate: Callable[..., Path], fields: Any, words: str
+    serve: Any, asker: Any, tmp_path: Path, fields: Any, words: str
 ) -> None:
     """The name and the dates are checked, and the row says which was wrong."""
-    certificate = make_certificate(**fields)
+    certificate = make_certificate(tmp_path, **fields)
     row = asker(secure_url(serve(over_tls(certificate, answer_forever))), ca=certificate).ask()
     assert row["status"] == "certificate_error"
     assert words in row["error"]

@@ -48,6 +48,7 @@ def test_the_verdict_and_its_exit_code(judged: Callable[[Verdict], Any], verdict
         "started_utc",
         "paths",
         "judgement",
+        "load",
     }
     assert data["schema_version"] == 1
     assert data["judgement"]["fault_window_s"] == [30.4, 45.2]

@@ -27,6 +27,7 @@ SECTIONS = {
     "hit",
     "timeline",
     "server",
+    "client",
     "run",
     "evidence",
 }

@@ -16,6 +16,7 @@ HEADINGS = [
     "Summary",
     "What was believed",
     "Impact",
+    "How it was measured",
     "Trigger",
     "Root cause",
     "Detection",

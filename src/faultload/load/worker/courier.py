@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,9 @@ class Courier:
     def fetch(self) -> WorkerPlan | None:
         """Return this worker's orders, its files in a folder of its own; None: no share is left.
 
+        The folder is where the harness that started this worker keeps the load's, else among the
+        machine's temporary ones.
+
         Raises:
             InvalidRunError: the master did not answer.
         """
@@ -78,11 +82,14 @@ class Courier:
         if orders is None:
             return None
         plan = WorkerPlan.model_validate_json(orders["plan"])
-        folder = Path.cwd() / f"share-{plan.worker}-{os.getpid()}-{time.monotonic_ns()}"
-        folder.mkdir(mode=0o700)
+        home = Path.cwd() if wanted["share"] else None
+        folder = Path(tempfile.mkdtemp(prefix=f"faultload-share-{plan.worker}-", dir=home))
         trace = folder / "trace.parquet"
         trace.write_bytes(orders["trace"])
-        local = {"out": folder, "trace": trace, "parent_pid": 0}
+        local: dict[str, Any] = {"out": folder, "trace": trace, "parent_pid": 0}
+        if plan.ca is not None:
+            ca = local["ca"] = folder / "ca.pem"
+            ca.write_bytes(orders["ca"])
         self._plan = plan.model_copy(update=local)
         return self._plan
 
@@ -106,7 +113,8 @@ class Courier:
         self._shipping = gevent.spawn(self._keep_shipping)
 
     def fail(self, why: str) -> None:
-        """Tell the master that this worker cannot play."""
+        """Tell the master that this worker cannot play; it has no rows to keep."""
+        self._drop_files()
         self._runner.send_message("faultload_failed", why)  # type: ignore[arg-type]  # any data
 
     def close(self) -> None:

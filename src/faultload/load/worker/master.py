@@ -7,7 +7,7 @@ worker that stands alone: the messages carry them.
 | message | from | holds |
 |--|--|--|
 | `faultload_hello` | worker | the share it would like, if any |
-| `faultload_orders` | master | its `WorkerPlan` and its rows of the trace; None: none is left |
+| `faultload_orders` | master | its `WorkerPlan`, rows of the trace and `ca`; None: none is left |
 | `faultload_clock` | both | the worker's question, answered with the master's wall time |
 | `faultload_file` | worker | the next piece of a file: name, offset, data |
 | `faultload_go` | master | the moment all times count from, by the master's clock |
@@ -82,7 +82,11 @@ class Master:
         share = int(wanted) if wanted and int(wanted) in free else free[0]
         orders = self._orders[client] = plan.share(share)
         log.info("worker %s plays share %d of %d", client, share + 1, plan.workers)
-        data = {"plan": orders.model_dump_json(), "trace": _share_of_trace(orders)}
+        data: dict[str, Any] = {
+            "plan": orders.model_dump_json(),
+            "trace": _share_of_trace(orders),
+            "ca": orders.ca.read_bytes() if orders.ca else None,
+        }
         self._runner.send_message("faultload_orders", data, client)
 
     def _clock(self, msg: Any, **_: Any) -> None:

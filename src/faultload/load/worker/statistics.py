@@ -14,6 +14,13 @@ from locust.env import Environment
 from faultload.record import RequestStatus
 
 
+class _Failed(Exception):  # noqa: N818  # its words are a status
+    """A request that failed, under its status: Locust's tables show an exception's `repr`."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def report(environment: Environment, row: dict[str, Any]) -> None:
     """Tell Locust about a finished request. Every latency counts from when it was due.
 
@@ -28,7 +35,7 @@ def report(environment: Environment, row: dict[str, Any]) -> None:
         name=model,
         response_time=(row["end_s"] - row["due_s"]) * 1000,
         response_length=tokens,  # Locust calls it bytes
-        exception=RuntimeError(row["status"]) if failed else None,
+        exception=_Failed(row["status"]) if failed else None,
         context={"tier": row["tier"], "tenant": row["tenant"]},
     )
     first_s, last_s = row["first_token_s"], row["last_token_s"]

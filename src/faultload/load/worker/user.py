@@ -13,6 +13,7 @@ import itertools
 import logging
 import os
 import signal
+import ssl
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
 from faultload.errors import FaultloadError
+from faultload.load.checks import check_api_key
 from faultload.load.plan import (
     MASTER_VARIABLE,
     PARENT_VARIABLE,
@@ -39,6 +41,7 @@ from faultload.load.plan import (
     WorkerPlan,
 )
 from faultload.load.trace import make_trace, write_trace
+from faultload.load.worker.connection import words_of
 from faultload.load.worker.courier import Courier
 from faultload.load.worker.dispatch import Dispatcher
 from faultload.load.worker.master import Master
@@ -191,8 +194,8 @@ class _Share:
             orders = self._courier.fetch()
             if orders is None:
                 log.warning("every share of the load is taken: this worker stands by")
-            elif orders.api_key_env and not os.environ.get(orders.api_key_env):
-                self._give_up(f"the environment variable {orders.api_key_env} is not set here")
+            else:
+                check_api_key(orders.api_key_env)
             return orders
         orders = _own_orders(self._environment, 1)
         self._alone = True
@@ -208,7 +211,10 @@ class _Share:
         try:
             self._dispatcher.prepare()
         except OSError as error:
-            problem = f"cannot reach {orders.base_url}: {error.strerror or error}"
+            problem = f"cannot reach {orders.base_url}: {words_of(error)}"
+            if isinstance(error, ssl.SSLCertVerificationError):
+                problem += "; if it is to be trusted, name its authority in the target file"
+                problem += " (load.ca) or in SSL_CERT_FILE"
             if not self._alone:
                 self._give_up(problem)
             log.critical(problem)  # a person may want to watch the endpoint come up: play on
