@@ -4,7 +4,9 @@
 that is not in the environment can be named by its command, in which `{url}`, `{streams}` and
 `{requests}` are filled in:
 
-    --peer 'guidellm=guidellm benchmark --target {url} --rate-type concurrent --rate {streams} …'
+    --peer 'guidellm=guidellm run --backend kind=openai_http,target={url},model=chat …'
+
+docs/load.md has the commands of a comparison that was made.
 
 instant   64 streams at a time, every answer sent at once, one write a token
 coalesced the same, every answer in one write: the ceiling of the parser
@@ -70,6 +72,8 @@ SCENES = {
 
 # Ratios to FastHttpUser of the same run, and errors in seconds.
 GOALS = {
+    ("instant", "streams_per_s_to_guidellm"): (">=", 10.0),
+    ("instant", "streams_per_s_to_aiperf"): (">=", 10.0),
     ("instant", "streams_per_s_ratio"): (">=", 1.5),
     ("tls", "streams_per_s_ratio"): (">=", 1.5),
     ("paced", "cpu_s_per_1k_ratio"): ("<=", 0.75),
@@ -169,7 +173,10 @@ def errors(seen: dict[str, list[float]], truth: dict[str, Any]) -> dict[str, flo
 
 
 def measure_peer(command: str, scene: Scene, cert: Path, folder: Path) -> dict[str, Any] | None:
-    """Run a foreign command once: rate by the server's log, CPU of the whole command."""
+    """Run a foreign command once: rate by the server's log, CPU of the whole command.
+
+    The rate is that of the middle eight tenths of the arrivals: a peer begins and ends slowly.
+    """
     words = shlex.split(command)
     if shutil.which(words[0]) is None or scene.tls:
         return None
@@ -191,9 +198,10 @@ def measure_peer(command: str, scene: Scene, cert: Path, folder: Path) -> dict[s
     answered = truth["answered"]
     if not answered:
         return None
+    early_s, late_s = np.quantile(truth["came_s"], [0.1, 0.9])
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
-        "streams_per_s": answered / truth["wall_s"],
+        "streams_per_s": 0.8 * answered / float(late_s - early_s),
         "cpu_s_per_1k": cpu_s / answered * 1000,
         "cpu_includes_start": True,
     }
@@ -212,7 +220,11 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def add_ratios(found: dict[str, dict[str, Any] | None]) -> None:
     """Add each client's ratios to FastHttpUser."""
-    base = found.get("FastHttpUser")
+    base, ours = found.get("FastHttpUser"), found.get("faultload")
+    for peer in found.keys() - set(CLIENTS):
+        beside = found[peer]
+        if ours and beside:
+            ours[f"streams_per_s_to_{peer}"] = ours["streams_per_s"] / beside["streams_per_s"]
     for figures in found.values():
         for name in ("streams_per_s", "cpu_s_per_1k"):
             if base and figures:

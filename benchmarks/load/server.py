@@ -6,7 +6,8 @@ in one write a token, or in one write with `--coalesce`.
 
 A request is named by its `X-Session-Id`. On SIGTERM the log is written, one JSON object: `streams`
 (name → when it came and when each token left, on the monotonic clock), `late_s` (how late each
-token left), `answered`, `cpu_s` and `wall_s` (from the first request to the last token).
+token left), `came_s` (when each chat request came, sorted), `answered`, `cpu_s` and `wall_s` (from
+the first request to the last token). A GET is answered like a list of models, and not logged.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ import uvloop
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
+)
+_LIST = orjson.dumps({"object": "list", "data": [{"id": "chat", "object": "model"}]})
+MODELS = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(_LIST),
+    _LIST,
 )
 
 
@@ -69,6 +75,7 @@ class Engine:
         self.whole = b"".join(self.parts)
         self.log: dict[str, list[float]] = {}
         self.late_s = array("d")
+        self.came_s = array("d")
         self.answered = 0
         self.cpu_s = [0.0, 0.0]
         self.wall_s = [0.0, 0.0]
@@ -80,6 +87,7 @@ class Engine:
     def ask(self, stream: Stream, name: str) -> None:
         """Take a request that has just come."""
         now_s = time.monotonic()
+        self.came_s.append(now_s)
         if not self.wall_s[0]:
             self.wall_s[0], self.cpu_s[0] = now_s, time.process_time()
         times = self.log.setdefault(name, [])
@@ -127,6 +135,7 @@ class Engine:
             "streams": self.log,
             "answered": self.answered,
             "late_s": list(self.late_s),
+            "came_s": list(self.came_s),
             "cpu_s": self.cpu_s[1] - self.cpu_s[0],
             "wall_s": self.wall_s[1] - self.wall_s[0],
         }
@@ -162,7 +171,10 @@ class Stream(asyncio.Protocol):
         fields = dict(
             line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line
         )
-        if len(body) >= int(fields.get(b"content-length", b"0")):
+        if head.startswith(b"GET"):  # peers look before they ask
+            self._buffer = b""
+            self.send(MODELS)
+        elif len(body) >= int(fields.get(b"content-length", b"0")):
             self._buffer = b""
             self._engine.ask(self, fields.get(b"x-session-id", b"").decode())
 
