@@ -90,8 +90,7 @@ class Engine:
         self.came_s.append(now_s)
         if not self.wall_s[0]:
             self.wall_s[0], self.cpu_s[0] = now_s, time.process_time()
-        times = self.log.setdefault(name, [])
-        times[:] = [now_s]
+        times = self.log[name or f"unnamed-{len(self.came_s)}"] = [now_s]
         if self.itl_s:
             self._waiting.append((now_s + self.ttft_s, stream, times))
             if not self._ticking:
