@@ -137,9 +137,16 @@ def test_a_burst_fills_the_platform_and_calm_empties_it() -> None:
 
 
 def test_the_ramp_passes_the_knee_within_it() -> None:
-    """Where the ramp ends it asks for a quarter more than can be done, and at half of it less."""
+    """Up to 90 s the reasoning tier keeps up, and at the end it is asked for more than it can."""
     assert max(loads("ramp-to-knee", 0, 60).values()) < 0.6
+    assert loads("ramp-to-knee", 85, 95)["reasoning"] < 1.0
     assert loads("ramp-to-knee", 110, 120)["reasoning"] > 1.15
+
+
+@pytest.mark.parametrize("name", ["mixed-tiers", "mixed-tenants", "shared-prefix", "long-context"])
+def test_what_is_not_about_overload_stays_below_it(name: str) -> None:
+    """No tier is asked for more than two thirds of what it can do, caches apart."""
+    assert max(loads(name).values()) < 2 / 3
 
 
 def test_long_contexts_fill_the_cache_that_the_scenario_names() -> None:
