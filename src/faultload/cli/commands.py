@@ -23,7 +23,7 @@ from faultload.cli.output import (
     say,
     worst_code,
 )
-from faultload.errors import ExitCode
+from faultload.errors import ExitCode, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -133,11 +133,29 @@ def recover(
     forget: Annotated[
         str, typer.Option(help="Drop this run's state and undo nothing: you have seen to it.")
     ] = "",
+    expired: Annotated[
+        bool,
+        typer.Option(
+            "--expired", help="Undo what outlived its time on --target, by the marks left there."
+        ),
+    ] = False,
+    target: Annotated[str, typer.Option(help="With --expired: which cluster.")] = "",
+    root: Root = None,
     as_json: Json = False,
 ) -> int:
     """Undo what a crashed run left in force, and seal its record."""
     from faultload.run.recover import recover as recover_all
+    from faultload.run.recover import recover_expired
 
+    if expired != bool(target) or (expired and forget):
+        raise UsageError("expected --expired and --target NAME together, and no --forget")
+    if expired:
+        undone = recover_expired(catalogue_of(root), target)
+        if as_json:
+            echo_json(undone)
+        else:
+            echo_lines(undone or ["nothing has expired"])
+        return int(ExitCode.PASS)
     outcomes = recover_all(forget)
     if as_json:
         echo_json([dataclasses.asdict(outcome) for outcome in outcomes])

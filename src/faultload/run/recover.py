@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from faultload.run.injection import fault_phase, with_fault
 from faultload.run.judging import judge_and_report
 from faultload.run.sealing import seal_run
 from faultload.run.state import RunState, left_behind
-from faultload.targets import TargetLock
+from faultload.spec import Catalogue, LocalTargetSpec
+from faultload.targets import TargetLock, connect
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,34 @@ def recover(forget: str = "") -> list[Recovered]:
         known[forget].remove()
         return [Recovered(forget, ["forgotten; nothing was undone"], None)]
     return [outcome for state in states if (outcome := _recover_one(state)) is not None]
+
+
+def recover_expired(catalogue: Catalogue, target: str) -> list[str]:
+    """Undo what outlived its time on a cluster, by the marks on its objects alone.
+
+    For when the state of the run that left it is gone, or on a machine that we cannot reach. What
+    a run still holds has not expired and is left alone.
+
+    Args:
+        catalogue: where names are looked up.
+        target: path or name.
+
+    Returns:
+        A sentence for each change undone.
+
+    Raises:
+        UsageError: a local platform: it leaves no marks.
+        MissingError: the cluster does not answer, or does not let us.
+        FaultError: after all were tried, what is still in force.
+    """
+    path, spec = catalogue.target(target)
+    if isinstance(spec, LocalTargetSpec):
+        raise UsageError(f"{path}: a local platform keeps no marks; run: faultload recover")
+    cluster = connect(spec, path)
+    try:
+        return list(cluster.revert_expired(time.time()))
+    finally:
+        cluster.close()
 
 
 def _recover_one(state: RunState) -> Recovered | None:

@@ -183,6 +183,24 @@ def test_recover_with_nothing_to_do_passes(
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--expired"], "--target NAME"),
+        (["--target", "local"], "--expired"),
+        (["--expired", "--target", "local", "--forget", "x"], "no --forget"),
+        (["--expired", "--target", "local"], "keeps no marks"),
+        (["--expired", "--target", "locall"], "did you mean 'local'"),
+    ],
+)
+def test_recover_expired_wants_a_cluster(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Marks are on a cluster's objects: without one, the line says what was expected."""
+    assert invoke(["recover", *words]) == ExitCode.USAGE
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "arguments", [["slo", "list"], ["faults", "list"], ["prices", "list"], ["runs", "list"]]
 )
 def test_lists_speak_json(
