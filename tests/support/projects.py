@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from faultload.spec import load_target
+from faultload.spec import LocalTargetSpec, load_target
 from faultload.targets import LocalTarget
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +132,9 @@ def platform_of(project: Project) -> LocalTarget:
     """Return the platform left up in a project."""
     home = project.path / "state" / "faultload" / "platforms" / "local"
     about = json.loads((home / "up.json").read_text(encoding="utf-8"))
-    return LocalTarget(load_target(project.path / "targets" / "local.yaml"), Path(about["state"]))
+    spec = load_target(project.path / "targets" / "local.yaml")
+    assert isinstance(spec, LocalTargetSpec)
+    return LocalTarget(spec, Path(about["state"]))
 
 
 def everyone_is_ready(project: Project) -> bool:
