@@ -2,39 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import faultload.targets
 from faultload.errors import FaultError
-from faultload.targets import HANG_REPLICA, KILL_REPLICA, Identity, PlatformEvent, Replica
+from faultload.targets import (
+    Identity,
+    Lock,
+    Mark,
+    Node,
+    Occupant,
+    PlatformEvent,
+    Refusal,
+    Replica,
+    Workload,
+)
 from faultload.targets.base import Endpoints
 
+EVERYTHING = frozenset(
+    value
+    for name, value in vars(faultload.targets).items()
+    if name.isupper() and isinstance(value, str)
+)
+"""Every capability there is."""
 
-def replica(name: str, *, tier: str = "fast", ready: bool = True, inflight: int = 0) -> Replica:
+
+def replica(
+    name: str,
+    *,
+    tier: str = "fast",
+    ready: bool = True,
+    inflight: int | None = 0,
+    node: str = "node-a",
+) -> Replica:
     """Return an engine replica whose uid is derived from its name."""
-    return Replica("engine", name, f"u-{name}", tier, "node-a", "zone-a", ready, 0, inflight)
+    return Replica("engine", name, f"u-{name}", tier, node, "zone-a", ready, 0, inflight)
 
 
 class Platform:
-    """A target in memory. `acts` lists what was asked of it; `deaf` ignores every act."""
+    """A target in memory, with as many machines and workloads as its replicas need.
+
+    Attributes:
+        acts: what was asked of it, in order.
+        deaf: ignores every act.
+        heals: replaces what ends, where a machine takes replicas.
+        residents: machine → what runs there beside the engines.
+        refusals: what the next evictions are answered, before one is granted.
+        others: replicas of other components.
+        marks: what is left on machines and workloads, by name.
+        cut: token → uids cut off.
+        lacking: what `missing_rights` says.
+    """
 
     def __init__(self, *replicas: Replica, deaf: bool = False, heals: bool = True) -> None:
         self.engines = {r.name: r for r in replicas}
         self.acts: list[tuple[str, str]] = []
         self.deaf, self.heals = deaf, heals
-        self.capabilities = frozenset({KILL_REPLICA, HANG_REPLICA})
+        self.capabilities = EVERYTHING
         self.identity = Identity("memory", "memory", "0" * 16)
         self.endpoints = Endpoints("http://127.0.0.1:1", "http://127.0.0.1:1")
+        self.machines = {
+            name: Node(name, f"i-{name}", "zone-a", ready=True, schedulable=True)
+            for name in sorted({r.node for r in replicas})
+        }
+        self.tiers = {
+            name: Workload(name, f"w-{name}", "engine", name, count, "")
+            for name in sorted({r.tier for r in replicas})
+            for count in [sum(r.tier == name for r in replicas)]
+        }
+        self.residents: dict[str, list[Occupant]] = {}
+        self.refusals: list[Refusal] = []
+        self.others: list[Replica] = []
+        self.marks: dict[str, Mark] = {}
+        self.cut: dict[str, set[str]] = {}
+        self.lacking: list[str] = []
+        self._made = 0
 
     def attachment(self) -> Mapping[str, str]:
         return {}
 
     def replicas(self, component: str) -> Sequence[Replica]:
-        return list(self.engines.values()) if component == "engine" else []
+        everybody = [*self.engines.values(), *self.others]
+        return [one for one in everybody if one.component == component]
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -45,17 +99,111 @@ class Platform:
     def save_logs(self, folder: Path) -> None:
         """Nothing was logged."""
 
+    def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
+        return [line for line in self.lacking if set(capabilities)]
+
+    @contextmanager
+    def lock(self, holder: str) -> Iterator[Lock]:
+        self.acts.append(("lock", holder))
+        yield SimpleNamespace(problem="")
+
     def kill_replica(self, name: str, uid: str) -> None:
-        self._act("kill", name, uid, ready=False)
-        if self.heals and not self.deaf:
-            old = self.engines[name]
-            self.engines[name] = replace(old, uid=uid + "'", ready=True, restarts=1)
+        self._insist(name, uid)
+        self.acts.append(("kill", name))
+        if self.deaf:
+            return
+        old = self.engines[name]
+        back = replace(old, uid=uid + "'", restarts=1) if self.heals else replace(old, ready=False)
+        self.engines[name] = back
 
     def stop_replica(self, name: str, uid: str) -> None:
-        self._act("stop", name, uid, ready=False)
+        self._insist(name, uid)
+        self.acts.append(("stop", name))
+        self._set(name, ready=False)
 
     def continue_replica(self, name: str, uid: str) -> None:
-        self._act("continue", name, uid, ready=True)
+        if self._has(name, uid):
+            self.acts.append(("continue", name))
+            self._set(name, ready=True)
+
+    def delete_replica(self, name: str, uid: str, grace_s: float | None) -> None:
+        self._insist(name, uid)
+        self.acts.append((f"delete within {grace_s}", name))
+        self._end(name)
+
+    def evict_replica(self, name: str, uid: str) -> Refusal | None:
+        residents = [one for here in self.residents.values() for one in here]
+        if not self._has(name, uid) and not any(
+            (one.name, one.uid) == (name, uid) for one in residents
+        ):
+            return None
+        self.acts.append(("evict", name))
+        if self.refusals:
+            return self.refusals.pop(0)
+        self._end(name)
+        return None
+
+    def nodes(self) -> Sequence[Node]:
+        return list(self.machines.values())
+
+    def occupants(self, node: str) -> Sequence[Occupant]:
+        on = [r for r in [*self.engines.values(), *self.others] if r.node == node]
+        mine = [Occupant(r.name, r.uid, r.component) for r in on]
+        return [*mine, *self.residents.get(node, [])]
+
+    def cordon_node(self, node: str, uid: str, mark: Mark) -> None:
+        if node not in self.machines or self.machines[node].uid != uid:
+            raise FaultError(f"{node} is another by now")
+        self.acts.append(("cordon", node))
+        if not self.deaf:
+            self.machines[node] = replace(self.machines[node], schedulable=False)
+            self.marks[node] = mark
+
+    def uncordon_node(self, node: str, uid: str, token: str) -> None:
+        mark = self.marks.get(node)
+        if mark is None or mark.token != token or self.machines[node].uid != uid:
+            return
+        self.acts.append(("uncordon", node))
+        self.machines[node] = replace(self.machines[node], schedulable=True)
+        del self.marks[node]
+
+    def workloads(self, component: str, tier: str | None) -> Sequence[Workload]:
+        known = [one for one in self.tiers.values() if one.component == component]
+        return [one for one in known if tier in (None, one.tier)]
+
+    def set_scale(self, workload: str, uid: str, replicas: int, mark: Mark) -> None:
+        if workload not in self.tiers or self.tiers[workload].uid != uid:
+            raise FaultError(f"{workload} is another by now")
+        self.acts.append((f"scale to {replicas}", workload))
+        if not self.deaf:
+            self.marks[workload] = mark
+            self._scale(workload, replicas)
+
+    def restore_scale(self, workload: str, uid: str, token: str, replicas: int) -> None:
+        mark = self.marks.get(workload)
+        if mark is None or mark.token != token or self.tiers[workload].uid != uid:
+            return
+        self.acts.append((f"scale back to {replicas}", workload))
+        del self.marks[workload]
+        self._scale(workload, replicas)
+
+    def partition(self, victims: Sequence[tuple[str, str]], mark: Mark) -> None:
+        for name, uid in victims:
+            self._insist(name, uid)
+            self.acts.append(("partition", name))
+            if not self.deaf:
+                self.cut.setdefault(mark.token, set()).add(uid)
+
+    def join(self, victims: Sequence[tuple[str, str]], token: str) -> None:
+        if token in self.cut:
+            self.acts += [("join", name) for name, _ in victims]
+            del self.cut[token]
+
+    def partitioned(self, token: str) -> Collection[str]:
+        return self.cut.get(token, set())
+
+    def revert_expired(self, now_unix_s: float) -> Sequence[str]:
+        return []
 
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
         return []
@@ -66,9 +214,38 @@ class Platform:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _act(self, verb: str, name: str, uid: str, *, ready: bool) -> None:
-        if self.engines[name].uid != uid:
-            raise FaultError(f"{name} is another by now")
-        self.acts.append((verb, name))
+    def _has(self, name: str, uid: str) -> bool:
+        return name in self.engines and self.engines[name].uid == uid
+
+    def _insist(self, name: str, uid: str) -> None:
+        if not self._has(name, uid):
+            raise FaultError(f"{name} is gone, or another by now")
+
+    def _set(self, name: str, *, ready: bool) -> None:
         if not self.deaf:
             self.engines[name] = replace(self.engines[name], ready=ready)
+
+    def _end(self, name: str) -> None:
+        """Let something go; a replacement has another name."""
+        if self.deaf:
+            return
+        for node, here in self.residents.items():
+            self.residents[node] = [one for one in here if one.name != name]
+        old = self.engines.pop(name, None)
+        if old is not None and self.heals:
+            self._make(old.tier)
+
+    def _make(self, tier: str) -> None:
+        open_ = [node.name for node in self.machines.values() if node.schedulable]
+        if open_:
+            self._made += 1
+            made = replica(f"{tier}-new-{self._made}", tier=tier, node=open_[0])
+            self.engines[made.name] = made
+
+    def _scale(self, workload: str, replicas: int) -> None:
+        self.tiers[workload] = replace(self.tiers[workload], wanted=replicas)
+        mine = [r.name for r in self.engines.values() if r.tier == workload]
+        for name in mine[replicas:]:
+            del self.engines[name]
+        for _ in range(replicas - len(mine) if self.heals else 0):
+            self._make(workload)

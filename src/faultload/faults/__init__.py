@@ -4,7 +4,17 @@ The functions named here are what an experiment's `provider.func` names, with
 `module: faultload.faults`.
 """
 
-from faultload.faults.actions import hang_replica, kill_replica, revert_all
+from faultload.faults.actions import (
+    cordon_node,
+    delete_replica,
+    drain_node,
+    evict_replica,
+    hang_replica,
+    kill_replica,
+    partition_replica,
+    revert_all,
+    scale_to,
+)
 from faultload.faults.catalogue import FAULTS
 from faultload.faults.probes import replicas_are_ready, slos_are_met
 from faultload.faults.protocol import Evidence, Fault, Plan
@@ -17,10 +27,16 @@ __all__ = [
     "FaultSession",
     "Plan",
     "SessionFile",
+    "cordon_node",
+    "delete_replica",
+    "drain_node",
+    "evict_replica",
     "hang_replica",
     "kill_replica",
+    "partition_replica",
     "replicas_are_ready",
     "revert_all",
     "revert_unreverted",
+    "scale_to",
     "slos_are_met",
 ]

@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from faultload.faults.node_cordon import CordonNode
+from faultload.faults.node_drain import Drain, DrainNode
 from faultload.faults.protocol import FaultClass, Intent
+from faultload.faults.replica_delete import DeleteReplica, Deletion
+from faultload.faults.replica_evict import Eviction, EvictReplica
 from faultload.faults.replica_hang import HangReplica
 from faultload.faults.replica_kill import KillReplica
+from faultload.faults.replica_partition import PartitionReplica
+from faultload.faults.scale_to import ScaleTo, Size
 from faultload.faults.session import FaultSession, SessionFile
-from faultload.faults.victims import Choice, Select
+from faultload.faults.victims import Choice, NodeChoice, Select
 
 
 def kill_replica(
@@ -31,6 +37,69 @@ def hang_replica(
 ) -> dict[str, Any]:
     """Stop replicas without ending them, until reverted. Needs the capability hang-replica."""
     return _apply(HangReplica, Choice(component, replicas, tier, select))
+
+
+def delete_replica(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+    grace_s: float | None = None,
+) -> dict[str, Any]:
+    """Delete replicas in order, within `grace_s` or their own. Needs delete-replica."""
+    return _apply(DeleteReplica, Deletion(component, replicas, tier, select, grace_s))
+
+
+def evict_replica(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+    timeout_s: float = 60.0,
+) -> dict[str, Any]:
+    """Evict replicas once the disruption budget allows it. Needs evict-replica."""
+    return _apply(EvictReplica, Eviction(component, replicas, tier, select, timeout_s))
+
+
+def partition_replica(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+) -> dict[str, Any]:
+    """Cut replicas off the network, until reverted. Needs the capability partition."""
+    return _apply(PartitionReplica, Choice(component, replicas, tier, select))
+
+
+def cordon_node(
+    component: str = "engine",
+    nodes: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+) -> dict[str, Any]:
+    """Keep new replicas off nodes that a component runs on. Needs cordon-node."""
+    return _apply(CordonNode, NodeChoice(component, nodes, tier, select))
+
+
+def drain_node(
+    component: str = "engine",
+    nodes: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+    timeout_s: float = 120.0,
+) -> dict[str, Any]:
+    """Cordon nodes that a component runs on and evict what is there. Needs drain-node."""
+    return _apply(DrainNode, Drain(component, nodes, tier, select, timeout_s))
+
+
+def scale_to(
+    replicas: int,
+    component: str = "engine",
+    tier: str | None = None,
+    timeout_s: float = 60.0,
+) -> dict[str, Any]:
+    """Have a component or tier keep so many replicas, until reverted. Needs scale."""
+    return _apply(ScaleTo, Size(replicas, component, tier, timeout_s))
 
 
 def revert_all() -> list[dict[str, Any]]:

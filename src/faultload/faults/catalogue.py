@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faultload.faults.node_cordon import CordonNode
+from faultload.faults.node_drain import DrainNode
 from faultload.faults.protocol import FaultClass
+from faultload.faults.replica_delete import DeleteReplica
+from faultload.faults.replica_evict import EvictReplica
 from faultload.faults.replica_hang import HangReplica
 from faultload.faults.replica_kill import KillReplica
+from faultload.faults.replica_partition import PartitionReplica
+from faultload.faults.scale_to import ScaleTo
 
-FAULTS: Mapping[str, FaultClass] = {fault.name: fault for fault in (KillReplica, HangReplica)}
+FAULTS: Mapping[str, FaultClass] = {
+    fault.name: fault
+    for fault in (
+        KillReplica,
+        HangReplica,
+        DeleteReplica,
+        EvictReplica,
+        CordonNode,
+        DrainNode,
+        ScaleTo,
+        PartitionReplica,
+    )
+}
 """Name → class; each follows `faults.protocol.Fault`."""

@@ -15,11 +15,13 @@ class Plan:
     """What is about to be done, as plain JSON: journalled and fsynced before the act.
 
     Attributes:
-        victims: whom it hits: component, name and uid of each, and whatever a reader wants to see.
+        victims: whom it hits: component, name and uid of each, and whatever a reader wants to see;
+            empty where the platform chooses.
         undo: all that `revert` needs in another process after a crash. Data, never code.
         before: what `verify` and `verify_reverted` compare with.
         token: names this injection on the objects it changes, too.
         expires_unix_s: from then on what it changed may be undone by anybody.
+        whom: whom it hits, in words, where the platform chooses; "" where `victims` says it.
     """
 
     victims: list[dict[str, Any]]
@@ -27,6 +29,12 @@ class Plan:
     before: dict[str, Any] = field(default_factory=dict)
     token: str = ""
     expires_unix_s: float = 0.0
+    whom: str = ""
+
+    @property
+    def hits(self) -> str:
+        """Whom it hits, in words."""
+        return self.whom or ", ".join(str(victim["name"]) for victim in self.victims)
 
     @property
     def mark(self) -> Mark:

@@ -5,14 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from faultload.faults.limits import NO_LIMITS, Limits
+from faultload.faults.proofs import prove_restored, prove_unready, ready_now
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import (
-    Choice,
-    as_victims,
-    prove_restored,
-    prove_unready,
-    ready_now,
-)
+from faultload.faults.victims import Choice, as_victims
 from faultload.targets import HANG_REPLICA, Target
 
 _EFFECT_TIMEOUT_S = 30.0

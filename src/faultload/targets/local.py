@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +13,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-
-import requests
 
 from faultload.errors import (
     ExitCode,
@@ -46,12 +43,12 @@ from faultload.targets.base import (
     Replica,
     Workload,
 )
+from faultload.targets.control import GONE, ControlApi, reason_of
 from faultload.targets.processes import end, last_line, spawn
 
-_CALL_TIMEOUT_S = 5.0
 _STOP_GRACE_S = 10.0
-_GONE = (404, 409)
 _TOO_MANY_REQUESTS = 429
+_LINK_ADDRESSES = {"name", "listen", "to"}
 _EVICTION_RETRY_S = 1.0
 """Disruptions become possible again when a replica gets ready; the platform names no time."""
 
@@ -96,9 +93,7 @@ class LocalTarget:
             problem = f"{type(error).__name__}: {error}"
             raise MissingError(f"{state}: not a local platform's state: {problem}") from None
         self._about: dict[str, Any] = about
-        self._http = requests.Session()
-        self._http.trust_env = False  # a proxy must not see loopback calls
-        self._http.headers["Authorization"] = f"Bearer {token}"
+        self._control = ControlApi(about, token)
 
     @classmethod
     def start(
@@ -195,7 +190,7 @@ class LocalTarget:
         """Return the engine's replicas, by name; no other component has any here."""
         if component != "engine":
             return []
-        rows = self._call("GET", "/v1/state")["replicas"]
+        rows = self._control.call("GET", "/v1/state")["replicas"]
         return [
             Replica(
                 component=component,
@@ -213,7 +208,7 @@ class LocalTarget:
 
     def describe(self) -> dict[str, Any]:
         """Return nodes, replicas and configuration."""
-        state = self._call("GET", "/v1/state")
+        state = self._control.call("GET", "/v1/state")
         return {
             "platform_id": self._about["platform_id"],
             "nodes": state["nodes"],
@@ -225,7 +220,7 @@ class LocalTarget:
         """Return what the platform reported since it began."""
         return [
             PlatformEvent(event["time_unix"], event["reason"], event["object"], event["message"])
-            for event in self._call("GET", "/v1/events", params={"since": "0"})
+            for event in self._control.call("GET", "/v1/events", params={"since": "0"})
         ]
 
     def save_logs(self, folder: Path) -> None:
@@ -247,21 +242,23 @@ class LocalTarget:
 
     def delete_replica(self, replica: str, uid: str, grace_s: float | None) -> None:
         """Have the platform stop it in order."""
-        self._call("POST", f"/v1/replicas/{replica}/delete", body={"uid": uid, "grace_s": grace_s})
+        self._control.call(
+            "POST", f"/v1/replicas/{replica}/delete", body={"uid": uid, "grace_s": grace_s}
+        )
 
     def evict_replica(self, replica: str, uid: str) -> Refusal | None:
         """Ask the platform's disruption budget."""
-        answer = self._ask("POST", f"/v1/replicas/{replica}/evict", body={"uid": uid})
+        answer = self._control.ask("POST", f"/v1/replicas/{replica}/evict", body={"uid": uid})
         if answer.status_code == _TOO_MANY_REQUESTS:
-            return Refusal(answer.text[:300], _EVICTION_RETRY_S)
-        if answer.status_code in _GONE:
+            return Refusal(reason_of(answer), _EVICTION_RETRY_S)
+        if answer.status_code in GONE:
             return None
-        self._result(answer)
+        self._control.result(answer)
         return None
 
     def nodes(self) -> Sequence[Node]:
         """Return the platform's machines, by name."""
-        rows = self._call("GET", "/v1/state")["nodes"]
+        rows = self._control.call("GET", "/v1/state")["nodes"]
         return [
             Node(
                 name=row["name"],
@@ -282,18 +279,18 @@ class LocalTarget:
         """Cordon it; the platform keeps no marks."""
         if all((found.name, found.uid) != (node, uid) for found in self.nodes()):
             raise FaultError(f"node {node} is gone, or is another by now")
-        self._call("POST", f"/v1/nodes/{node}/cordon")
+        self._control.call("POST", f"/v1/nodes/{node}/cordon")
 
     def uncordon_node(self, node: str, uid: str, token: str) -> None:  # noqa: ARG002
         """Uncordon it, unless it was replaced."""
         if any((found.name, found.uid) == (node, uid) for found in self.nodes()):
-            self._call("POST", f"/v1/nodes/{node}/uncordon")
+            self._control.call("POST", f"/v1/nodes/{node}/uncordon")
 
     def workloads(self, component: str, tier: str | None) -> Sequence[Workload]:
         """Return the engine's tiers."""
         if component != "engine":
             return []
-        rows = self._call("GET", "/v1/state")["tiers"]
+        rows = self._control.call("GET", "/v1/state")["tiers"]
         return [
             Workload(
                 name=row["name"],
@@ -301,7 +298,7 @@ class LocalTarget:
                 component=component,
                 tier=row["name"],
                 wanted=row["wanted"],
-                scaled_by=row.get("scaled_by") or "",
+                scaled_by=row["scaled_by"],
             )
             for row in sorted(rows, key=lambda row: str(row["name"]))
             if tier in (None, row["name"])
@@ -309,28 +306,29 @@ class LocalTarget:
 
     def set_scale(self, workload: str, uid: str, replicas: int, mark: Mark) -> None:  # noqa: ARG002
         """Scale a tier."""
-        self._call("POST", f"/v1/tiers/{workload}/scale", body={"replicas": replicas})
+        self._control.call("POST", f"/v1/tiers/{workload}/scale", body={"replicas": replicas})
 
     def restore_scale(self, workload: str, uid: str, token: str, replicas: int) -> None:  # noqa: ARG002
         """Scale a tier back."""
-        self._call("POST", f"/v1/tiers/{workload}/scale", body={"replicas": replicas})
+        self._control.call("POST", f"/v1/tiers/{workload}/scale", body={"replicas": replicas})
 
     def partition(self, victims: Sequence[tuple[str, str]], mark: Mark) -> None:  # noqa: ARG002
-        """Cut the link between the router and each replica."""
-        for name, _ in victims:
-            self._call("POST", f"/v1/links/{name}", body={"partitioned": True})
+        """Cut the link between the router and each replica; the platform keeps no marks."""
+        there = {(replica.name, replica.uid) for replica in self.replicas("engine")}
+        for name, uid in victims:
+            if (name, uid) not in there:
+                raise FaultError(f"{name} is gone, or another by now")
+            self._set_link(name, partitioned=True)
 
     def join(self, victims: Sequence[tuple[str, str]], token: str) -> None:  # noqa: ARG002
         """Mend the links that are still there."""
-        links = self._call("GET", "/v1/state")["links"]
         for name, _ in victims:
-            if name in links:
-                self._call("POST", f"/v1/links/{name}", body={})
+            self._set_link(name, partitioned=False)
 
     def partitioned(self, token: str) -> Collection[str]:  # noqa: ARG002
-        """Return the uids of replicas behind a cut link."""
-        state = self._call("GET", "/v1/state")
-        cut = {name for name, link in state["links"].items() if link.get("partitioned")}
+        """Return the uids of replicas behind a cut link, whoever cut it."""
+        state = self._control.call("GET", "/v1/state")
+        cut = {link["name"] for link in state["links"] if link["partitioned"]}
         return {row["uid"] for row in state["replicas"] if row["name"] in cut}
 
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:  # noqa: ARG002
@@ -348,11 +346,11 @@ class LocalTarget:
     def signal_component(self, component: str, name: str, *, hold: bool = False) -> None:
         """Send a signal to the router, Prometheus or Redis; `hold`: do not restart it."""
         path = f"/v1/components/{component}/signal"
-        self._call("POST", path, body={"signal": name, "hold": hold})
+        self._control.call("POST", path, body={"signal": name, "hold": hold})
 
     def close(self) -> None:
         """End the platform if we started it."""
-        self._http.close()
+        self._control.close()
         if self._process is not None:
             end(self._process, _STOP_GRACE_S)
             self._process = None
@@ -360,58 +358,15 @@ class LocalTarget:
             shutil.rmtree(self._owned, ignore_errors=True)
             self._owned = None
 
+    def _set_link(self, name: str, *, partitioned: bool) -> None:
+        """Cut or mend a link that is there; what else is wrong with it stays as it is."""
+        links = self._control.call("GET", "/v1/state")["links"]
+        for link in links:
+            if link["name"] == name and link["partitioned"] is not partitioned:
+                conditions = {key: link[key] for key in link.keys() - _LINK_ADDRESSES}
+                body = {**conditions, "partitioned": partitioned}
+                self._control.call("POST", f"/v1/links/{name}", body=body)
+
     def _signal(self, replica: str, uid: str, name: str) -> None:
         path = f"/v1/replicas/{replica}/signal"
-        self._call("POST", path, body={"signal": name, "uid": uid})
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        params: Mapping[str, str] | None = None,
-    ) -> Any:
-        return self._result(self._ask(method, path, body, params))
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        params: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        url = f"{self._about['control_url']}{path}"
-        try:
-            return self._http.request(
-                method, url, json=body, params=params, timeout=_CALL_TIMEOUT_S
-            )
-        except requests.RequestException as error:
-            problem = type(error).__name__
-            gone = "" if self._is_alive() else ", and its process is gone"
-            raise (TargetGoneError if gone else MissingError)(
-                f"the local platform does not answer at {url}: {problem}{gone}"
-            ) from None
-
-    def _result(self, response: requests.Response) -> Any:
-        asked = f"{response.request.method} {response.request.path_url}"
-        if response.status_code in _GONE:
-            raise FaultError(f"the local platform refused {asked}: {response.text[:300]}")
-        try:
-            response.raise_for_status()
-            return response.json()
-        except requests.RequestException as error:
-            raise MissingError(f"{asked} was not answered properly: {error}") from None
-
-    def _is_alive(self) -> bool:
-        """Tell whether the platform's process exists, by pid and by what it runs."""
-        try:
-            os.kill(self._about["pid"], 0)
-            return b"inference_platform" in self._command_line()
-        except ProcessLookupError:
-            return False
-        except (OSError, KeyError, TypeError):
-            return True  # it cannot be told, so nothing may be concluded
-
-    def _command_line(self) -> bytes:
-        path = Path(f"/proc/{self._about['pid']}/cmdline")
-        return path.read_bytes() if path.exists() else b"inference_platform"
+        self._control.call("POST", path, body={"signal": name, "uid": uid})

@@ -87,3 +87,8 @@ def test_its_series_are_there_as_their_home_says(platform: Any, series: dict[str
         assert labels.keys() - {"__name__"} == set(series["labels"])
         for name, known in series.get("values", {}).items():
             assert labels[name] in known
+
+
+def test_state_says_who_scales_a_tier(platform: Any) -> None:
+    """Whoever would scale it by hand learns that an autoscaler would undo that."""
+    assert fast(platform)["scaled_by"] == "scaledobject/fast"

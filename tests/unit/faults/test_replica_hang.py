@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError
@@ -15,13 +14,7 @@ from faultload.faults.victims import Choice
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> InjectionJournal:
-    """Return an empty journal."""
-    return InjectionJournal(tmp_path / "injections.jsonl")
-
-
-def test_hang_is_undone_from_the_journal_alone(journal: InjectionJournal) -> None:
+def test_hang_is_undone_from_the_journal_alone(journal: InjectionJournal, clock: Clock) -> None:
     """Another process with nothing but the journal undoes the fault; doing so twice is harmless."""
     platform = Platform(replica("a"), replica("b"))
     FaultSession(platform, journal).apply(HangReplica(platform))
@@ -36,7 +29,7 @@ def test_hang_is_undone_from_the_journal_alone(journal: InjectionJournal) -> Non
     assert journal.unreverted() == []
 
 
-def test_one_failed_revert_does_not_stop_the_rest(journal: InjectionJournal) -> None:
+def test_one_failed_revert_does_not_stop_the_rest(journal: InjectionJournal, clock: Clock) -> None:
     """Every unreverted fault is tried, newest first; the error lists those still in force."""
     platform = Platform(replica("a"), replica("b"), replica("c"))
     session = FaultSession(platform, journal)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from memory import Platform, replica
 
 from faultload.errors import FaultError
+from faultload.faults.proofs import prove_restored, prove_unready
 from faultload.faults.replica_kill import KillReplica
 from faultload.faults.session import FaultSession
-from faultload.faults.victims import prove_restored, prove_unready
 from faultload.record import InjectionJournal
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> InjectionJournal:
-    """Return an empty journal."""
-    return InjectionJournal(tmp_path / "injections.jsonl")
 
 
 def steps(journal: InjectionJournal) -> list[str]:
@@ -39,7 +31,7 @@ def test_fault_without_effect_is_not_proven(
     journal: InjectionJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A platform that ignores the act makes `verify` fail, and the failure is journalled."""
-    monkeypatch.setattr("faultload.faults.replica_kill._EFFECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(KillReplica, "effect_timeout_s", 0.1)
     platform = Platform(replica("a"), replica("b"), deaf=True)
 
     with pytest.raises(FaultError, match="expected .* to be not ready within 0.1 s; last seen"):
@@ -78,7 +70,7 @@ def test_victim_under_its_old_uid_must_stay_ready(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(FaultError, match="to be ready again within"):
         prove_restored(platform, plan, 0.1)
 
-    monkeypatch.setattr("faultload.faults.victims._NOTICE_S", 0.1)
+    monkeypatch.setattr("faultload.faults.proofs._NOTICE_S", 0.1)
     assert "ready again after" in prove_restored(platform, plan, 5.0).text
 
 
@@ -86,7 +78,7 @@ def test_platform_that_does_not_heal_is_for_the_judge(
     journal: InjectionJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kill itself is over: a missing replacement is said, and does not make the run invalid."""
-    monkeypatch.setattr("faultload.faults.replica_kill._RETURN_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(KillReplica, "return_timeout_s", 0.1)
     platform = Platform(replica("a"), replica("b"), heals=False)
     session = FaultSession(platform, journal)
     session.apply(KillReplica(platform))

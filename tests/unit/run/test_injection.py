@@ -109,6 +109,44 @@ def test_harm_beyond_the_plan_is_refused_before_anything_starts(
         prepare(project, "engine/replica-loss", "local")
 
 
+@pytest.mark.parametrize(
+    ("func", "given", "key"),
+    [
+        ("kill_replica", {"replicas": 0}, "replicas"),
+        ("kill_replica", {"replicas": True}, "replicas"),
+        ("delete_replica", {"grace_s": -1}, "grace_s"),
+        ("delete_replica", {"grace_s": float("nan")}, "grace_s"),
+        ("delete_replica", {"grace_s": float("inf")}, "grace_s"),
+        ("delete_replica", {"grace_s": False}, "grace_s"),
+        ("delete_replica", {"grace_s": "30"}, "grace_s"),
+        ("evict_replica", {"timeout_s": 0}, "timeout_s"),
+        ("evict_replica", {"timeout_s": float("nan")}, "timeout_s"),
+        ("evict_replica", {"timeout_s": True}, "timeout_s"),
+        ("cordon_node", {"nodes": 0}, "nodes"),
+        ("cordon_node", {"select": "oldest"}, "select"),
+        ("drain_node", {"nodes": -1}, "nodes"),
+        ("drain_node", {"timeout_s": float("inf")}, "timeout_s"),
+        ("scale_to", {"replicas": -1}, "replicas"),
+        ("scale_to", {"replicas": True}, "replicas"),
+        ("scale_to", {"replicas": 1.5}, "replicas"),
+        ("scale_to", {"replicas": 1, "tier": 3}, "tier"),
+        ("partition_replica", {"replicas": 0}, "replicas"),
+    ],
+)
+def test_senseless_parameter_is_refused_by_its_key(
+    project: Catalogue, func: str, given: dict[str, Any], key: str
+) -> None:
+    """A number that is none, negative, or a boolean in disguise: the file and the key are named."""
+
+    def how(document: dict[str, Any]) -> None:
+        document["method"][0]["provider"] |= {"func": func, "arguments": given}
+
+    change(project, how)
+
+    with pytest.raises(SpecError, match=rf"replica-loss.yaml: .*arguments\.{key}: .*found"):
+        prepare(project, "engine/replica-loss", "local")
+
+
 def test_arguments_may_come_from_the_configuration(project: Catalogue) -> None:
     """`${names}` are replaced before the arguments are checked, as Chaos Toolkit will."""
 

@@ -95,9 +95,11 @@ class View:
     def _tier(self, tier: TierState) -> dict[str, Any]:
         pods = self._cluster.of_tier(tier.name)
         current = [pod for pod in pods if pod.revision.name == tier.revision.name]
+        scaler = self._cluster.scaler
         return {
             "name": tier.name,
             "wanted": tier.wanted,
+            "scaled_by": scaler.owner(tier.name) if scaler else "",
             "ready": sum(pod.ready for pod in pods),
             "revision": tier.revision.name,
             "revisions": [revision.name for revision in tier.revisions],

@@ -62,6 +62,12 @@ class Scaler:
         """Return what kube-state-metrics would say, in the order of the file."""
         return [autoscaler.status for autoscaler in self._autoscalers]
 
+    def owner(self, tier: str) -> str:
+        """Return what scales a tier, `scaledobject/<name>`; "" when nothing does."""
+        found = (one.spec.name for one in self._autoscalers if one.spec.tier == tier)
+        name = next(found, "")
+        return name and f"scaledobject/{name}"
+
     async def _poll(self, autoscaler: Autoscaler) -> None:
         """Poll for ever; the interval counts from the beginning of a look (startScaleLoop)."""
         while True:

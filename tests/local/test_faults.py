@@ -1,0 +1,175 @@
+"""Every fault on a real local platform: done, proven, undone, and healed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import ROOT, wait_for
+
+from faultload.errors import FaultError
+from faultload.faults import FAULTS, FaultSession
+from faultload.faults.limits import NO_LIMITS
+from faultload.faults.node_cordon import CordonNode
+from faultload.faults.node_drain import Drain, DrainNode
+from faultload.faults.replica_delete import DeleteReplica, Deletion
+from faultload.faults.replica_evict import Eviction, EvictReplica
+from faultload.faults.replica_partition import PartitionReplica
+from faultload.faults.scale_to import ScaleTo, Size
+from faultload.faults.victims import Choice, NodeChoice
+from faultload.record import InjectionJournal
+from faultload.spec import LocalTargetSpec, load_target
+from faultload.targets import LocalTarget, Mark, Replica
+
+pytestmark = pytest.mark.local
+
+# The shipped platform, quicker: a replacement is there in a second or two.
+QUICK = ("cold_start_s=5", "model_store.enabled=false", "restart.backoff_s=1")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[LocalTarget]:
+    """Start one platform for the module."""
+    path = ROOT / "targets" / "local.yaml"
+    spec = load_target(path)
+    assert isinstance(spec, LocalTargetSpec)
+    target = LocalTarget.start(spec, path, QUICK)
+    yield target
+    target.close()
+
+
+@pytest.fixture
+def platform(shared: LocalTarget) -> LocalTarget:
+    """Return the platform once every tier has what it is to have."""
+
+    def is_whole() -> bool:
+        ready = [one for one in shared.replicas("engine") if one.ready]
+        return all(
+            sum(one.tier == workload.tier for one in ready) == workload.wanted == 2
+            for workload in shared.workloads("engine", None)
+        )
+
+    wait_for(is_whole, 30, "two ready replicas in each tier")
+    return shared
+
+
+@pytest.fixture
+def session(platform: LocalTarget, tmp_path: Path) -> FaultSession:
+    """Return a hold on it with an empty journal."""
+    return FaultSession(platform, InjectionJournal(tmp_path / "injections.jsonl"))
+
+
+def ready(platform: LocalTarget, tier: str) -> list[Replica]:
+    """Return a tier's ready replicas."""
+    return [one for one in platform.replicas("engine") if one.ready and one.tier == tier]
+
+
+@pytest.mark.parametrize(
+    ("fault", "intent"),
+    [
+        (DeleteReplica, Deletion(tier="fast")),
+        (DeleteReplica, Deletion(tier="fast", grace_s=0.0)),
+        (EvictReplica, Eviction(tier="fast")),
+        (PartitionReplica, Choice(tier="fast")),
+        (CordonNode, NodeChoice()),
+        (DrainNode, Drain()),
+        (ScaleTo, Size(1, tier="fast")),
+        (ScaleTo, Size(3, tier="fast")),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_fault_is_done_undone_and_healed(
+    session: FaultSession, platform: LocalTarget, fault: Callable[..., Any], intent: Any
+) -> None:
+    """Each step proves itself on the platform; undoing from the journal twice is harmless."""
+    session.apply(fault(platform, intent, NO_LIMITS))
+
+    (outcome,) = FaultSession(platform, InjectionJournal(session.journal.path)).revert_all()
+
+    assert "did not heal" not in outcome["text"]
+    assert session.revert_all() == []
+    assert all(node.schedulable for node in platform.nodes())
+
+
+def test_every_fault_s_capability_is_one_of_the_platform(platform: LocalTarget) -> None:
+    """What can be tried on a laptop is tried there."""
+    assert {fault.capability for fault in FAULTS.values()} <= platform.capabilities
+
+
+def test_deleted_replica_comes_back_under_another_name(
+    session: FaultSession, platform: LocalTarget
+) -> None:
+    """As a Deployment's pods do: the tier is whole, the name is gone for good."""
+    done = session.apply(DeleteReplica(platform, Deletion(tier="fast")))
+    session.revert_all()
+
+    victim = done["plan"]["victims"][0]["name"]
+    assert victim not in {one.name for one in ready(platform, "fast")}
+
+
+def test_budget_refuses_the_second_eviction_until_the_first_is_replaced(
+    session: FaultSession, platform: LocalTarget
+) -> None:
+    """Of two replicas one may be disrupted: the other is refused, in the platform's own words."""
+    done = session.apply(EvictReplica(platform, Eviction(tier="fast", replicas=2, timeout_s=30)))
+
+    (refused,) = done["data"]["refusals"]
+    assert refused["replica"] == done["plan"]["victims"][1]["name"]
+    assert refused["reason"].startswith("Cannot evict pod as it would violate")
+    session.revert_all()
+
+
+def test_drained_node_is_empty_and_takes_nobody(
+    session: FaultSession, platform: LocalTarget
+) -> None:
+    """What was there is on another machine while the drain lasts."""
+    done = session.apply(DrainNode(platform))
+    node = done["plan"]["undo"]["uncordon"][0]["name"]
+    wait_for(lambda: len(ready(platform, "fast")) == 2, 30, "the tier to be whole elsewhere")
+
+    assert platform.occupants(node) == []
+    session.revert_all()
+
+
+def test_partitioned_replica_stays_ready_and_keeps_its_other_conditions(
+    session: FaultSession, platform: LocalTarget
+) -> None:
+    """Probes do not pass the link; a latency that somebody set is there afterwards too."""
+    victim = ready(platform, "fast")[0]
+    platform._control.call("POST", f"/v1/links/{victim.name}", body={"latency_s": 0.01})
+    mark = Mark("a-token", 0.0)
+
+    platform.partition([(victim.name, victim.uid)], mark)
+    cut_off = platform.partitioned("a-token")
+    still_ready = victim.uid in {one.uid for one in ready(platform, "fast")}
+    platform.join([(victim.name, victim.uid), ("gone-7", "u-7")], "a-token")
+    platform.join([(victim.name, victim.uid)], "a-token")
+
+    links = {link["name"]: link for link in platform._control.call("GET", "/v1/state")["links"]}
+    platform._control.call("POST", f"/v1/links/{victim.name}", body={})
+    assert set(cut_off) == {victim.uid}
+    assert still_ready
+    assert (links[victim.name]["partitioned"], links[victim.name]["latency_s"]) == (False, 0.01)
+    assert not platform.partitioned("a-token")
+
+
+def test_acts_never_hit_another(platform: LocalTarget) -> None:
+    """Each act names a uid; one that is another by now is an error, and nothing happens."""
+    victim, node = ready(platform, "fast")[0].name, platform.nodes()[0].name
+    mark = Mark("a-token", 0.0)
+
+    assert platform.evict_replica(victim, "another") is None
+    platform.uncordon_node(node, "another", "a-token")
+    for act in (
+        lambda: platform.delete_replica(victim, "another", None),
+        lambda: platform.cordon_node(node, "another", mark),
+        lambda: platform.partition([(victim, "another")], mark),
+    ):
+        with pytest.raises(FaultError):
+            act()
+
+    assert len(ready(platform, "fast")) == 2
+    assert all(one.schedulable for one in platform.nodes())
+    assert not platform.partitioned("a-token")
