@@ -12,8 +12,11 @@ import kube_binaries
 import pytest
 from control_plane import ControlPlane, running
 from kube_objects import TEST_NODE, selector, signed_in, wait_for
+from kube_targets import signed_in_target, target_spec
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
+
+from faultload.targets.kubernetes import KubernetesTarget
 
 _STARTED = pytest.StashKey[ControlPlane]()
 
@@ -79,6 +82,15 @@ def namespace(control_plane: ControlPlane, admin: client.ApiClient) -> Iterator[
     core.delete_namespace(name)
     # No kubelet will say that they stopped.
     core.delete_collection_namespaced_pod(name, grace_period_seconds=0)
+
+
+@pytest.fixture
+def target(
+    control_plane: ControlPlane, admin: client.ApiClient, namespace: str
+) -> Iterator[KubernetesTarget]:
+    """A target on the namespace, signed in as one who may do everything."""
+    with signed_in_target(target_spec(admin, control_plane.admin_kubeconfig, namespace)) as signed:
+        yield signed
 
 
 def _default_account(core: client.CoreV1Api, namespace: str) -> client.V1ServiceAccount | None:

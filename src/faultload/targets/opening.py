@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from faultload.errors import DefectError, UsageError
-from faultload.spec.target import LocalTargetSpec, TargetSpec
+from faultload.spec.target import KubernetesTargetSpec, LocalTargetSpec, TargetSpec
 from faultload.targets.base import Target
 from faultload.targets.local import LocalTarget
 
@@ -28,6 +28,10 @@ def connect(spec: TargetSpec, path: Path, overrides: Sequence[str] = ()) -> Targ
         return LocalTarget.start(spec, path, overrides)
     if overrides:
         raise UsageError(f"--set changes the local platform, and {spec.name!r} is a {spec.kind}")
+    if isinstance(spec, KubernetesTargetSpec):
+        from faultload.targets.kubernetes import KubernetesTarget
+
+        return KubernetesTarget.connect(spec, path)
     raise DefectError(f"no target of kind {spec.kind!r}")
 
 
@@ -40,4 +44,8 @@ def attach(spec: TargetSpec, attachment: Mapping[str, str]) -> Target:
     """
     if isinstance(spec, LocalTargetSpec):
         return LocalTarget(spec, Path(attachment["state"]))
+    if isinstance(spec, KubernetesTargetSpec):
+        from faultload.targets.kubernetes import KubernetesTarget
+
+        return KubernetesTarget.attach(spec, attachment)
     raise DefectError(f"no target of kind {spec.kind!r}")

@@ -1,0 +1,80 @@
+"""Undoing what a harness left and never came back for, from the marks on the objects alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+
+from faultload.errors import FaultError, FaultloadError
+from faultload.targets.kubernetes import nodes, partition, scaling
+from faultload.targets.kubernetes.api import ApiError, GoneError, Object
+from faultload.targets.kubernetes.cluster import Cluster
+from faultload.targets.kubernetes.marks import UNDO, Undo
+from faultload.targets.kubernetes.resources import (
+    NETWORK_POLICIES,
+    NODES,
+    PODS,
+    REPLICA_SETS,
+    WORKLOADS,
+    Ref,
+    Resource,
+)
+
+
+def revert_expired(cluster: Cluster, now_unix_s: float) -> Sequence[str]:
+    """Undo every change of an expired mark; say what was done, a line each.
+
+    Kinds that we may not list are passed over: whoever may not read them changed none of them.
+
+    Raises:
+        FaultError: after all were tried, what could not be undone.
+    """
+    done, problems = list[str](), list[str]()
+    for kind, seen in _marked(cluster):
+        what = Ref.of(kind, seen).words()
+        try:
+            undo = Undo.of(seen)
+            if undo is None or undo.expires_unix_s > now_unix_s:
+                continue
+            said = _undo(cluster, kind, seen, undo)
+            done.append(f"{what}: undid {undo.token} of {undo.by}" + (f"; {said}" if said else ""))
+        except GoneError:
+            continue
+        except FaultloadError as error:
+            problems.append(f"{what}: {error}")
+    if problems:
+        raise FaultError("still in force: " + "; ".join(problems))
+    return done
+
+
+def _marked(cluster: Cluster) -> Iterator[tuple[Resource, Object]]:
+    places = [(NODES, "")]
+    # Policies before pods, workloads before their replica sets: what does the harm goes first.
+    kinds = (NETWORK_POLICIES, PODS, *WORKLOADS, REPLICA_SETS)
+    places += [(kind, namespace) for namespace in cluster.namespaces for kind in kinds]
+    for kind, namespace in places:
+        try:
+            found = cluster.api.list_all(kind, namespace)
+        except ApiError as error:
+            if error.status != HTTPStatus.FORBIDDEN:
+                raise
+            continue
+        for seen in found:
+            if UNDO in (seen["metadata"].get("annotations") or {}):
+                yield kind, seen
+
+
+def _undo(cluster: Cluster, kind: Resource, seen: Object, undo: Undo) -> str:
+    """Undo what one object's mark says; return what is to be said of it."""
+    ref = Ref.of(kind, seen)
+    if kind is NODES:
+        return nodes.undo_cordon(cluster, ref, undo.token)
+    if kind in WORKLOADS:
+        return scaling.undo_scale(cluster, ref, undo.token)
+    if kind is NETWORK_POLICIES:
+        partition.remove_policy(cluster, seen, undo.token)
+    elif kind is PODS:
+        partition.unlabel(cluster, seen, undo.token)
+    else:
+        scaling.sweep_copies(cluster, ref.namespace, undo.token)
+    return ""

@@ -1,0 +1,150 @@
+"""What we leave on an object beside a change, so that anybody can undo it from the object alone.
+
+The annotation is written in the same patch as the change, and goes in the same patch as the change.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from faultload.errors import RefusedError
+from faultload.targets.base import Mark
+
+UNDO = "faultload.dev/undo"
+"""The annotation's key; its value is the JSON of `Undo`."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A value of an object that we change and set back.
+
+    Attributes:
+        path: of keys, from the top.
+    """
+
+    path: tuple[str, ...]
+
+    def read(self, seen: Mapping[str, Any]) -> Any:
+        """Return the value; None: it is not set."""
+        value: Any = seen
+        for key in self.path:
+            value = (value or {}).get(key)
+        return value
+
+    def patch(self, value: Any) -> dict[str, Any]:
+        """Return the merge patch that sets it; None unsets it."""
+        for key in reversed(self.path):
+            value = {key: value}
+        return dict(value)
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What an annotation says.
+
+    Attributes:
+        token: the injection that made the change.
+        was: the value before; None: it was not set.
+        now: the value that the injection gave it.
+        expires_unix_s: from then on anybody may undo it.
+        by: who made the change.
+    """
+
+    token: str
+    was: Any
+    now: Any
+    expires_unix_s: float
+    by: str
+
+    @classmethod
+    def of(cls, seen: Mapping[str, Any]) -> Self | None:
+        """Return what an object's annotation says; None: it has none.
+
+        Raises:
+            RefusedError: it cannot be read.
+        """
+        metadata = seen["metadata"]
+        text = (metadata.get("annotations") or {}).get(UNDO)
+        if text is None:
+            return None
+        try:
+            document = json.loads(text)
+            found = cls(**document)
+            float(found.expires_unix_s)
+        except (ValueError, TypeError):
+            raise RefusedError(
+                f"{metadata['name']}: the annotation {UNDO} is none of ours: {text[:200]!r};"
+                " set right what it is about, and remove it"
+            ) from None
+        return found
+
+    @classmethod
+    def new(cls, mark: Mark, was: Any, now: Any) -> Self:
+        """Return what to write beside a change made now."""
+        return cls(mark.token, was, now, mark.expires_unix_s, f"faultload@{socket.gethostname()}")
+
+    def text(self) -> str:
+        """Return the annotation's value."""
+        return json.dumps(asdict(self))
+
+
+def changed(
+    seen: Mapping[str, Any], field: Field, value: Any, mark: Mark, now_unix_s: float
+) -> dict[str, Any] | None:
+    """Return the merge patch that gives a field a value and marks it; None: that is done already.
+
+    The undo of a mark that has expired is taken over.
+
+    Raises:
+        RefusedError: another injection's change is in force on the object.
+    """
+    undo, current = Undo.of(seen), field.read(seen)
+    if undo is not None and undo.token == mark.token:
+        return None
+    if undo is not None and undo.expires_unix_s > now_unix_s:
+        until = datetime.fromtimestamp(undo.expires_unix_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        raise RefusedError(
+            f"{seen['metadata']['name']}: the change {undo.token} of {undo.by} is in force there,"
+            f" until {until} at the latest; let it be undone first"
+        )
+    was = undo.was if undo is not None and undo.now == current else current
+    return _both(field.patch(value), Undo.new(mark, was, value).text())
+
+
+def restored(
+    seen: Mapping[str, Any], field: Field, undo: Undo, value: Any
+) -> tuple[dict[str, Any], str]:
+    """Return the merge patch that undoes a change, and what is to be said of it, "" for nothing.
+
+    A field that is no longer as the change made it is left alone: somebody else meant it so.
+
+    Args:
+        seen: the object.
+        field: what was changed.
+        undo: the object's own.
+        value: what the field is to be again.
+    """
+    current = field.read(seen)
+    if current == undo.now:
+        return _both(field.patch(value), None), ""
+    name, path = seen["metadata"]["name"], ".".join(field.path)
+    said = (
+        f"{name}: {path} is {current!r} and no longer {undo.now!r} as {undo.token} made it;"
+        f" it was left alone, and was {undo.was!r} before"
+    )
+    return _both({}, None), said
+
+
+def unmarked() -> dict[str, Any]:
+    """Return the merge patch that removes a mark and nothing else."""
+    return _both({}, None)
+
+
+def _both(patch: dict[str, Any], annotation: str | None) -> dict[str, Any]:
+    metadata = patch.get("metadata", {}) | {"annotations": {UNDO: annotation}}
+    return patch | {"metadata": metadata}

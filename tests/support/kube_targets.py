@@ -1,0 +1,120 @@
+"""Targets on the tests' cluster, and everything that lies in it before and after."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client
+
+from faultload.spec.target import KubernetesTargetSpec
+from faultload.targets.kubernetes import KubernetesTarget
+from faultload.targets.kubernetes.api import Patience
+
+TIER = "tier"
+QUICK = Patience(connect_s=1.0, read_s=1.0, attempts=3, total_s=10.0, pause_s=0.02, pause_s_max=0.2)
+"""For tests in which calls fail."""
+# Volatile by nature: they follow the others.
+_FOLLOWERS = {"events", "endpoints", "endpointslices"}
+_WORKLOADS = {"deployments", "replicasets", "statefulsets"}
+
+Snapshot = dict[tuple[str, str], Any]
+
+
+def cluster_uid(admin: client.ApiClient) -> str:
+    """Return what identifies the cluster."""
+    return str(client.CoreV1Api(admin).read_namespace("kube-system").metadata.uid)
+
+
+def target_spec(
+    admin: client.ApiClient, kubeconfig: Path, namespace: str, **changes: Any
+) -> KubernetesTargetSpec:
+    """Return a target file on a namespace, its engines labelled `app=engine`.
+
+    Args:
+        admin: to look up the cluster's uid.
+        kubeconfig: to sign in with.
+        namespace: its first.
+        changes: to the block `kubernetes`.
+    """
+    block = {
+        "kubeconfig": str(kubeconfig),
+        "context": "test",
+        "cluster_uid": cluster_uid(admin),
+        "namespaces": [namespace],
+        "components": {"engine": {"selector": "app=engine", "tier_label": TIER}},
+        "inference_url": "http://127.0.0.1:9",
+        "prometheus_url": "http://127.0.0.1:9",
+    }
+    return KubernetesTargetSpec.model_validate(
+        {"name": "test", "kind": "kubernetes", "kubernetes": block | changes}
+    )
+
+
+@contextlib.contextmanager
+def signed_in_target(
+    spec: KubernetesTargetSpec, patience: Patience = Patience()
+) -> Iterator[KubernetesTarget]:
+    """Yield a target, and close it."""
+    target = KubernetesTarget.connect(spec, Path("targets/test.yaml"), patience)
+    try:
+        yield target
+    finally:
+        target.close()
+
+
+def snapshot(admin: client.ApiClient, namespace: str) -> Snapshot:
+    """Return every object of a namespace, and every node: (resource, name) → the object.
+
+    Versions and what controllers say of their own progress are left out.
+    """
+    found: Snapshot = {}
+    for prefix, resource, namespaced in _resources(admin):
+        if not namespaced and resource != "nodes":
+            continue
+        place = f"{prefix}/namespaces/{namespace}/{resource}" if namespaced else f"{prefix}/nodes"
+        for item in _get(admin, place)["items"]:
+            found[resource, item["metadata"]["name"]] = _lasting(resource, item)
+    return found
+
+
+def _resources(admin: client.ApiClient) -> Iterator[tuple[str, str, bool]]:
+    groups = [group["preferredVersion"]["groupVersion"] for group in _get(admin, "/apis")["groups"]]
+    for prefix in ["/api/v1", *(f"/apis/{group}" for group in groups)]:
+        for about in _get(admin, prefix)["resources"]:
+            name = about["name"]
+            if "list" in about["verbs"] and name not in _FOLLOWERS:
+                yield prefix, name, bool(about["namespaced"])
+
+
+def _get(admin: client.ApiClient, path: str) -> dict[str, Any]:
+    answer: dict[str, Any] = admin.call_api(
+        path,
+        "GET",
+        header_params={"Accept": "application/json"},
+        response_types_map={200: "object"},
+        auth_settings=["BearerToken"],
+        _return_http_data_only=True,
+    )
+    return answer
+
+
+def _lasting(resource: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    passing = {"resourceVersion", "managedFields", "generation"}
+    metadata = {key: value for key, value in item["metadata"].items() if key not in passing}
+    lasting = dict(item) | {"metadata": metadata}
+    if resource in _WORKLOADS:
+        lasting.pop("status")
+    return lasting
+
+
+def differences(before: Snapshot, after: Snapshot) -> list[str]:
+    """Return a line for each object that came, went or changed."""
+    lines = []
+    for key in sorted(before.keys() | after.keys()):
+        was, now = before.get(key), after.get(key)
+        if was != now:
+            lines.append(f"{key}: {was} -> {now}")
+    return lines
