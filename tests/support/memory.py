@@ -205,12 +205,6 @@ class Platform:
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:
         return []
 
-    def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
-        return []
-
-    def lock(self, holder: str) -> AbstractContextManager[Any]:
-        return nullcontext(SimpleNamespace(problem=""))
-
     def close(self) -> None:
         """Nothing is held."""
 
