@@ -65,14 +65,14 @@ def signed_in_target(
         target.close()
 
 
-def snapshot(admin: client.ApiClient, namespace: str) -> Snapshot:
+def snapshot(admin: client.ApiClient, namespace: str, but: str = "") -> Snapshot:
     """Return every object of a namespace, and every node: (resource, name) → the object.
 
-    Versions and what controllers say of their own progress are left out.
+    Versions and what controllers say of their own progress are left out, and the resource `but`.
     """
     found: Snapshot = {}
     for prefix, resource, namespaced in _resources(admin):
-        if not namespaced and resource != "nodes":
+        if resource == but or (not namespaced and resource != "nodes"):
             continue
         place = f"{prefix}/namespaces/{namespace}/{resource}" if namespaced else f"{prefix}/nodes"
         for item in _get(admin, place)["items"]:
