@@ -1,0 +1,138 @@
+"""A harness that is killed at any step leaves nothing that cannot be undone without it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from crashing import Play, play_and_die
+from kube_objects import list_pods, make_deployment, make_node, wait_for
+from kube_targets import TIER, Snapshot, differences, snapshot, target_spec
+from kubelet import Kubelet
+from kubernetes import client
+
+from faultload.record import InjectionStep
+from faultload.run.recover import recover, recover_expired
+from faultload.spec import Catalogue
+
+LABELS = {"app": "engine", TIER: "fast"}
+REPLICAS = 3
+STEPS = [step for step in InjectionStep if step is not InjectionStep.FAILED]
+"""Those of a fault that goes well, in order: the journal gets one entry each."""
+LASTING: dict[str, dict[str, Any]] = {
+    "cordon_node": {},
+    "drain_node": {},
+    "scale_to": {"replicas": REPLICAS + 1},
+    "partition_replica": {},
+}
+PASSING: dict[str, dict[str, Any]] = {
+    "kill_replica": {},
+    "delete_replica": {"grace_s": 1},
+    "evict_replica": {},
+}
+LONG_S, AT_ONCE_S = 3600.0, 0.0
+
+pytestmark = pytest.mark.usefixtures("controllers")
+
+
+@pytest.fixture
+def project(
+    admin: client.ApiClient,
+    control_plane: Any,
+    namespace: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Path]:
+    """A project whose target is a namespace with three engines on two nodes."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    spec = target_spec(admin, control_plane.admin_kubeconfig, namespace)
+    (tmp_path / "targets").mkdir()
+    (tmp_path / "experiments").mkdir()
+    text = yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True))
+    (tmp_path / "targets" / "test.yaml").write_text(text, encoding="utf-8")
+    make_node(admin, "node-a")
+    make_node(admin, "node-b")
+    make_deployment(admin, namespace, "engine", LABELS, REPLICAS)
+    with Kubelet(admin, namespace):
+        yield tmp_path
+
+
+def settled(admin: client.ApiClient, namespace: str) -> Snapshot:
+    """Return what lies in the cluster, the pods only counted: a deployment replaces them."""
+    whole = snapshot(admin, namespace)
+    pods = Counter(
+        (pod.status.phase, str(sorted(pod.metadata.labels)), str(pod.metadata.annotations))
+        for pod in list_pods(admin, namespace, {"app": "engine"})
+        if pod.metadata.deletion_timestamp is None
+        and any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
+    )
+    rest = {key: value for key, value in whole.items() if key[0] != "pods"}
+    return rest | {("pods", "counted"): dict(pods)}
+
+
+def kill_after(project: Path, fault: str, intent: dict[str, Any], step: int, ttl_s: float) -> None:
+    """Have a harness play a fault, and die when the journal has so many entries."""
+    target = project / "targets" / "test.yaml"
+    play_and_die(Play(target, fault, intent, step, ttl_s, project / "state"))
+
+
+def wait_until_as_before(
+    before: Snapshot, look: Callable[[], Snapshot], bound_s: float = 30.0
+) -> None:
+    """Wait for the controllers to have settled; what then is not as it was is a failure."""
+    deadline = time.monotonic() + bound_s
+    while found := differences(before, look()):
+        assert time.monotonic() < deadline, "\n".join(found)
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("step", range(1, len(STEPS) + 1), ids=lambda n: STEPS[n - 1].value)
+@pytest.mark.parametrize("fault", [*LASTING, *PASSING])
+def test_recover_undoes_whatever_step_the_harness_died_at(
+    admin: client.ApiClient, namespace: str, project: Path, fault: str, step: int
+) -> None:
+    """From the journal alone, all is as it was; a second look finds nothing to do."""
+    before = settled(admin, namespace)
+    kill_after(project, fault, (LASTING | PASSING)[fault], step, LONG_S)
+
+    (outcome,) = recover()
+
+    assert outcome.problem == ""
+    wait_until_as_before(before, lambda: settled(admin, namespace))
+    assert recover() == []
+    assert recover_expired(Catalogue(project), "test") == []
+
+
+@pytest.mark.parametrize("step", range(1, len(STEPS) + 1), ids=lambda n: STEPS[n - 1].value)
+@pytest.mark.parametrize("fault", LASTING)
+def test_marks_alone_undo_whatever_step_the_harness_died_at(
+    admin: client.ApiClient, namespace: str, project: Path, fault: str, step: int
+) -> None:
+    """On another machine, with no journal, what outlived its time is undone; then nothing is."""
+    before = settled(admin, namespace)
+    kill_after(project, fault, LASTING[fault], step, AT_ONCE_S)
+
+    undone = recover_expired(Catalogue(project), "test")
+
+    if STEPS[step - 1] in (InjectionStep.INJECTED, InjectionStep.VERIFIED):
+        assert undone, "a fault in force has left no mark"
+    wait_until_as_before(before, lambda: settled(admin, namespace))
+    assert recover_expired(Catalogue(project), "test") == []
+    assert all(outcome.problem == "" for outcome in recover())
+
+
+def test_marks_that_have_not_expired_are_left_alone(
+    admin: client.ApiClient, namespace: str, project: Path
+) -> None:
+    """Another harness may still be at work: only its own journal may undo that before its time."""
+    kill_after(project, "cordon_node", {}, len(STEPS) // 2, LONG_S)
+    during = settled(admin, namespace)
+
+    assert recover_expired(Catalogue(project), "test") == []
+    wait_for(lambda: not differences(during, settled(admin, namespace)), "nothing to change")
+    assert recover()[0].problem == ""
