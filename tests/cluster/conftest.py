@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import kube_binaries
 import pytest
 from control_plane import ControlPlane, running
-from kube_objects import TEST_NODE, selector, signed_in, wait_for
+from kube_objects import TEST_NODE, make_deployment, make_node, selector, signed_in, wait_for
 from kube_targets import signed_in_target, target_spec
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
@@ -91,6 +91,14 @@ def target(
     """A target on the namespace, signed in as one who may do everything."""
     with signed_in_target(target_spec(admin, control_plane.admin_kubeconfig, namespace)) as signed:
         yield signed
+
+
+@pytest.fixture
+def engines(admin: client.ApiClient, namespace: str, controllers: None) -> None:
+    """Two ready engines of the tier `fast`, with a grace of 40 s, on a node named `node`."""
+    make_node(admin, "node")
+    labels = {"app": "engine", "tier": "fast"}
+    make_deployment(admin, namespace, "engine", labels, 2, grace_s=40)
 
 
 def _default_account(core: client.CoreV1Api, namespace: str) -> client.V1ServiceAccount | None:

@@ -18,6 +18,8 @@ from faultload.spec import (
     load_slos,
     load_target,
 )
+from faultload.spec.target import KubernetesTargetSpec, LocalTargetSpec
+from faultload.targets.kubernetes import selectors
 
 _ROOT = Path(__file__).parents[2]
 _PARTS = set("engine gpu node router release scaling network dependency".split())
@@ -118,7 +120,12 @@ def test_target_loads(path: Path) -> None:
     """The file is a target, and the files it points at exist."""
     target = load_target(path)
     assert target.name == path.name.split(".")[0]
-    assert (path.parent / target.local.config).is_file()
+    if isinstance(target, LocalTargetSpec):
+        assert (path.parent / target.local.config).is_file()
+    if isinstance(target, KubernetesTargetSpec):
+        for component in target.kubernetes.components.values():
+            assert component.namespace in ("", *target.kubernetes.namespaces)
+            assert selectors.parse(component.selector)
 
 
 @pytest.mark.parametrize("path", _files("gamedays") or [None], ids=str)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kube_objects import wait_for
 from kubernetes import client
 
 from faultload.spec.target import KubernetesTargetSpec
@@ -29,18 +30,18 @@ def cluster_uid(admin: client.ApiClient) -> str:
 
 
 def target_spec(
-    admin: client.ApiClient, kubeconfig: Path, namespace: str, **changes: Any
+    admin: client.ApiClient, kubeconfig: Path | None, namespace: str, **changes: Any
 ) -> KubernetesTargetSpec:
     """Return a target file on a namespace, its engines labelled `app=engine`.
 
     Args:
         admin: to look up the cluster's uid.
-        kubeconfig: to sign in with.
+        kubeconfig: to sign in with; None: the file names none.
         namespace: its first.
         changes: to the block `kubernetes`.
     """
     block = {
-        "kubeconfig": str(kubeconfig),
+        "kubeconfig": str(kubeconfig or ""),
         "context": "test",
         "cluster_uid": cluster_uid(admin),
         "namespaces": [namespace],
@@ -118,3 +119,23 @@ def differences(before: Snapshot, after: Snapshot) -> list[str]:
         if was != now:
             lines.append(f"{key}: {was} -> {now}")
     return lines
+
+
+@contextlib.contextmanager
+def nothing_else_changes(admin: client.ApiClient, namespace: str, but: str = "") -> Iterator[None]:
+    """See that everything is as it was, once the controllers have settled.
+
+    `but` names a kind that is not looked at: pods, where a controller chooses which of them ends.
+    """
+    before = snapshot(admin, namespace, but)
+    yield
+    seen: list[str] = []
+
+    def is_as_before() -> bool:
+        seen[:] = differences(before, snapshot(admin, namespace, but))
+        return not seen
+
+    try:
+        wait_for(is_as_before, "everything as it was", timeout_s=15)
+    except AssertionError:
+        raise AssertionError("\n".join(seen)) from None

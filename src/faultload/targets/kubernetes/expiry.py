@@ -74,7 +74,7 @@ def _undo(cluster: Cluster, kind: Resource, seen: Object, undo: Undo) -> str:
     if kind is NETWORK_POLICIES:
         partition.remove_policy(cluster, seen, undo.token)
     elif kind is PODS:
-        partition.unlabel(cluster, seen, undo.token)
+        partition.unlabel(cluster, ref, undo.token)
     else:
         scaling.sweep_copies(cluster, ref.namespace, undo.token)
     return ""

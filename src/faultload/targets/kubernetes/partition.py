@@ -89,14 +89,20 @@ def _create_policy(cluster: Cluster, namespace: str, mark: Mark) -> None:
             raise FaultError(f"there is a network policy {name} already, not ours") from None
 
 
-def join(cluster: Cluster, token: str) -> None:
-    """Undo the partition of a token, also one that was only half made."""
+def join(cluster: Cluster, victims: Sequence[tuple[str, str]], token: str) -> None:
+    """Undo the partition of a token, also one that was only half made.
+
+    Whatever has its label is joined, and the victims (name, uid) even where they lost it.
+    """
     for namespace in cluster.namespaces:
         policy = cluster.api.find(Ref(NETWORK_POLICIES, namespace, policy_name(token)))
         if policy is not None:
             remove_policy(cluster, policy, token)
         for pod in cluster.api.list_all(PODS, namespace, labels=f"{LABEL}={token}"):
-            unlabel(cluster, pod, token)
+            unlabel(cluster, Ref.of(PODS, pod), token)
+    for name, uid in victims:
+        with contextlib.suppress(GoneError):
+            unlabel(cluster, cluster.locate(PODS, name, uid)[0], token)
 
 
 def remove_policy(cluster: Cluster, policy: Object, token: str) -> None:
@@ -108,7 +114,7 @@ def remove_policy(cluster: Cluster, policy: Object, token: str) -> None:
         cluster.api.delete(Ref.of(NETWORK_POLICIES, policy))
 
 
-def unlabel(cluster: Cluster, pod: Object, token: str) -> None:
+def unlabel(cluster: Cluster, ref: Ref, token: str) -> None:
     """Take the token's label from a pod."""
 
     def change(seen: Object) -> Object | None:
@@ -118,7 +124,7 @@ def unlabel(cluster: Cluster, pod: Object, token: str) -> None:
         return restored(seen, CUT, undo, undo.was)[0]
 
     with contextlib.suppress(GoneError):
-        cluster.api.amend(Ref.of(PODS, pod), change)
+        cluster.api.amend(ref, change)
 
 
 def partitioned(cluster: Cluster, token: str) -> Collection[str]:

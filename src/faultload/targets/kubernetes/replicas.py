@@ -16,6 +16,8 @@ from faultload.targets.kubernetes.nodes import zone_of
 from faultload.targets.kubernetes.resources import NODES, PODS, Ref
 
 _ZONES_FRESH_S = 60.0
+_ZONES_KEPT_S = 1.0
+"""Also where a pod is on a node that we do not know: it may be gone for good."""
 _EVICTION_RETRY_S = 2.0
 """Where the API names no time: a budget allows more when a pod gets ready."""
 
@@ -37,7 +39,8 @@ class Replicas:
         about = self._cluster.spec.components[component]
         on = {pod["spec"].get("nodeName") or "" for pod in pods} - {""}
         # Faults ask many times a second, and a node stays in its zone.
-        if time.monotonic() - self._zones_of_s > _ZONES_FRESH_S or not on <= self._zones.keys():
+        kept_s = _ZONES_FRESH_S if on <= self._zones.keys() else _ZONES_KEPT_S
+        if time.monotonic() - self._zones_of_s > kept_s:
             nodes = self._cluster.api.list_all(NODES)
             self._zones = {name_of(node): zone_of(node) for node in nodes}
             self._zones_of_s = time.monotonic()

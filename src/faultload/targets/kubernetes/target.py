@@ -194,9 +194,9 @@ class KubernetesTarget:
         """Have a network policy that allows nothing select the pods."""
         partition.partition(self._cluster, victims, mark)
 
-    def join(self, victims: Sequence[tuple[str, str]], token: str) -> None:  # noqa: ARG002
+    def join(self, victims: Sequence[tuple[str, str]], token: str) -> None:
         """Remove the policy of `token`, and its label from whatever pod has it."""
-        partition.join(self._cluster, token)
+        partition.join(self._cluster, victims, token)
 
     def partitioned(self, token: str) -> Collection[str]:
         """Return the uids of the pods that the policy of `token` selects now."""
