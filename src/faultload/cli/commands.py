@@ -67,14 +67,19 @@ def run(
         list[str] | None,
         typer.Option("--set", help="key=value of the local platform's configuration."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what a run would do, and touch nothing.")
+    ] = False,
     root: Root = None,
     as_json: Json = False,
 ) -> int:
     """Run experiments on a target, judge them and write their reports; the worst verdict counts."""
-    from faultload.cli.running import gameday_of, run_all
+    from faultload.cli.running import dry_run_all, gameday_of, run_all
 
     catalogue = catalogue_of(root)
     day = gameday_of(catalogue, experiments, target)
+    if dry_run:
+        return dry_run_all(catalogue, day, seed, set_ or [], as_json=as_json)
     return run_all(catalogue, day, seed, reports, set_ or [], as_json=as_json)
 
 

@@ -13,9 +13,17 @@ from faultload.targets import Target
 
 Seen = TypeVar("Seen")
 
-LOOK_PERIOD_S = 0.05
+_PAUSE_S_MIN, _PAUSE_S_MAX = 0.05, 0.5
 _NOTICE_S = 3.0
 """Longer than the failed probes after which a platform knows that a replica is gone."""
+
+
+def pause_s(waited_s: float) -> float:
+    """Return how long to pause before the next look: longer the longer one has waited.
+
+    A cluster's API server is not to be asked twenty times a second for a minute.
+    """
+    return min(max(waited_s / 20, _PAUSE_S_MIN), _PAUSE_S_MAX)
 
 
 def wait_until(
@@ -40,7 +48,7 @@ def wait_until(
             return seen, waited_s
         if waited_s > timeout_s:
             raise FaultError(f"expected {expected} within {timeout_s:g} s; last seen: {seen}")
-        time.sleep(LOOK_PERIOD_S)
+        time.sleep(pause_s(waited_s))
 
 
 def ready_now(target: Target, component: str) -> dict[str, int]:
