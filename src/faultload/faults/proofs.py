@@ -97,7 +97,12 @@ def prove_restored(target: Target, plan: Plan, timeout_s: float) -> Evidence:
         replaced = all(s["uid"] not in hit for s in ready)
         return replaced or time.monotonic() - since_s >= _NOTICE_S
 
-    return _wait(target, plan, are_back, timeout_s, "ready again")
+    seen = _wait(target, plan, are_back, timeout_s, "ready again")
+    ready = {s["name"] for s in seen.data["states"] if s["ready"]}
+    if names <= ready:
+        return seen
+    waited_s = seen.data["waited_s"]
+    return Evidence(f"{', '.join(sorted(names))} replaced after {waited_s:.2f} s", seen.data)
 
 
 def say_restored(target: Target, plan: Plan, timeout_s: float, over: str) -> Evidence:

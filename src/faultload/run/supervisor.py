@@ -99,7 +99,7 @@ class Supervisor:
                 f"target {self._plan.target.name!r} does not let us: {'; '.join(lacking)}"
             )
         for planned in preview(self._plan, self._target):
-            text = f"would hit {planned.hits} now"
+            text = f"would now hit {planned.hits}"
             self.tell("harness", "preview", text, victims=planned.victims)
 
     def start_load(self) -> None:

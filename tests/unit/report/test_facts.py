@@ -56,7 +56,7 @@ def test_the_blast_is_told_as_far_as_it_is_known(
 def test_whom_the_platform_chose_is_told_in_the_plan_s_words(killed: Any) -> None:
     """A fault that names nobody says who chooses, on the page too."""
     killed.run.injections.path.unlink()
-    whom = "the platform chooses 1 of 2 ready replicas of tier fast to go"
+    whom = "1 of 2 ready replicas of tier fast, chosen by the platform"
     entry = InjectionEntry("i", InjectionStep.PLANNED, "f", 1.0, plan={"victims": [], "whom": whom})
     killed.run.injections.append(entry)
 

@@ -71,7 +71,7 @@ def test_whom_a_platform_would_choose_is_said(plan: RunPlan, platform: Platform)
 
     text = "\n".join(dry_run(plan, platform).lines())
 
-    assert "would hit   the platform chooses 1 of 3 ready replicas of tier fast to go" in text
+    assert "would hit   1 of 3 ready replicas of tier fast, chosen by the platform" in text
 
 
 def test_all_that_is_wrong_is_shown_at_once(plan: RunPlan, platform: Platform) -> None:
