@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any
 
@@ -135,3 +136,35 @@ def test_blast_radius_is_refused(left_up: Project) -> None:
 
     assert done.returncode == ExitCode.REFUSED, done.stderr
     assert "over the blast radius" in done.stdout + done.stderr
+
+
+def test_dry_run_asks_and_touches_nothing(left_up: Project) -> None:
+    """Victims on the platform itself, as JSON; no record, no state, no replica less: 0."""
+    before = platform_of(left_up).describe()["replicas"]
+    state = left_up.path / "state" / "faultload"
+    kept = sorted(state.glob("*/runs/*"))
+
+    done = left_up.faultload("run", "engine/replica-loss", "--dry-run", "--json")
+
+    assert done.returncode == ExitCode.PASS, done.stderr
+    (found,) = json.loads(done.stdout)
+    names = {row["name"] for row in before}
+    assert found["target"]["kind"] == "local"
+    assert {victim["name"] for victim in found["faults"][0]["victims"]} < names
+    assert sorted(state.glob("*/runs/*")) == kept
+    after = platform_of(left_up).describe()["replicas"]
+    assert [row["uid"] for row in after] == [row["uid"] for row in before]
+
+
+def test_dry_run_says_what_a_run_would_refuse(left_up: Project) -> None:
+    """The same code as the run's, and the reason in one line: 75."""
+
+    def hit_less(document: dict[str, Any]) -> None:
+        document["extensions"][0]["blast_radius"]["share_max"] = 0.2
+
+    name = left_up.experiment("too-wide-to-try", hit_less)
+
+    done = left_up.faultload("run", name, "--dry-run")
+
+    assert done.returncode == ExitCode.REFUSED, done.stderr
+    assert "WOULD FAIL    hitting 1 of 4 ready engine replicas is 25% of them" in done.stdout

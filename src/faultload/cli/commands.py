@@ -77,11 +77,14 @@ def run(
             metavar="HOST:PORT", help="Wait here for load workers of other machines (load.listen)."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what a run would do, and touch nothing.")
+    ] = False,
     root: Root = None,
     as_json: Json = False,
 ) -> int:
     """Run experiments on a target, judge them and write their reports; the worst verdict counts."""
-    from faultload.cli.running import gameday_of, run_all
+    from faultload.cli.running import dry_run_all, gameday_of, run_all
     from faultload.load.plan import address_of
 
     if load_listen is not None:
@@ -90,6 +93,8 @@ def run(
     load = {key: value for key, value in given.items() if value is not None}
     catalogue = catalogue_of(root)
     day = gameday_of(catalogue, experiments, target)
+    if dry_run:
+        return dry_run_all(catalogue, day, seed, set_ or [], load, as_json=as_json)
     return run_all(catalogue, day, seed, reports, set_ or [], load, as_json=as_json)
 
 

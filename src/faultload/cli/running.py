@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from faultload.cli.output import relative, say, worst_code
+from faultload.cli.output import echo_json, echo_lines, relative, say, worst_code
 from faultload.errors import ExitCode, SkippedError, UsageError
 from faultload.report import render_summary
+from faultload.run.dry import dry_run
 from faultload.run.flow import run_experiment
 from faultload.run.plan import RunPlan, prepare
 from faultload.run.platform import attach_or_start
@@ -76,6 +78,36 @@ def run_all(
     if not as_json:
         say(f"took {time.monotonic() - started_s:.0f} s")
     return worst_code(codes)
+
+
+def dry_run_all(
+    catalogue: Catalogue,
+    day: GameDay,
+    seed: int | None,
+    overrides: list[str],
+    load: Mapping[str, str | int],
+    *,
+    as_json: bool,
+) -> int:
+    """Say what each step of a plan would do now; return 0, or the code of the worst problem.
+
+    A local platform is started for it, or the one left up is asked; nothing is locked or changed.
+    """
+    plans = [
+        prepare(catalogue, step.experiment, day.target, seed=seed, load=load) for step in day.steps
+    ]
+    signals = SignalGuard()
+    with signals.installed(), signals.listening():
+        platform = attach_or_start(catalogue, day.target, overrides)
+        try:
+            found = [dry_run(plan, platform) for plan in plans]
+        finally:
+            platform.close()
+    if as_json:
+        echo_json([asdict(one) for one in found])
+    else:
+        echo_lines([line for one in found for line in one.lines()])
+    return worst_code([one.exit_code for one in found if one.exit_code] or [int(ExitCode.PASS)])
 
 
 def _run_one(

@@ -1,6 +1,7 @@
-"""What experiments call. Chaos Toolkit passes the arguments and keeps what is returned."""
+"""What experiments call. Chaos Toolkit passes the arguments and keeps what is returned.
 
-from __future__ import annotations
+Annotations are types here and not text: `chaos discover` shows them.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,18 @@ from faultload.faults.replica_partition import PartitionReplica
 from faultload.faults.scale_to import ScaleTo, Size
 from faultload.faults.session import FaultSession, SessionFile
 from faultload.faults.victims import Choice, NodeChoice, Select
+
+__all__ = [
+    "cordon_node",
+    "delete_replica",
+    "drain_node",
+    "evict_replica",
+    "hang_replica",
+    "kill_replica",
+    "partition_replica",
+    "revert_all",
+    "scale_to",
+]
 
 
 def kill_replica(

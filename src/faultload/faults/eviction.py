@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faultload.errors import FaultError
+from faultload.faults.proofs import pause_s
 from faultload.faults.protocol import Evidence
 from faultload.targets import Refusal, Target
-
-_ASK_AGAIN_S_MIN = 0.05
-"""Floor of the pause between two questions, whatever the platform says."""
 
 
 @dataclass
@@ -50,11 +48,11 @@ class Asking:
         Raises:
             FaultError: the time is up; quotes the last refusal.
         """
-        now_s = time.monotonic()
-        if now_s - self._start_s >= self.timeout_s:
+        waited_s = time.monotonic() - self._start_s
+        if waited_s >= self.timeout_s:
             heard = f"; {self._last}" if self._last else "; none was refused"
             raise FaultError(f"{waits_for} within {self.timeout_s:g} s{heard}")
-        time.sleep(_ASK_AGAIN_S_MIN)
+        time.sleep(pause_s(waited_s))
 
     def evidence(self, seen: Evidence) -> Evidence:
         """Return what was seen, with how often and why evictions were refused meanwhile."""
@@ -71,8 +69,7 @@ class Asking:
         return Evidence(f"{seen.text}; {said}", {**seen.data, "refusals": rows})
 
     def _note(self, name: str, refusal: Refusal) -> None:
-        pause_s = max(refusal.retry_after_s, _ASK_AGAIN_S_MIN)
-        self._not_before_s[name] = time.monotonic() + pause_s
+        self._not_before_s[name] = time.monotonic() + refusal.retry_after_s
         key = (name, refusal.reason)
         self.refusals[key] = self.refusals.get(key, 0) + 1
         total = sum(self.refusals.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
@@ -101,7 +101,9 @@ class DrainNode:
             FaultError: a node is still cordoned.
         """
         opened = prove_schedulable(self._target, plan, wanted=True)
-        healed = say_restored(self._target, plan, _RETURN_TIMEOUT_S, "the drain is over")
+        # What is none of the target's components has no readiness that we could see.
+        ours = replace(plan, victims=[one for one in plan.victims if one["component"]])
+        healed = say_restored(self._target, ours, _RETURN_TIMEOUT_S, "the drain is over")
         return Evidence(f"{opened.text}; {healed.text}", {**opened.data, **healed.data})
 
     def _left(self, plan: Plan) -> list[Occupant]:

@@ -4,8 +4,6 @@ Chaos Toolkit compares what a probe returns; a NaN in a numeric tolerance would 
 rollbacks not played, so numbers never leave this module.
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
@@ -13,6 +11,8 @@ from faultload.faults.session import SessionFile
 from faultload.judge.slo import count_events
 from faultload.record import read_live_rows
 from faultload.spec.slo import load_slos
+
+__all__ = ["replicas_are_ready", "slos_are_met"]
 
 
 def replicas_are_ready(component: str = "engine", replicas_min: int = 1) -> bool:

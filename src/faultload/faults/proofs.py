@@ -13,9 +13,17 @@ from faultload.targets import Target
 
 Seen = TypeVar("Seen")
 
-LOOK_PERIOD_S = 0.05
+_PAUSE_S_MIN, _PAUSE_S_MAX = 0.05, 0.5
 _NOTICE_S = 3.0
 """Longer than the failed probes after which a platform knows that a replica is gone."""
+
+
+def pause_s(waited_s: float) -> float:
+    """Return how long to pause before the next look: longer the longer one has waited.
+
+    A cluster's API server is not to be asked twenty times a second for a minute.
+    """
+    return min(max(waited_s / 20, _PAUSE_S_MIN), _PAUSE_S_MAX)
 
 
 def wait_until(
@@ -40,7 +48,7 @@ def wait_until(
             return seen, waited_s
         if waited_s > timeout_s:
             raise FaultError(f"expected {expected} within {timeout_s:g} s; last seen: {seen}")
-        time.sleep(LOOK_PERIOD_S)
+        time.sleep(pause_s(waited_s))
 
 
 def ready_now(target: Target, component: str) -> dict[str, int]:
@@ -89,7 +97,12 @@ def prove_restored(target: Target, plan: Plan, timeout_s: float) -> Evidence:
         replaced = all(s["uid"] not in hit for s in ready)
         return replaced or time.monotonic() - since_s >= _NOTICE_S
 
-    return _wait(target, plan, are_back, timeout_s, "ready again")
+    seen = _wait(target, plan, are_back, timeout_s, "ready again")
+    ready = {s["name"] for s in seen.data["states"] if s["ready"]}
+    if names <= ready:
+        return seen
+    waited_s = seen.data["waited_s"]
+    return Evidence(f"{', '.join(sorted(names))} replaced after {waited_s:.2f} s", seen.data)
 
 
 def say_restored(target: Target, plan: Plan, timeout_s: float, over: str) -> Evidence:

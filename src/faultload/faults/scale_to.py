@@ -83,7 +83,7 @@ class ScaleTo:
                 "tier": workload.tier,
                 "to": size.replicas,
             },
-            whom=f"the platform chooses {going} of {ready} ready replicas{of} to go"
+            whom=f"{going} of {ready} ready replicas{of}, chosen by the platform"
             if going
             else f"nobody: {workload.name} grows from {workload.wanted} to {size.replicas}",
         )

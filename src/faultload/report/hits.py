@@ -22,6 +22,7 @@ class Hit:
         fault: the fault's name.
         component: what kind of thing was hit; "" where the plan does not say.
         victims: names of what was hit.
+        whom: who was hit, in words, where the platform chose; "" where `victims` says it.
         details: what the plan says of each victim, as pairs.
         of: how many of the kind there are; None: not recorded.
         undo: how it is undone, as pairs; empty: the plan needs none, or there is no plan.
@@ -35,6 +36,7 @@ class Hit:
     fault: str
     component: str
     victims: Sequence[str]
+    whom: str
     details: Sequence[Sequence[tuple[str, str]]]
     of: int | None
     undo: Sequence[tuple[str, str]]
@@ -49,7 +51,7 @@ class Hit:
         noun = {"node": "node", "router": "router replica"}.get(self.component, "replica")
         hit = len(self.victims)
         if not hit:
-            return "victims not recorded"
+            return self.whom or "victims not recorded"
         if self.of is None:
             return formats.plural(hit, noun)
         return f"{hit} of {formats.plural(self.of, noun)}"
@@ -107,6 +109,7 @@ def _hit(injection_id: str, lines: Sequence[InjectionEntry], manifest: Manifest)
         fault=lines[0].fault,
         component=component,
         victims=[str(v.get("name", "unnamed")) for v in victims],
+        whom=str(plan.get("whom") or ""),
         details=[pairs({k: w for k, w in v.items() if k != "name"}) for v in victims],
         of=_how_many(component, manifest.platform),
         undo=pairs(undo) if isinstance(undo, Mapping) else pairs({"undo": undo}),

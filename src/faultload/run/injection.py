@@ -18,9 +18,6 @@ from faultload.run.chaos import ChaosChild
 from faultload.run.plan import RunPlan
 from faultload.targets import Target
 
-FAULT_TIMEOUT_S = 180.0
-"""Longest time the fault's own steps may take beyond the hold: twice a cold start, and more."""
-
 
 def preview(plan: RunPlan, target: Target) -> list[Plan]:
     """Resolve the victims of every fault of the method; nothing is touched.
@@ -71,11 +68,12 @@ class Injection:
         self._child, self._journal, self._tell = child, journal, tell
         self._problems: list[str] = []
 
-    def play(self, hold_s: float, watch: Callable[[float], None]) -> None:
+    def play(self, hold_s: float, steps_s_max: float, watch: Callable[[float], None]) -> None:
         """Release the child and watch until it ends.
 
         Args:
             hold_s: how long the method holds the fault.
+            steps_s_max: longest time the faults' own steps may take beyond the hold.
             watch: called often with the seconds left of the hold; may raise to end the run.
 
         Raises:
@@ -85,10 +83,10 @@ class Injection:
         while self._child.exit_code() is None:
             self.hear()
             left_s = hold_s - self._child.playing_s()
-            if left_s < -FAULT_TIMEOUT_S:
+            if left_s < -steps_s_max:
                 steps = [entry.step.value for entry in self._journal.entries()]
                 raise FaultError(
-                    f"the fault's steps took over {FAULT_TIMEOUT_S:g} s beyond its hold;"
+                    f"the fault's steps took over {steps_s_max:g} s beyond its hold;"
                     f" the journal's last step: {steps[-1] if steps else 'none'}"
                 )
             watch(left_s)

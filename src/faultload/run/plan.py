@@ -21,6 +21,9 @@ from faultload.spec import SLO, Catalogue, Experiment, Scenario, TargetSpec
 _OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
 """Keys of a target file's `load`, and the options of `faultload run` that replace them."""
 
+FAULT_TIMEOUT_S = 180.0
+"""Longest time the faults' own steps may take beyond the hold: twice a cold start, and more."""
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -63,6 +66,12 @@ class RunPlan:
             *self.experiment.block.requires,
             *(FAULTS[name].capability for name, _ in self.faults),
         }
+
+    @property
+    def steps_s_max(self) -> float:
+        """Longest time the faults' own steps may take beyond the hold; some ask for more."""
+        asked_s = sum(getattr(intent, "timeout_s", 0.0) for _, intent in self.faults)
+        return FAULT_TIMEOUT_S + asked_s
 
     @property
     def length_s(self) -> float:

@@ -19,7 +19,6 @@ from faultload.record import Outcome, Phase, PhaseName, RunDirectory
 from faultload.run.chaos import ChaosChild
 from faultload.run.events import EventLog, RunClock
 from faultload.run.injection import (
-    FAULT_TIMEOUT_S,
     Injection,
     fault_phase,
     preview,
@@ -100,8 +99,8 @@ class Supervisor:
                 f"target {self._plan.target.name!r} does not let us: {'; '.join(lacking)}"
             )
         for planned in preview(self._plan, self._target):
-            names = ", ".join(str(victim["name"]) for victim in planned.victims)
-            self.tell("harness", "preview", f"would hit {names} now", victims=planned.victims)
+            text = f"would now hit {planned.hits}"
+            self.tell("harness", "preview", text, victims=planned.victims)
 
     def start_load(self) -> None:
         """Start the load and the chaos child, and set the run's clock (step 3).
@@ -111,7 +110,7 @@ class Supervisor:
         """
         plan, trace_path = self._plan, self.directory.record / "trace.parquet"
         # The fault's own steps take time beyond the plan, and the load must outlast them.
-        length_s, beside = plan.length_s + FAULT_TIMEOUT_S, plan.scenario_path.parent
+        length_s, beside = plan.length_s + plan.steps_s_max, plan.scenario_path.parent
         trace = make_trace(plan.scenario, length_s, plan.seed, beside)
         write_trace(trace, trace_path)
         self._due_s = trace["due_s"].to_numpy(dtype=np.float64)
@@ -194,7 +193,7 @@ class Supervisor:
         assert self._injection is not None  # noqa: S101  # start_load made it
         self._progress.phase(PhaseName.FAULT.value, self._plan.hold_s)
         try:
-            self._injection.play(self._plan.hold_s, self._watch)
+            self._injection.play(self._plan.hold_s, self._plan.steps_s_max, self._watch)
             self._steady_state_met = True  # the child acts only after its own hypothesis held
         finally:
             self._note_fault_phase()
@@ -312,7 +311,7 @@ class Supervisor:
             seed=self._plan.seed,
             share_max=self._plan.limits.share_max,
             replicas_max=self._plan.limits.replicas_max,
-            ttl_s=self._plan.length_s + FAULT_TIMEOUT_S,
+            ttl_s=self._plan.length_s + self._plan.steps_s_max,
         )
 
     def _end_children(self) -> None:

@@ -50,7 +50,7 @@ def test_planned_leave_and_the_node_is_opened_again(
     assert platform.acts[0] == ("cordon", "node-b")
     assert platform.acts[-1] == ("uncordon", "node-b")
     assert "node-b open to new replicas" in outcome["text"]
-    assert "ready again" in outcome["text"]
+    assert "; b, c replaced after" in outcome["text"]
 
 
 def test_what_forbids_a_drain_is_named_and_nothing_is_touched(platform: Platform) -> None:

@@ -39,7 +39,7 @@ def test_replacement_of_another_name_is_whole_again(
 
     (outcome,) = session.revert_all()
 
-    assert "ready again" in outcome["text"]
+    assert "replaced after" in outcome["text"]
     assert session.revert_all() == []
     assert journal.unreverted() == []
 

@@ -27,7 +27,7 @@ def test_refusals_are_waited_out_and_counted(journal: InjectionJournal, clock: C
     assert platform.acts == [("evict", victim)] * 3
     assert f"{victim} was refused 2 time(s): Cannot evict" in done["text"]
     assert done["data"]["refusals"] == [{"replica": victim, "reason": BUDGET.reason, "times": 2}]
-    assert clock.now_s == pytest.approx(10, abs=0.2)
+    assert 10 <= clock.now_s < 11.5
 
 
 def test_budget_that_never_allows_it_is_an_error_that_quotes_it(

@@ -24,7 +24,7 @@ def platform() -> Platform:
 @pytest.mark.parametrize(
     ("to", "whom"),
     [
-        (1, "the platform chooses 2 of 3 ready replicas of tier fast to go"),
+        (1, "2 of 3 ready replicas of tier fast, chosen by the platform"),
         (5, "nobody: fast grows from 3 to 5"),
     ],
 )

@@ -12,6 +12,7 @@ from faultload.record import InjectionEntry, InjectionStep
 from faultload.report.facts import Facts
 from faultload.report.formats import THIN
 from faultload.report.hits import pairs
+from faultload.report.page import render_page
 
 
 def facts_of(run: Any) -> Facts:
@@ -50,6 +51,19 @@ def test_the_blast_is_told_as_far_as_it_is_known(
     killed.manifest = killed.manifest.model_copy(update={"platform": platform})
 
     assert facts_of(killed).blast == expected
+
+
+def test_whom_the_platform_chose_is_told_in_the_plan_s_words(killed: Any) -> None:
+    """A fault that names nobody says who chooses, on the page too."""
+    killed.run.injections.path.unlink()
+    whom = "1 of 2 ready replicas of tier fast, chosen by the platform"
+    entry = InjectionEntry("i", InjectionStep.PLANNED, "f", 1.0, plan={"victims": [], "whom": whom})
+    killed.run.injections.append(entry)
+
+    facts = facts_of(killed)
+
+    assert facts.blast == whom
+    assert whom in render_page(facts)
 
 
 def test_a_failed_step_is_shown_and_nothing_is_proven(killed: Any) -> None:

@@ -15,7 +15,7 @@ from memory import Platform, replica
 from faultload.errors import FaultError, RefusedError, SpecError
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep, Phase, PhaseName
 from faultload.run.injection import Injection, fault_phase, preview, with_fault
-from faultload.run.plan import RunPlan, prepare
+from faultload.run.plan import FAULT_TIMEOUT_S, RunPlan, prepare
 from faultload.spec import Catalogue
 
 ROOT = Path(__file__).parents[3]
@@ -161,6 +161,14 @@ def test_arguments_may_come_from_the_configuration(project: Catalogue) -> None:
     assert choice.replicas == 1
 
 
+def test_fault_may_ask_for_more_time_than_every_fault_has(project: Catalogue) -> None:
+    """A drain that may take ten minutes is given them, on top of what every step may take."""
+    drain = {"func": "drain_node", "arguments": {"timeout_s": 600}}
+    change(project, lambda document: document["method"][0]["provider"].update(drain))
+
+    assert prepare(project, "engine/replica-loss", "local").steps_s_max == FAULT_TIMEOUT_S + 600
+
+
 def test_more_than_the_target_allows_is_refused(plan: RunPlan) -> None:
     """The share is of what is ready now; over the limit is a refusal."""
     with pytest.raises(RefusedError, match="over the blast radius of 50%"):
@@ -208,7 +216,7 @@ def play(journal: InjectionJournal, *answers: dict[str, Any]) -> list[str]:
     def tell(source: str, kind: str, text: str, **data: Any) -> None:
         told.append(text)
 
-    Injection(Child(*answers), journal, tell).play(0.0, lambda _: None)  # type: ignore[arg-type]
+    Injection(Child(*answers), journal, tell).play(0.0, 1.0, lambda _: None)  # type: ignore[arg-type]
     return told
 
 

@@ -1,0 +1,137 @@
+"""A dry run: everything a run would ask before it touches anything, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from memory import Platform, replica
+
+from faultload.errors import ExitCode
+from faultload.faults.limits import Limits
+from faultload.faults.node_drain import Drain
+from faultload.faults.scale_to import Size
+from faultload.faults.victims import Choice
+from faultload.run.dry import dry_run
+from faultload.run.plan import RunPlan, prepare
+from faultload.spec import Catalogue
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> RunPlan:
+    """Return the plan of replica-loss on the local target."""
+    return prepare(Catalogue(ROOT), "engine/replica-loss", "local", reports=tmp_path)
+
+
+@pytest.fixture
+def platform() -> Platform:
+    """Return two replicas on two nodes, the second the busier one."""
+    return Platform(replica("a"), replica("b", inflight=3, node="node-b"))
+
+
+def test_it_shows_what_a_run_would_do_and_touches_nothing(
+    plan: RunPlan, platform: Platform, tmp_path: Path
+) -> None:
+    """Target, victims, undo, limits, phases and requests; no lock, no record, no act."""
+    plan = replace(plan, faults=[*plan.faults, ("drain_node", Drain())])
+
+    found = dry_run(plan, platform)
+
+    assert found.exit_code == ExitCode.PASS
+    assert found.target == {"name": "memory", "kind": "memory", "fingerprint": "0" * 16}
+    assert [(one.fault, one.hits) for one in found.faults] == [
+        ("kill_replica", "b"),
+        ("drain_node", "b"),
+    ]
+    assert found.faults[1].undo["uncordon"][0]["name"] == "node-b"
+    assert found.phases == {"warmup": 5, "baseline": 15, "hold": 36, "recovery": 13}
+    assert found.requests == pytest.approx(24 * 69, rel=0.1)
+    assert found.steps_s_max == 300
+    text = "\n".join(found.lines())
+    for words in (
+        "victim      component engine, name b",
+        "nothing to take back",
+        "1.1 minutes",
+        "at most 50% of a component's ready replicas, at most 1 of them",
+    ):
+        assert words in text
+    assert platform.acts == []
+    assert list(tmp_path.iterdir()) == []
+    json.dumps(asdict(found), allow_nan=False)
+
+
+def test_whom_a_platform_would_choose_is_said(plan: RunPlan, platform: Platform) -> None:
+    """A fault without victims of its own says how many would go."""
+    platform = Platform(replica("a"), replica("b"), replica("c"))
+    plan = replace(plan, faults=[("scale_to", Size(2))])
+
+    text = "\n".join(dry_run(plan, platform).lines())
+
+    assert "would hit   1 of 3 ready replicas of tier fast, chosen by the platform" in text
+
+
+def test_all_that_is_wrong_is_shown_at_once(plan: RunPlan, platform: Platform) -> None:
+    """A fault that cannot be planned hides no other; the first problem's code counts."""
+    platform.lacking = ["create pods/eviction in namespace inference"]
+    tight = replace(plan.limits, healthy_min={"engine": 2})
+    faults = [("kill_replica", Choice()), ("kill_replica", Choice(tier="no-such"))]
+
+    found = dry_run(replace(plan, limits=tight, faults=faults), platform)
+
+    assert found.missing_rights == platform.lacking
+    assert found.exit_code == ExitCode.MISSING
+    rights, refused, nobody = found.problems
+    assert "not allowed to: create pods/eviction" in rights
+    assert "healthy_min wants 2" in refused
+    assert "of tier 'no-such'" in nobody
+    assert "rights        create pods/eviction in namespace inference" in found.lines()[3]
+    assert "cannot      " in "\n".join(found.lines())
+
+
+@pytest.mark.parametrize(
+    ("limits", "faults", "code"),
+    [
+        (Limits(share_max=0.2), [("kill_replica", Choice())], ExitCode.REFUSED),
+        (Limits(), [("kill_replica", Choice(replicas=3))], ExitCode.INVALID),
+        (Limits(), [], ExitCode.INVALID),
+    ],
+)
+def test_problem_has_the_code_a_run_would_end_with(
+    plan: RunPlan,
+    platform: Platform,
+    limits: Limits,
+    faults: list[tuple[str, Choice]],
+    code: ExitCode,
+) -> None:
+    """A script may ask before a run what the run would say."""
+    found = dry_run(replace(plan, limits=limits, faults=faults), platform)
+
+    assert found.exit_code == code
+    assert any(line.startswith("  WOULD FAIL    ") for line in found.lines())
+
+
+def test_target_that_cannot_do_it_is_not_asked_to(plan: RunPlan, platform: Platform) -> None:
+    """A missing capability would be a skip; its fault is not planned on such a target."""
+    platform.capabilities = frozenset()
+
+    found = dry_run(plan, platform)
+
+    assert found.exit_code == ExitCode.MISSING
+    assert found.problems == ["target 'local' lacks kill-replica"]
+    assert found.faults[0].problem == "the target lacks kill-replica"
+
+
+def test_requests_of_a_closed_loop_are_not_made_up(plan: RunPlan, platform: Platform) -> None:
+    """Its users ask when they are answered: nobody knows beforehand how often that is."""
+    closed = {"kind": "closed", "steps": [{"for_s": 10, "users": 3}], "think_s": 1}
+    data = plan.scenario.model_dump() | {"arrivals": closed}
+    users = replace(plan, scenario=type(plan.scenario).model_validate(data))
+
+    found = dry_run(users, platform)
+
+    assert found.requests is None
+    assert "  requests      as many as its users manage" in found.lines()
