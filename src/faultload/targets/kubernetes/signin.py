@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +13,6 @@ from kubernetes import client
 from kubernetes.config import ConfigException, load_kube_config
 from kubernetes.config.kube_config import KubeConfigMerger
 
-from faultload import __version__
 from faultload.errors import MissingError, SpecError, nearest
 from faultload.spec.target import KubernetesCluster
 
@@ -77,7 +77,7 @@ def sign_in(kubeconfig: str, context: str, path: Path) -> client.ApiClient:
     if _is_loopback(configuration.host):
         configuration.proxy = None  # a proxy must not see loopback calls
     signed_in = client.ApiClient(configuration)
-    signed_in.user_agent = f"faultload/{__version__}"
+    signed_in.user_agent = f"faultload/{version('faultload')}"
     return signed_in
 
 
