@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from faultload.errors import ExitCode, FaultloadError, Interrupted, RefusedError, SkippedError
+from faultload.errors import (
+    ExitCode,
+    FaultloadError,
+    Interrupted,
+    MissingError,
+    RefusedError,
+    SkippedError,
+)
 from faultload.judge import Judgement, Verdict
 from faultload.record import Outcome, PhaseName, RunDirectory
 from faultload.run.judging import judge_and_report
@@ -53,7 +60,7 @@ def run_experiment(
     """Run one experiment on one target.
 
     1. Load and validate experiment, scenario, SLOs and target: `plan`, made by `prepare`.
-    2. Ask the target: capabilities, lock, victims, blast radius; else skip or refuse.
+    2. Ask the target: capabilities, rights, lock, victims, blast radius; else skip or refuse.
     3. Start the load, warm up, measure the baseline.
     4. Check the steady state; broken means invalid, and nothing is injected.
     5. Plan, journal, inject, verify, hold, revert, verify that it is gone: the last two always.
@@ -66,12 +73,15 @@ def run_experiment(
 
     Raises:
         SkippedError: the target lacks a capability.
-        MissingError: the target is gone.
+        MissingError: the target is gone, or we lack rights on it; names each.
         RefusedError: the target is locked, or a fault is in force on it.
     """
     missing = sorted(plan.capabilities - target.capabilities)
     if missing:
         raise SkippedError(f"skipped: target {plan.target.name!r} lacks {', '.join(missing)}")
+    forbidden = target.missing_rights(plan.capabilities)
+    if forbidden:
+        raise MissingError(f"target {plan.target.name!r} does not let us: {'; '.join(forbidden)}")
     signals = signals or SignalGuard()
     error: BaseException | None = None
     with signals.installed(), Supervisor(plan, target, progress) as run:

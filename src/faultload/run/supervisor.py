@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from faultload.errors import InvalidRunError, MissingError
+from faultload.errors import InvalidRunError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.record import Outcome, Phase, PhaseName, RunDirectory
@@ -86,18 +86,12 @@ class Supervisor:
         self._held.close()
 
     def survey(self) -> None:
-        """See that we may do what we must, and resolve the victims without touching them (step 2).
+        """Resolve the victims without touching them (step 2).
 
         Raises:
-            MissingError: we lack rights on the target; names each.
             FaultError: there is nothing to hit.
             RefusedError: it would hit more than the blast radius allows.
         """
-        lacking = self._target.missing_rights(self._plan.capabilities)
-        if lacking:
-            raise MissingError(
-                f"target {self._plan.target.name!r} does not let us: {'; '.join(lacking)}"
-            )
         for planned in preview(self._plan, self._target):
             text = f"would now hit {planned.hits}"
             self.tell("harness", "preview", text, victims=planned.victims)

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Self
 
 import pytest
@@ -201,7 +202,7 @@ def test_harm_is_reverted_whatever_ends_the_run(monkeypatch: pytest.MonkeyPatch)
             return lambda *_: done.append(name)
 
     plan = type("P", (), {"capabilities": set[str]()})
-    target = type("T", (), {"capabilities": frozenset[str]()})
+    target = SimpleNamespace(capabilities=frozenset[str](), missing_rights=lambda _: [])
     monkeypatch.setattr(flow, "Supervisor", lambda *_: Run())
     monkeypatch.setattr(flow, "judge_and_report", lambda _: (None, []))
 
