@@ -12,7 +12,9 @@ from kube_objects import list_pods, make_deployment, make_node, make_ready, wait
 from kube_targets import cluster_uid, signed_in_target, target_spec
 from kubernetes import client
 
-from faultload.targets.kubernetes import KubernetesTarget
+from faultload.errors import MissingError
+from faultload.targets.kubernetes import KubernetesTarget, selectors
+from faultload.targets.kubernetes.resources import PODS
 
 LABELS = {"app": "engine", "tier": "fast"}
 
@@ -191,6 +193,47 @@ def test_many_pods_come_in_pages(
         core.create_namespaced_pod(namespace, {"metadata": metadata, "spec": _spec()})
 
     assert [r.name for r in target.replicas("engine")] == [f"engine-{n}" for n in range(7)]
+
+
+def test_selectors_mean_what_the_api_takes_them_for(
+    target: KubernetesTarget, admin: client.ApiClient, namespace: str
+) -> None:
+    """Ours are used on templates, the API's on pods: they choose the same."""
+    core = client.CoreV1Api(admin)
+    labels: list[dict[str, str]] = [
+        {},
+        {"app": "engine"},
+        {"app": "engine", "tier": "fast"},
+        {"app": "api", "tier": ""},
+        {"example.com/app": "engine", "tier": "slow"},
+    ]
+    for number, given in enumerate(labels):
+        metadata = {"name": f"pod-{number}", "labels": given}
+        core.create_namespaced_pod(namespace, {"metadata": metadata, "spec": _spec()})
+    chosen = [
+        *("app=engine", "app==engine", "app!=engine", "app", "!app", "! tier", "tier="),
+        *(
+            "app in (engine,api)",
+            "app in ( engine , api ),tier",
+            "tier notin (fast)",
+            "tier in (,)",
+        ),
+        *("example.com/app=engine", "app=engine,tier=fast", " app = engine , tier != fast "),
+    ]
+    for selector in chosen:
+        found = {pod["metadata"]["name"] for pod in _list(target, namespace, selector)}
+        wanted = selectors.parse(selector)
+        ours = {f"pod-{n}" for n, given in enumerate(labels) if selectors.matches(wanted, given)}
+        assert ours == found, selector
+    for selector in ("app in engine", "=engine", "app=a b", "app in (a", "!app=b", "a=b;c"):
+        with pytest.raises(ValueError, match="expected a label selector"):
+            selectors.parse(selector)
+        with pytest.raises(MissingError, match="400"):
+            _list(target, namespace, selector)
+
+
+def _list(target: KubernetesTarget, namespace: str, selector: str) -> list[dict[str, Any]]:
+    return target._cluster.api.list_all(PODS, namespace, labels=selector)
 
 
 def test_the_record_describes_the_cluster(

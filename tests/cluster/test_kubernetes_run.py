@@ -1,0 +1,94 @@
+"""A whole run on a real control plane: the stock experiment, its file unchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from control_plane import ControlPlane
+from kube_objects import kubeconfig_for
+from kube_targets import target_spec
+from kubelet import Kubelet
+from kubernetes import client
+from projects import Project, make_project
+from streaming_server import streaming_server
+
+from faultload.targets import KILL_REPLICA
+from faultload.targets.kubernetes import rules_for
+
+pytestmark = pytest.mark.usefixtures("controllers")
+
+
+def make_cluster_project(
+    folder: Path, admin: client.ApiClient, kubeconfig: Path, namespace: str, url: str
+) -> Project:
+    """Lay out a project whose target `cluster` is a namespace; its platform listens at `url`."""
+    project = make_project(folder, {})
+    spec = target_spec(admin, kubeconfig, namespace, inference_url=url)
+    target = spec.model_dump(mode="json") | {
+        "phases": {"warmup_s": 1, "baseline_s": 4, "hold_s": 3, "recovery_s": 4}
+    }
+    (folder / "targets" / "cluster.yaml").write_text(yaml.safe_dump(target), encoding="utf-8")
+    return project
+
+
+def test_the_stock_experiment_runs_here(
+    control_plane: ControlPlane,
+    admin: client.ApiClient,
+    namespace: str,
+    engines: None,
+    tmp_path: Path,
+) -> None:
+    """Killed, proven, healed, judged, under exactly the rights it needs; no credential is kept."""
+    before = {pod.metadata.uid for pod in _pods(admin, namespace)}
+    rules = rules_for([KILL_REPLICA], [namespace])
+    kubeconfig = kubeconfig_for(control_plane, namespace, *rules)
+    token = json.loads(kubeconfig.read_text(encoding="utf-8"))["users"][0]["user"]["token"]
+
+    with streaming_server(0.05) as server, Kubelet(admin, namespace):
+        project = make_cluster_project(tmp_path, admin, kubeconfig, namespace, server.url)
+        done = project.faultload("run", "engine/replica-loss", "--target", "cluster")
+
+    record = project.run_directory() / "record"
+    steps = [json.loads(line) for line in (record / "injections.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps][-1] == "verified_reverted", done.stderr
+    (hit,) = before - {pod.metadata.uid for pod in _pods(admin, namespace)}
+    (planned,) = steps[0]["plan"]["victims"]
+    assert planned["uid"] == hit
+    assert done.returncode in (0, 2), done.stdout + done.stderr
+    manifest = json.loads((record / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["platform"]["version"] == control_plane.version
+    lease = client.CoordinationV1Api(admin).read_namespaced_lease("faultload", namespace)
+    assert lease.spec.holder_identity is None
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(kept) > 10
+    assert not [path for path in kept if token.encode() in path.read_bytes()]
+    assert token not in done.stdout + done.stderr
+
+
+def test_a_run_that_lacks_a_right_ends_before_it_begins(
+    control_plane: ControlPlane,
+    admin: client.ApiClient,
+    namespace: str,
+    engines: None,
+    tmp_path: Path,
+) -> None:
+    """What to grant is said, nothing is touched, and the next run is free to go."""
+    before = {pod.metadata.uid for pod in _pods(admin, namespace)}
+    kubeconfig = kubeconfig_for(control_plane, namespace, *rules_for([], [namespace]))
+    project = make_cluster_project(tmp_path, admin, kubeconfig, namespace, "http://127.0.0.1:9")
+    done = project.faultload("run", "engine/replica-loss", "--target", "cluster")
+
+    said = f"may not delete pods in namespace {namespace} (needed for kill-replica)"
+    assert said in done.stdout + done.stderr
+    assert done.returncode not in (0, 1), done.stdout
+    assert {pod.metadata.uid for pod in _pods(admin, namespace)} == before
+    lease = client.CoordinationV1Api(admin).read_namespaced_lease("faultload", namespace)
+    assert lease.spec.holder_identity is None
+
+
+def _pods(admin: client.ApiClient, namespace: str) -> list[client.V1Pod]:
+    found = client.CoreV1Api(admin).list_namespaced_pod(namespace)
+    return list(found.items)
