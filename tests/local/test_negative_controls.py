@@ -7,7 +7,8 @@ import socket
 from typing import Any
 
 import pytest
-from projects import Project, make_project, platform_of
+import yaml
+from projects import ROOT, Project, make_project, platform_of
 
 from faultload.errors import ExitCode
 from faultload.record import RunDirectory
@@ -168,3 +169,30 @@ def test_dry_run_says_what_a_run_would_refuse(left_up: Project) -> None:
 
     assert done.returncode == ExitCode.REFUSED, done.stderr
     assert "WOULD FAIL    hitting 1 of 4 ready engine replicas is 25% of them" in done.stdout
+
+
+def test_engines_that_drop_their_streams_are_seen(project: Project) -> None:
+    """Engines that end at SIGTERM cut what they serve: a graceful delete loses streams, and fails.
+
+    vLLM's default is to do so; the shipped platform gives its engines time.
+    """
+    shipped = ROOT / "experiments" / "engine" / "graceful-delete.yaml"
+
+    def become_graceful_delete(document: dict[str, Any]) -> None:
+        document.clear()
+        document.update(yaml.safe_load(shipped.read_text(encoding="utf-8")))
+
+    name = project.experiment("graceful-delete", become_graceful_delete)
+    impatient = [
+        word
+        for tier in ("fast", "reasoning")
+        for key in ("pre_stop_s", "engine.shutdown_timeout_s")
+        for word in ("--set", f"tiers.{tier}.{key}=0")
+    ]
+
+    done = project.faultload("run", name, *impatient, "--set", "cold_start_s=5")
+
+    assert done.returncode == ExitCode.FAIL, done.stdout + done.stderr
+    expectations = {e["name"]: e for e in project.verdict()["judgement"]["expectations"]}
+    assert expectations["streams_lost_max"]["verdict"] == "fail"
+    project.is_clean()

@@ -34,7 +34,7 @@ def test_stock_chaos_run_works_on_a_platform_left_up(left_up: Project) -> None:
     assert journal["steady_states"]["before"]["steady_state_met"]
     assert [run["status"] for run in journal["run"]] == ["succeeded"]
     assert [run["status"] for run in journal["rollbacks"]] == ["succeeded"]
-    assert "ready after" in journal["rollbacks"][0]["output"][0]["text"]
+    assert "ready again after" in journal["rollbacks"][0]["output"][0]["text"]
 
 
 def pytest_chaos(project: Project, *words: str) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from faultload.errors import ExitCode, FaultError, FaultloadError, MissingError, SkippedError
 from faultload.faults import FAULTS
 from faultload.load import make_trace
+from faultload.report.hits import pairs
 from faultload.run.plan import RunPlan
 from faultload.targets import Target
 
@@ -71,7 +73,7 @@ class DryRun:
         requests = "as many as its users manage" if self.requests is None else str(self.requests)
         return [
             f"{self.experiment}: {self.title}",
-            f"  target        {', '.join(f'{key} {value}' for key, value in self.target.items())}",
+            f"  target        {_pairs(self.target)}",
             f"  can do        {', '.join(self.capabilities)}",
             f"  rights        {'; '.join(self.missing_rights) or 'none missing'}",
             f"  limits        {_in_words(self.limits)}",
@@ -146,13 +148,14 @@ def _fault_lines(fault: WouldHit) -> list[str]:
     first = f"  fault         {fault.fault} (needs {fault.capability})"
     if fault.problem:
         return [first, f"    cannot      {fault.problem}"]
-    victims = [
-        f"    victim      {', '.join(f'{key} {value}' for key, value in victim.items())}"
-        for victim in fault.victims
-    ]
-    undo = ", ".join(f"{key} {value}" for key, value in fault.undo.items())
-    undone = f"    undo        {undo or 'nothing to take back: the platform replaces what ended'}"
+    victims = [f"    victim      {_pairs(victim)}" for victim in fault.victims]
+    nothing = "nothing to take back: the platform replaces what ended"
+    undone = f"    undo        {_pairs(fault.undo) or nothing}"
     return [first, f"    would hit   {fault.hits}", *victims, undone]
+
+
+def _pairs(data: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {text}" for key, text in pairs(data))
 
 
 def _in_words(limits: dict[str, Any]) -> str:
