@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from control_plane import ControlPlane
 from kube_objects import kubeconfig_for
-from kube_targets import target_spec
+from kube_targets import differences, snapshot, target_spec
 from kubelet import Kubelet
 from kubernetes import client
 from projects import Project, make_project
@@ -81,12 +82,43 @@ def test_a_run_that_lacks_a_right_ends_before_it_begins(
     project = make_cluster_project(tmp_path, admin, kubeconfig, namespace, "http://127.0.0.1:9")
     done = project.faultload("run", "engine/replica-loss", "--target", "cluster")
 
-    said = f"may not delete pods in namespace {namespace} (needed for kill-replica)"
-    assert said in done.stdout + done.stderr
-    assert done.returncode not in (0, 1), done.stdout
+    assert f"may not delete pods in namespace {namespace} (needed for kill-replica)" in done.stderr
+    assert done.returncode == 69, done.stdout
+    assert not (project.path / "reports").exists()
     assert {pod.metadata.uid for pod in _pods(admin, namespace)} == before
-    lease = client.CoordinationV1Api(admin).read_namespaced_lease("faultload", namespace)
-    assert lease.spec.holder_identity is None
+    assert client.CoordinationV1Api(admin).list_namespaced_lease(namespace).items == []
+
+
+def test_a_dry_run_touches_nothing_and_resolves_as_on_the_local_platform(
+    control_plane: ControlPlane,
+    admin: client.ApiClient,
+    namespace: str,
+    engines: None,
+    tmp_path: Path,
+) -> None:
+    """The same file: one ready engine there, one ready pod here."""
+    kubeconfig = control_plane.admin_kubeconfig
+    project = make_cluster_project(tmp_path, admin, kubeconfig, namespace, "http://127.0.0.1:9")
+    before = snapshot(admin, namespace)
+
+    said = {name: _dry_run(project, name) for name in ("local", "cluster")}
+
+    (local,), (pod,) = (said[name]["faults"][0]["victims"] for name in ("local", "cluster"))
+    assert local["component"] == pod["component"] == "engine"
+    assert (pod["name"], pod["uid"]) in {
+        (found.metadata.name, found.metadata.uid) for found in _pods(admin, namespace)
+    }
+    assert said["cluster"]["limits"] == said["local"]["limits"]
+    assert differences(before, snapshot(admin, namespace)) == []
+    project.is_clean()
+
+
+def _dry_run(project: Project, target: str) -> dict[str, Any]:
+    words = ("run", "engine/replica-loss", "--dry-run", "--target", target, "--json")
+    done = project.faultload(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = json.loads(done.stdout)
+    return dict(found)
 
 
 def _pods(admin: client.ApiClient, namespace: str) -> list[client.V1Pod]:
