@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +15,6 @@ from kubelet import Kubelet
 from kubernetes import client
 
 from faultload.errors import FaultError, RefusedError
-from faultload.faults import FaultSession
-from faultload.faults.replica_kill import KillReplica
-from faultload.faults.victims import Choice
-from faultload.record import InjectionJournal
 from faultload.targets import Mark
 from faultload.targets.kubernetes import KubernetesTarget
 from faultload.targets.kubernetes.marks import UNDO
@@ -38,22 +33,13 @@ def first(target: KubernetesTarget) -> tuple[str, str]:
     return replica.name, replica.uid
 
 
-def test_a_kill_is_at_once_and_replaced(
-    target: KubernetesTarget,
-    admin: client.ApiClient,
-    namespace: str,
-    engines: None,
-    tmp_path: Path,
-) -> None:
-    """The stock fault works here as it stands: planned, journalled, proven, and healed."""
-    session = FaultSession(target, InjectionJournal(tmp_path / "injections.jsonl"))
-    with Kubelet(admin, namespace):
-        done = session.apply(KillReplica(target, Choice(replicas=1)))
-        (victim,) = done["plan"]["victims"]
-        (reverted,) = session.revert_all()
-    assert victim["uid"] not in {r.uid for r in target.replicas("engine")}
-    assert "ready again" in reverted["text"]
-    assert sum(r.ready for r in target.replicas("engine")) == 2
+def test_a_kill_is_at_once(target: KubernetesTarget, engines: None) -> None:
+    """No kubelet is waited for: the API has forgotten the pod when the call returns."""
+    name, uid = first(target)
+    target.kill_replica(name, uid)
+    assert uid not in {replica.uid for replica in target.replicas("engine")}
+    with pytest.raises(FaultError, match="is gone"):
+        target.kill_replica(name, uid)
 
 
 def test_a_delete_leaves_the_pod_its_grace(

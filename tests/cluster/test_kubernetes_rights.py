@@ -1,4 +1,4 @@
-"""What the table of rights says is enough for everything we do, and what lacks is named."""
+"""What the table of rights says is what we need: no less, no more, and what lacks is named."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from api_proxy import proxied
 from control_plane import ControlPlane
 from kube_objects import kubeconfig_for, make_deployment, make_node, wait_for
 from kube_targets import signed_in_target, target_spec
@@ -27,6 +28,7 @@ from faultload.targets import (
     Mark,
 )
 from faultload.targets.kubernetes import RIGHTS, KubernetesTarget, rules_for
+from faultload.targets.kubernetes.marks import UNDO, Undo
 from faultload.targets.kubernetes.rights import EVERY_RUN, Right
 
 LABELS = {"app": "engine"}
@@ -125,6 +127,75 @@ def test_a_capability_needs_its_rules_alone(
             USES[capability](target)
             target.save_logs(tmp_path / "logs")
         assert target.revert_expired(MARK.expires_unix_s + 1) == []
+
+
+@pytest.mark.usefixtures("engines")
+def test_nothing_is_asked_for_that_is_not_used(
+    control_plane: ControlPlane, admin: client.ApiClient, namespace: str, tmp_path: Path
+) -> None:
+    """Every verb of the table is one that some call of ours needs."""
+    labels = LABELS | {"kept-by": "a-stateful-set"}
+    stateful = {
+        "serviceName": "engine",
+        "replicas": 0,
+        "selector": {"matchLabels": labels},
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "engine", "image": "example.com/engine:1"}]},
+        },
+    }
+    client.AppsV1Api(admin).create_namespaced_stateful_set(
+        namespace, {"metadata": {"name": "engine"}, "spec": stateful}
+    )
+    copied = {"metadata": {"annotations": {UNDO: Undo.new(MARK, 2, 3).text()}}}
+    for found in client.AppsV1Api(admin).list_namespaced_replica_set(namespace).items:
+        client.AppsV1Api(admin).patch_namespaced_replica_set(found.metadata.name, namespace, copied)
+    path = kubeconfig_for(control_plane, namespace, *rules_for(RIGHTS, [namespace]))
+    with (
+        proxied(control_plane) as proxy,
+        signed_in_target(target_spec(admin, proxy.kubeconfig(path), namespace)) as target,
+        Kubelet(admin, namespace),
+    ):
+        wait_for(lambda: not target.missing_rights(RIGHTS), "the rules in force")
+        with target.lock("test"):
+            target.describe()
+            target.events()
+            target.save_logs(tmp_path / "logs")
+            for workload in target.workloads("engine", None):
+                target.set_scale(workload.name, workload.uid, 3, MARK)
+                target.restore_scale(workload.name, workload.uid, MARK.token, workload.wanted)
+            for use in (_partition, _kill, _drain):
+                wait_for(lambda: _are_two_ready(target), "two engines")
+                use(target)
+    used = {_used(method, url) for method, url in proxy.calls}
+    table = {
+        (right.verb, right.kind.group, right.resource, right.scope == "cluster")
+        for rights in RIGHTS.values()
+        for right in rights
+    }
+    free = {
+        ("create", "authorization.k8s.io", "selfsubjectaccessreviews", True),
+        ("list", "", "version", True),
+    }
+    assert used - free == table
+
+
+def _are_two_ready(target: KubernetesTarget) -> bool:
+    return [replica.ready for replica in target.replicas("engine")] == [True, True]
+
+
+def _used(method: str, url: str) -> tuple[str, str, str, bool]:
+    """Return verb, group, resource and whether a call is about the whole cluster."""
+    parts = url.partition("?")[0].strip("/").split("/")
+    group = parts[1] if parts[0] == "apis" else ""
+    rest = parts[{"apis": 3, "api": 2}.get(parts[0], 0) :]
+    is_everywhere = rest[0] != "namespaces"
+    if rest[0] == "namespaces" and len(rest) > 2:
+        rest = rest[2:]
+    read = "get" if len(rest) > 1 else "list"
+    verbs = {"GET": read, "POST": "create", "PATCH": "patch", "DELETE": "delete"}
+    resource = "/".join([rest[0], *rest[2:]])
+    return verbs[method], group, resource, is_everywhere
 
 
 _EACH = [(capability, right) for capability, rights in RIGHTS.items() for right in rights]

@@ -154,7 +154,10 @@ def test_an_expired_token_is_named_as_such(
 def test_a_token_that_was_renewed_on_disk_is_read_again(
     control_plane: ControlPlane, admin: client.ApiClient, namespace: str, tmp_path: Path
 ) -> None:
-    """A run outlives its first token where something keeps a new one in its file."""
+    """A run outlives its first token where something keeps a new one in its file.
+
+    A file that ends its line is as good as one that does not.
+    """
     rules = rules_for([], [namespace])
     old, new = (
         json.loads(
@@ -167,7 +170,7 @@ def test_a_token_that_was_renewed_on_disk_is_read_again(
     def from_file(document: Any) -> None:
         document["users"][0]["user"] = {"tokenFile": str(token)}
 
-    token.write_text(new, encoding="utf-8")
+    token.write_text(f"{new}\n", encoding="utf-8")
     path = changed_kubeconfig(control_plane, tmp_path / "config", from_file)
     with signed_in_target(target_spec(admin, path, namespace)) as target:
         target._cluster.api._client.configuration.refresh_api_key_hook = None

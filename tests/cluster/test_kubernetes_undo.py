@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from kube_objects import wait_for
@@ -36,13 +37,17 @@ def test_a_partition_selects_its_victims_alone(
     with nothing_else_changes(admin, namespace):
         for _ in range(2):
             target.partition([victim], OURS)
-        (policy,) = client.NetworkingV1Api(admin).list_namespaced_network_policy(namespace).items
+        policies = client.NetworkingV1Api(admin)
+        (policy,) = policies.list_namespaced_network_policy(namespace).items
         assert sorted(policy.spec.policy_types) == ["Egress", "Ingress"]
         assert (policy.spec.ingress, policy.spec.egress) == (None, None)
         assert set(target.partitioned(OURS.token)) == {victim[1]}
         assert target.partitioned(THEIRS.token) == set()
         target.join([victim], THEIRS.token)
         assert set(target.partitioned(OURS.token)) == {victim[1]}
+        opened: dict[str, Any] = {"spec": {"ingress": [{}]}}
+        policies.patch_namespaced_network_policy(policy.metadata.name, namespace, opened)
+        assert target.partitioned(OURS.token) == set()
         for _ in range(2):
             target.join([victim], OURS.token)
         assert target.partitioned(OURS.token) == set()

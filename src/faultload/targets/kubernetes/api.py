@@ -317,6 +317,8 @@ class Api:
         if call.body is not None:
             headers["Content-Type"] = _MERGE if call.method == "PATCH" else "application/json"
         signed_in.update_params_for_auth(headers, [], ["BearerToken"])
+        # A token from a file may end its line, and a header must not.
+        headers = {key: value.strip() for key, value in headers.items()}
         try:
             answer: urllib3.BaseHTTPResponse = signed_in.rest_client.pool_manager.request(
                 call.method,
@@ -327,7 +329,7 @@ class Api:
                 retries=False,
                 redirect=False,
             )
-        except urllib3.exceptions.HTTPError as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             return None, f"{type(error).__name__}: {error}"
         with contextlib.suppress(KeyError, ValueError):
             self._ahead_s = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection, Sequence
 
 from faultload.targets.base import Mark, Node, Occupant
@@ -84,7 +83,7 @@ def _why_it_forbids(pod: Object, namespaces: Collection[str]) -> str:
 
 def cordon(cluster: Cluster, name: str, uid: str, mark: Mark) -> None:
     """Keep new pods away from a node."""
-    now_s, is_on = time.time(), True
+    now_s, is_on = cluster.api.now_unix_s(), True
     ref = Ref(NODES, "", name, uid)
     cluster.api.amend(ref, lambda seen: changed(seen, CORDON, is_on, mark, now_s))
 

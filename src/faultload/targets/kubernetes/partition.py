@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -32,7 +31,7 @@ def partition(cluster: Cluster, victims: Sequence[tuple[str, str]], mark: Mark) 
     namespaces = sorted({ref.namespace for ref, _ in found})
     for namespace in namespaces:
         _check_alone(cluster, [pod for ref, pod in found if ref.namespace == namespace], mark.token)
-    now_s = time.time()
+    now_s = cluster.api.now_unix_s()
     for ref, _ in found:
         cluster.api.amend(ref, lambda seen: changed(seen, CUT, mark.token, mark, now_s))
     for namespace in namespaces:
@@ -131,7 +130,14 @@ def partitioned(cluster: Cluster, token: str) -> Collection[str]:
     """Return the uids of the pods that the token's policies select now."""
     uids = set()
     for namespace in cluster.namespaces:
-        if cluster.api.find(Ref(NETWORK_POLICIES, namespace, policy_name(token))) is not None:
-            pods = cluster.api.list_all(PODS, namespace, labels=f"{LABEL}={token}")
-            uids |= {pod["metadata"]["uid"] for pod in pods}
+        policy = cluster.api.find(Ref(NETWORK_POLICIES, namespace, policy_name(token)))
+        if policy is None or lets_through(policy["spec"]):
+            continue
+        chosen = selectors.of_object(policy["spec"].get("podSelector"))
+        pods = cluster.api.list_all(PODS, namespace)
+        uids |= {
+            pod["metadata"]["uid"]
+            for pod in pods
+            if selectors.matches(chosen, pod["metadata"].get("labels"))
+        }
     return uids

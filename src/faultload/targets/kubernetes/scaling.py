@@ -104,7 +104,7 @@ def set_scale(cluster: Cluster, workload: str, uid: str, replicas: int, mark: Ma
             f"{workload} is scaled by {AUTOSCALERS.kind} {scaled_by}, which would undo any change"
             " at once"
         )
-    now_s = time.time()
+    now_s = cluster.api.now_unix_s()
     cluster.api.amend(ref, lambda seen: changed(seen, REPLICAS, replicas, mark, now_s))
 
 

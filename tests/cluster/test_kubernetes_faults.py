@@ -1,0 +1,54 @@
+"""Every fault that the target's capabilities allow, on a real control plane, as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kube_objects import make_node, wait_for
+from kube_targets import nothing_else_changes
+from kubelet import Kubelet
+from kubernetes import client
+
+from faultload.errors import FaultError
+from faultload.faults import FAULTS, FaultSession
+from faultload.faults.limits import Limits
+from faultload.record import InjectionJournal
+from faultload.targets.kubernetes import KubernetesTarget
+
+PARAMETERS: Mapping[str, Mapping[str, Any]] = {"scale_to": {"replicas": 3}}
+"""Of faults that have no default for one."""
+
+
+@pytest.mark.usefixtures("controllers", "engines")
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_a_fault_is_proven_and_proven_gone(
+    target: KubernetesTarget,
+    admin: client.ApiClient,
+    namespace: str,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    """Planned, journalled, injected, seen, reverted, seen gone; pods aside all is as it was."""
+    make_node(admin, "other")
+    fault_class = FAULTS[name]
+    intent = fault_class.intent(**PARAMETERS.get(name, {}))
+    fault = fault_class(target, intent, Limits(seed=1))
+    session = FaultSession(target, InjectionJournal(tmp_path / "injections.jsonl"))
+    if fault.capability not in target.capabilities:
+        with pytest.raises(FaultError, match=f"the target lacks {fault.capability}"):
+            session.apply(fault)
+        return
+
+    def are_two_ready() -> bool:
+        return [replica.ready for replica in target.replicas("engine")] == [True, True]
+
+    with Kubelet(admin, namespace), nothing_else_changes(admin, namespace, but="pods"):
+        done = session.apply(fault)
+        assert done["text"]
+        (reverted,) = session.revert_all()
+        assert "did not heal" not in reverted["text"]
+        wait_for(are_two_ready, "two ready engines")
+    assert session.journal.unreverted() == []
