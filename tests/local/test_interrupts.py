@@ -129,6 +129,6 @@ def test_killed_stock_chaos_run_is_recovered(left_up: Project) -> None:
     recovered = left_up.faultload("recover")
 
     assert refused.returncode == ExitCode.REFUSED, refused.stderr
-    assert "ready after" in recovered.stdout
+    assert "ready again after" in recovered.stdout
     assert everyone_is_ready(left_up)
     assert left_up.faultload("recover").stdout.strip() == "nothing to recover"
