@@ -19,6 +19,7 @@ from kubernetes import client
 from faultload.record import InjectionStep
 from faultload.run.recover import recover, recover_expired
 from faultload.spec import Catalogue
+from faultload.targets.kubernetes.cluster import OPT_IN
 
 LABELS = {"app": "engine", TIER: "fast"}
 REPLICAS = 3
@@ -124,6 +125,24 @@ def test_marks_alone_undo_whatever_step_the_harness_died_at(
     wait_until_as_before(before, lambda: settled(admin, namespace))
     assert recover_expired(Catalogue(project), "test") == []
     assert all(outcome.problem == "" for outcome in recover())
+
+
+@pytest.mark.parametrize("ttl_s", [LONG_S, AT_ONCE_S], ids=["journal", "marks"])
+def test_harm_is_undone_where_the_owner_said_no_more(
+    admin: client.ApiClient, namespace: str, project: Path, ttl_s: float
+) -> None:
+    """Taking the opt-in away is what one does in a panic: it forbids harm, and not its undoing."""
+    before = settled(admin, namespace)
+    kill_after(project, "partition_replica", {}, len(STEPS) // 2, ttl_s)
+    core = client.CoreV1Api(admin)
+    core.patch_namespace(namespace, {"metadata": {"labels": {OPT_IN: None}}})
+
+    if ttl_s == LONG_S:
+        assert [outcome.problem for outcome in recover()] == [""]
+    else:
+        assert recover_expired(Catalogue(project), "test")
+
+    wait_until_as_before(before, lambda: settled(admin, namespace))
 
 
 def test_marks_that_have_not_expired_are_left_alone(

@@ -96,13 +96,13 @@ class SessionFile:
         """The injection journal."""
         return InjectionJournal(Path(self.injections))
 
-    def attach(self) -> Target:
-        """Return the target.
+    def attach(self, *, to_undo: bool = False) -> Target:
+        """Return the target; `to_undo`: only to take harm back.
 
         Raises:
             MissingError: it is gone.
         """
-        return attach(load_target(Path(self.target_file)), self.attachment)
+        return attach(load_target(Path(self.target_file)), self.attachment, to_undo=to_undo)
 
     @property
     def limits(self) -> Limits:
@@ -202,7 +202,7 @@ def revert_unreverted(session: SessionFile) -> list[dict[str, Any]]:
     if not journal.unreverted():
         return []
     try:
-        target = session.attach()
+        target = session.attach(to_undo=True)
         target.describe()
     except TargetGoneError as error:
         return [_platform_gone(journal, entry, error) for entry in journal.unreverted()]

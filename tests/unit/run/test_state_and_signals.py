@@ -172,6 +172,28 @@ def test_one_unreadable_state_does_not_hide_the_next(tmp_path: Path) -> None:
         recover(forget="a-bad")
 
 
+def test_target_that_refuses_us_is_no_run_that_still_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a held lock means that; another refusal leaves harm, and is said."""
+    state = RunState.create("f" * 16, "run-1", tmp_path)
+    in_force(state)
+    state.session_path.write_text(
+        json.dumps({"target_file": "t", "attachment": {}, "injections": str(state.journal.path)}),
+        encoding="utf-8",
+    )
+
+    def refuse(session: SessionFile) -> None:
+        raise RefusedError(f"{session.target_file}: the context leads to another cluster")
+
+    monkeypatch.setattr("faultload.run.recover.revert_unreverted", refuse)
+
+    (outcome,) = recover()
+    assert "another cluster (when it is seen to: faultload recover --forget" in outcome.problem
+    with TargetLock(state.target_home, "run-1"):
+        assert recover() == []
+
+
 def test_journal_of_another_version_keeps_the_target_closed(tmp_path: Path) -> None:
     """A journal that cannot be read may hide a fault: refused, never started."""
     state = RunState.create("f" * 16, "run-1", tmp_path)
