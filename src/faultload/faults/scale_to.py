@@ -67,7 +67,9 @@ class ScaleTo:
             raise FaultError(f"{workload.name} is to have {size.replicas} already: nothing changes")
         known = [one for one in self._target.replicas(size.component) if one.ready]
         ready = sum(_is_of(workload.tier, one.tier) for one in known)
-        going = max(0, ready - size.replicas)
+        # Whoever chooses may take the ready ones and leave those that still start.
+        going = min(ready, max(ready, workload.wanted) - size.replicas)
+        going = max(0, going)
         self._limits.check(size.component, going, len(known))
         of = f" of tier {workload.tier}" if workload.tier else f" of {size.component}"
         return Plan(
@@ -83,6 +85,7 @@ class ScaleTo:
                 "tier": workload.tier,
                 "to": size.replicas,
             },
+            hit={size.component: [going, len(known)]},
             whom=f"{going} of {ready} ready replicas{of}, chosen by the platform"
             if going
             else f"nobody: {workload.name} grows from {workload.wanted} to {size.replicas}",

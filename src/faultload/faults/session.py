@@ -106,9 +106,12 @@ class SessionFile:
 
     @property
     def limits(self) -> Limits:
-        """What a fault may do here."""
+        """What a fault may do here, beside those in force."""
         target = load_target(Path(self.target_file))
-        return Limits(self.seed, self.share_max, self.replicas_max, target.healthy_min)
+        limits = Limits(self.seed, self.share_max, self.replicas_max, target.healthy_min)
+        for entry in self.journal.unreverted():
+            limits = limits.after(entry.plan.get("hit", {}))
+        return limits
 
 
 class FaultSession:

@@ -108,6 +108,18 @@ def test_each_limit_refuses(platform: Platform, limits: Limits, said: str) -> No
     assert ScaleTo(platform, Size(9, tier="fast"), limits).plan().victims == []
 
 
+def test_whoever_is_ready_may_be_chosen(platform: Platform) -> None:
+    """A stateful set takes its last ones, ready or not: those that may go count as hit."""
+    for name in "ab":
+        platform.engines[name] = replica(name, ready=False)
+
+    planned = ScaleTo(platform, Size(1, tier="fast")).plan()
+
+    assert planned.whom == "1 of 1 ready replicas of tier fast, chosen by the platform"
+    with pytest.raises(RefusedError, match="healthy_min wants 2"):
+        ScaleTo(platform, Size(1, tier="fast"), Limits(healthy_min={"engine": 2})).plan()
+
+
 def test_number_that_is_another_s_by_now_is_still_in_force(
     platform: Platform, journal: InjectionJournal, clock: Clock
 ) -> None:
