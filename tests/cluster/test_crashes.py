@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ PASSING: dict[str, dict[str, Any]] = {
     "delete_replica": {"grace_s": 1},
     "evict_replica": {},
 }
-LONG_S, AT_ONCE_S = 3600.0, 0.0
+LONG_S, AT_ONCE_S = 3600.0, -2.0  # the API server's clock is read in whole seconds
 
 pytestmark = pytest.mark.usefixtures("controllers")
 
@@ -143,6 +144,29 @@ def test_harm_is_undone_where_the_owner_said_no_more(
         assert recover_expired(Catalogue(project), "test")
 
     wait_until_as_before(before, lambda: settled(admin, namespace))
+
+
+@pytest.mark.parametrize("wrong_s", [2 * LONG_S, -2 * LONG_S], ids=["ahead", "behind"])
+def test_a_wrong_clock_undoes_nothing_before_its_time_and_keeps_nothing_after(
+    admin: client.ApiClient,
+    namespace: str,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong_s: float,
+) -> None:
+    """Marks expire by the API server's clock, whatever that of the machine says that recovers."""
+    wrong = SimpleNamespace(
+        time=lambda: time.time() + wrong_s, monotonic=time.monotonic, sleep=time.sleep
+    )
+    half = len(STEPS) // 2
+    monkeypatch.setattr("faultload.targets.kubernetes.api.time", wrong)
+    monkeypatch.setattr("faultload.run.recover.time", wrong, raising=False)
+
+    kill_after(project, "cordon_node", {}, half, LONG_S)
+    assert recover_expired(Catalogue(project), "test") == []
+    assert recover()[0].problem == ""
+    kill_after(project, "cordon_node", {}, half, AT_ONCE_S)
+    assert recover_expired(Catalogue(project), "test")
 
 
 def test_marks_that_have_not_expired_are_left_alone(

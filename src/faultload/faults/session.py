@@ -133,7 +133,7 @@ class FaultSession:
         if fault.capability not in self.target.capabilities:
             raise FaultError(f"{fault.name}: the target lacks {fault.capability}")
         injection_id = f"{fault.name}-{uuid.uuid4().hex[:8]}"
-        expires_s = time.time() + self._ttl_s
+        expires_s = self.target.now_unix_s() + self._ttl_s
         plan = replace(fault.plan(), token=injection_id, expires_unix_s=expires_s)
         self._write(injection_id, InjectionStep.PLANNED, fault.name, plan=plan.as_json())
         self._write(injection_id, InjectionStep.INJECTING, fault.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +82,7 @@ def recover_expired(catalogue: Catalogue, target: str) -> list[str]:
         raise UsageError(f"{path}: a local platform keeps no marks; run: faultload recover")
     cluster = connect(spec, path, to_undo=True)
     try:
-        return list(cluster.revert_expired(time.time()))
+        return list(cluster.revert_expired(cluster.now_unix_s()))
     finally:
         cluster.close()
 

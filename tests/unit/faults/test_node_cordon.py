@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -118,3 +119,14 @@ def test_half_a_cordon_is_reverted(journal: InjectionJournal, clock: Clock) -> N
 
     assert platform.acts == [("cordon", chosen[0]), ("uncordon", chosen[0])]
     assert journal.unreverted() == []
+
+
+def test_mark_expires_by_the_clock_of_the_target(
+    platform: Platform, journal: InjectionJournal, clock: Clock
+) -> None:
+    """Whoever undoes it later, from whatever machine, can ask that clock."""
+    platform.ahead_s = 5000.0
+
+    FaultSession(platform, journal, 60.0).apply(CordonNode(platform))
+
+    assert platform.marks["node-b"].expires_unix_s > time.time() + 5000.0

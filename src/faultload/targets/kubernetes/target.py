@@ -210,6 +210,10 @@ class KubernetesTarget:
         """Return the uids of the pods that the policy of `token` selects now."""
         return partition.partitioned(self._cluster, token)
 
+    def now_unix_s(self) -> float:
+        """Return the API server's time."""
+        return self._cluster.api.now_unix_s()
+
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:
         """Undo what expired marks on nodes, workloads, pods and policies say."""
         return expiry.revert_expired(self._cluster, now_unix_s)
