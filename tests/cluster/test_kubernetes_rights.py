@@ -113,6 +113,7 @@ def test_a_capability_needs_its_rules_alone(
     admin: client.ApiClient,
     namespace: str,
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
     capability: str,
 ) -> None:
     """Everything a run does with it goes through under the rules we tell people to grant."""
@@ -127,6 +128,8 @@ def test_a_capability_needs_its_rules_alone(
             USES[capability](target)
             target.save_logs(tmp_path / "logs")
         assert target.revert_expired(MARK.expires_unix_s + 1) == []
+        unseen = f"networkpolicies in namespace {namespace}: not looked at" in caplog.text
+        assert unseen is (capability != PARTITION)
 
 
 @pytest.mark.usefixtures("engines")

@@ -111,10 +111,8 @@ class ScaleTo:
 
     def revert(self, plan: Plan) -> None:
         """Set the number back, if it is still ours."""
-        undo = plan.undo
-        if self._find(plan) is not None:
-            token, before = plan.token, undo["replicas"]
-            self._target.restore_scale(undo["workload"], undo["uid"], token, before)
+        undo, token = plan.undo, plan.token
+        self._target.restore_scale(undo["workload"], undo["uid"], token, undo["replicas"])
 
     def verify_reverted(self, plan: Plan) -> Evidence:
         """Prove that the number is what it was, and say whether as many are ready again.
@@ -159,7 +157,8 @@ class ScaleTo:
         )
 
     def _find(self, plan: Plan) -> Workload | None:
-        known = self._target.workloads(plan.before["component"], plan.before["tier"] or None)
+        # Of any tier: somebody may have given it another meanwhile, and it is the same still.
+        known = self._target.workloads(plan.before["component"], None)
         undo = plan.undo
         same = [one for one in known if (one.name, one.uid) == (undo["workload"], undo["uid"])]
         return same[0] if same else None

@@ -154,8 +154,9 @@ class FaultSession:
         for entry in self.journal.unreverted():
             try:
                 outcomes.append(self._revert(entry))
-            except FaultloadError as error:
-                problems.append(f"{entry.injection_id}: {error}")
+            except Exception as error:  # noqa: BLE001  # the next may be what does the harm
+                said = error if isinstance(error, FaultloadError) else repr(error)
+                problems.append(f"{entry.injection_id}: {said}")
         if problems:
             raise FaultError("still in force: " + "; ".join(problems))
         return outcomes

@@ -148,6 +148,20 @@ def test_workload_that_is_gone_took_the_change_along(
     assert platform.acts == [("scale to 1", "fast")]
 
 
+def test_workload_of_another_tier_by_now_is_the_same_still(
+    platform: Platform, journal: InjectionJournal, clock: Clock
+) -> None:
+    """Who relabels it does not undo the change: it is set back, and not taken for gone."""
+    session = FaultSession(platform, journal)
+    session.apply(ScaleTo(platform, Size(1, tier="fast")))
+    platform.tiers["fast"] = replace(platform.tiers["fast"], tier="faster")
+
+    (outcome,) = session.revert_all()
+
+    assert platform.tiers["fast"].wanted == 3
+    assert "fast is set back to 3" in outcome["text"]
+
+
 def test_platform_that_does_not_heal_is_for_the_judge(
     platform: Platform, journal: InjectionJournal, clock: Clock
 ) -> None:
