@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from kubernetes import client
 from faultload.record import InjectionStep
 from faultload.run.recover import recover, recover_expired
 from faultload.spec import Catalogue
+from faultload.targets.kubernetes.cluster import OPT_IN
 
 LABELS = {"app": "engine", TIER: "fast"}
 REPLICAS = 3
@@ -35,7 +37,7 @@ PASSING: dict[str, dict[str, Any]] = {
     "delete_replica": {"grace_s": 1},
     "evict_replica": {},
 }
-LONG_S, AT_ONCE_S = 3600.0, 0.0
+LONG_S, AT_ONCE_S = 3600.0, -2.0  # the API server's clock is read in whole seconds
 
 pytestmark = pytest.mark.usefixtures("controllers")
 
@@ -124,6 +126,47 @@ def test_marks_alone_undo_whatever_step_the_harness_died_at(
     wait_until_as_before(before, lambda: settled(admin, namespace))
     assert recover_expired(Catalogue(project), "test") == []
     assert all(outcome.problem == "" for outcome in recover())
+
+
+@pytest.mark.parametrize("ttl_s", [LONG_S, AT_ONCE_S], ids=["journal", "marks"])
+def test_harm_is_undone_where_the_owner_said_no_more(
+    admin: client.ApiClient, namespace: str, project: Path, ttl_s: float
+) -> None:
+    """Taking the opt-in away is what one does in a panic: it forbids harm, and not its undoing."""
+    before = settled(admin, namespace)
+    kill_after(project, "partition_replica", {}, len(STEPS) // 2, ttl_s)
+    core = client.CoreV1Api(admin)
+    core.patch_namespace(namespace, {"metadata": {"labels": {OPT_IN: None}}})
+
+    if ttl_s == LONG_S:
+        assert [outcome.problem for outcome in recover()] == [""]
+    else:
+        assert recover_expired(Catalogue(project), "test")
+
+    wait_until_as_before(before, lambda: settled(admin, namespace))
+
+
+@pytest.mark.parametrize("wrong_s", [2 * LONG_S, -2 * LONG_S], ids=["ahead", "behind"])
+def test_a_wrong_clock_undoes_nothing_before_its_time_and_keeps_nothing_after(
+    admin: client.ApiClient,
+    namespace: str,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong_s: float,
+) -> None:
+    """Marks expire by the API server's clock, whatever that of the machine says that recovers."""
+    wrong = SimpleNamespace(
+        time=lambda: time.time() + wrong_s, monotonic=time.monotonic, sleep=time.sleep
+    )
+    half = len(STEPS) // 2
+    monkeypatch.setattr("faultload.targets.kubernetes.api.time", wrong)
+    monkeypatch.setattr("faultload.run.recover.time", wrong, raising=False)
+
+    kill_after(project, "cordon_node", {}, half, LONG_S)
+    assert recover_expired(Catalogue(project), "test") == []
+    assert recover()[0].problem == ""
+    kill_after(project, "cordon_node", {}, half, AT_ONCE_S)
+    assert recover_expired(Catalogue(project), "test")
 
 
 def test_marks_that_have_not_expired_are_left_alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from kubernetes import client
 
 from faultload.errors import RefusedError
 from faultload.targets.kubernetes import KubernetesTarget, rules_for
+from faultload.targets.kubernetes.cluster import OPT_IN
 from faultload.targets.kubernetes.lease import Lease
 
 SHORT_S = 2.0
@@ -52,6 +54,31 @@ def test_one_harness_at_a_time(
             assert spec_of(admin, namespace).holder_identity.startswith("run-2@")
 
 
+def test_targets_that_share_a_namespace_meet(
+    control_plane: ControlPlane, admin: client.ApiClient, namespace: str
+) -> None:
+    """Whatever their order; who is refused one namespace keeps no other."""
+    core, shared = client.CoreV1Api(admin), f"{namespace}-b"
+    core.create_namespace({"metadata": {"name": shared, "labels": {OPT_IN: "true"}}})
+
+    def signed_in(*namespaces: str) -> AbstractContextManager[KubernetesTarget]:
+        path = control_plane.admin_kubeconfig
+        return signed_in_target(target_spec(admin, path, namespace, namespaces=[*namespaces]))
+
+    try:
+        with signed_in(namespace, shared) as both, signed_in(shared) as one:
+            with one.lock("run-1"), pytest.raises(RefusedError, match="locked by run-1@"):
+                both.lock("run-2").__enter__()
+            assert spec_of(admin, namespace).holder_identity is None
+            with both.lock("run-2") as lock, signed_in(shared, namespace) as turned:
+                assert lock.problem == ""
+                for another in (one, turned):
+                    with pytest.raises(RefusedError, match="locked by run-2@"):
+                        another.lock("run-3").__enter__()
+    finally:
+        core.delete_namespace(shared)
+
+
 def test_a_hold_is_renewed(
     target: KubernetesTarget, other: KubernetesTarget, admin: client.ApiClient, namespace: str
 ) -> None:
@@ -76,7 +103,7 @@ def test_a_dead_holder_is_taken_over_from(
     target: KubernetesTarget, other: KubernetesTarget, admin: client.ApiClient, namespace: str
 ) -> None:
     """Once its time is over; and it would know, if it were not dead after all."""
-    dead = Lease(target._cluster, "run-1@elsewhere", SHORT_S)
+    dead = Lease(target._cluster, namespace, "run-1@elsewhere", SHORT_S)
     dead.take()
 
     def taken() -> bool:

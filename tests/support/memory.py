@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,6 +58,7 @@ class Platform:
         marks: what is left on machines and workloads, by name.
         cut: token → uids cut off.
         lacking: what `missing_rights` says.
+        ahead_s: how far its clock is ahead of ours.
     """
 
     def __init__(self, *replicas: Replica, deaf: bool = False, heals: bool = True) -> None:
@@ -81,6 +83,7 @@ class Platform:
         self.marks: dict[str, Mark] = {}
         self.cut: dict[str, set[str]] = {}
         self.lacking: list[str] = []
+        self.ahead_s = 0.0
         self._made = 0
 
     def attachment(self) -> Mapping[str, str]:
@@ -201,6 +204,9 @@ class Platform:
 
     def partitioned(self, token: str) -> Collection[str]:
         return self.cut.get(token, set())
+
+    def now_unix_s(self) -> float:
+        return time.time() + self.ahead_s
 
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:
         return []

@@ -117,7 +117,7 @@ def scale_to(
 
 def revert_all() -> list[dict[str, Any]]:
     """Revert every fault still in force, newest first, and prove each gone."""
-    with _session() as (_, session):
+    with _session(to_undo=True) as (_, session):
         return session.revert_all()
 
 
@@ -127,9 +127,9 @@ def _apply(fault: FaultClass, intent: Intent) -> dict[str, Any]:
 
 
 @contextmanager
-def _session() -> Iterator[tuple[SessionFile, FaultSession]]:
+def _session(*, to_undo: bool = False) -> Iterator[tuple[SessionFile, FaultSession]]:
     about = SessionFile.find()
-    target = about.attach()
+    target = about.attach(to_undo=to_undo)
     try:
         yield about, FaultSession(target, about.journal, about.ttl_s)
     finally:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from faultload.errors import RefusedError
 
@@ -17,20 +18,40 @@ class Limits:
         share_max: largest share of a component's ready replicas that may be hit, 0-1.
         replicas_max: most of them; None: no such limit.
         healthy_min: component → how many must stay ready; absent: no such limit.
+        earlier: component → how many replicas the faults still in force hit, and how many were
+            ready before any of them; absent: none does.
     """
 
     seed: int = 0
     share_max: float = 1.0
     replicas_max: int | None = None
     healthy_min: Mapping[str, int] = field(default_factory=dict)
+    earlier: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def check(self, component: str, hit: int, ready: int) -> None:
-        """See that hitting `hit` of `ready` replicas is allowed.
+        """See that hitting `hit` of `ready` replicas is allowed, also beside the earlier faults.
+
+        One that is cut off is ready still, and one that was killed is missing among the ready:
+        so what is hit adds up, and counts against those who were ready before.
 
         Raises:
             RefusedError: it is not; says by which limit.
         """
-        of = f"hitting {hit} of {ready} ready {component} replicas"
+        self._check(component, hit, ready)
+        before, were_ready = self.earlier.get(component, (0, 0))
+        if hit and before:
+            self._check(component, hit + before, max(ready, were_ready), " by several faults")
+
+    def after(self, hit: Mapping[str, Sequence[int]]) -> Self:
+        """Return the limits for what comes beside a fault that hits this: `Plan.hit`."""
+        earlier = dict(self.earlier)
+        for component, (replicas, ready) in hit.items():
+            before, were_ready = earlier.get(component, (0, 0))
+            earlier[component] = (before + replicas, max(were_ready, ready))
+        return replace(self, earlier=earlier)
+
+    def _check(self, component: str, hit: int, ready: int, how: str = "") -> None:
+        of = f"hitting {hit} of {ready} ready {component} replicas{how}"
         if self.replicas_max is not None and hit > self.replicas_max:
             raise RefusedError(f"{of} is over the blast radius of {self.replicas_max}")
         if ready and hit / ready > self.share_max:

@@ -31,7 +31,13 @@ class ReplicaLoss:
     def plan(self) -> Plan:
         """Choose the victims."""
         victims = as_victims(self._choice.resolve(self._target, self._limits))
-        return Plan(victims, before={"ready": ready_now(self._target, self._choice.component)})
+        component = self._choice.component
+        ready = ready_now(self._target, component)
+        return Plan(
+            victims,
+            before={"ready": ready},
+            hit={component: [len(victims), sum(ready.values())]},
+        )
 
     def verify(self, plan: Plan) -> Evidence:
         """Prove that every victim is gone: its uid no longer is a ready replica."""

@@ -58,14 +58,17 @@ class DrainNode:
         if forbidden:
             raise FaultError(f"cannot be drained: {'; '.join(forbidden)}")
         going = [(node, one) for node, one in found if not one.stays]
-        self._check_others({one.component for _, one in going} - {component, ""}, going)
+        others = {one.component for _, one in going} - {component, ""}
+        ready = ready_now(self._target, component)
+        hit = {component: [sum(len(on) for _, on in chosen), sum(ready.values())]}
         return Plan(
             victims=self._described(going),
             undo={"uncordon": [as_node(node) for node, _ in chosen]},
             before={
-                "ready": ready_now(self._target, component),
+                "ready": ready,
                 "stays": [{"name": one.name, "why": one.stays} for _, one in found if one.stays],
             },
+            hit=hit | self._check_others(others, going),
         )
 
     def inject(self, plan: Plan) -> None:
@@ -119,12 +122,17 @@ class DrainNode:
             if (node["name"], one.name) in planned
         ]
 
-    def _check_others(self, components: set[str], going: Sequence[tuple[Node, Occupant]]) -> None:
+    def _check_others(
+        self, components: set[str], going: Sequence[tuple[Node, Occupant]]
+    ) -> dict[str, list[int]]:
         """Hold the limits for components that are hit because they live on the same node."""
+        found = {}
         for component in sorted(components):
             ready = {one.name for one in self._target.replicas(component) if one.ready}
             hit = sum(one.component == component and one.name in ready for _, one in going)
             self._limits.check(component, hit, len(ready))
+            found[component] = [hit, len(ready)]
+        return found
 
     def _described(self, going: Sequence[tuple[Node, Occupant]]) -> list[dict[str, Any]]:
         known: Mapping[str, Replica] = {

@@ -20,8 +20,9 @@ class Plan:
         undo: all that `revert` needs in another process after a crash. Data, never code.
         before: what `verify` and `verify_reverted` compare with.
         token: names this injection on the objects it changes, too.
-        expires_unix_s: from then on what it changed may be undone by anybody.
+        expires_unix_s: from then on, by the target's clock, anybody may undo what it changed.
         whom: whom it hits, in words, where the platform chooses; "" where `victims` says it.
+        hit: component → how many of its ready replicas it takes away, and of how many.
     """
 
     victims: list[dict[str, Any]]
@@ -30,6 +31,7 @@ class Plan:
     token: str = ""
     expires_unix_s: float = 0.0
     whom: str = ""
+    hit: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def hits(self) -> str:

@@ -32,11 +32,14 @@ class HangReplica:
 
     def plan(self) -> Plan:
         """Choose the victims; the undo names them by uid."""
+        component = self._intent.component
         victims = as_victims(self._intent.resolve(self._target, self._limits))
+        ready = ready_now(self._target, component)
         return Plan(
             victims=victims,
             undo={"continue": [{"name": v["name"], "uid": v["uid"]} for v in victims]},
-            before={"ready": ready_now(self._target, self._intent.component)},
+            before={"ready": ready},
+            hit={component: [len(victims), sum(ready.values())]},
         )
 
     def inject(self, plan: Plan) -> None:

@@ -38,11 +38,14 @@ class PartitionReplica:
 
     def plan(self) -> Plan:
         """Choose the victims; the undo names them."""
+        component = self._choice.component
         victims = as_victims(self._choice.resolve(self._target, self._limits))
+        ready = ready_now(self._target, component)
         return Plan(
             victims=victims,
             undo={"join": [{"name": v["name"], "uid": v["uid"]} for v in victims]},
-            before={"ready": ready_now(self._target, self._choice.component)},
+            before={"ready": ready},
+            hit={component: [len(victims), sum(ready.values())]},
         )
 
     def inject(self, plan: Plan) -> None:

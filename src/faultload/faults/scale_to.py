@@ -67,7 +67,9 @@ class ScaleTo:
             raise FaultError(f"{workload.name} is to have {size.replicas} already: nothing changes")
         known = [one for one in self._target.replicas(size.component) if one.ready]
         ready = sum(_is_of(workload.tier, one.tier) for one in known)
-        going = max(0, ready - size.replicas)
+        # Whoever chooses may take the ready ones and leave those that still start.
+        going = min(ready, max(ready, workload.wanted) - size.replicas)
+        going = max(0, going)
         self._limits.check(size.component, going, len(known))
         of = f" of tier {workload.tier}" if workload.tier else f" of {size.component}"
         return Plan(
@@ -83,6 +85,7 @@ class ScaleTo:
                 "tier": workload.tier,
                 "to": size.replicas,
             },
+            hit={size.component: [going, len(known)]},
             whom=f"{going} of {ready} ready replicas{of}, chosen by the platform"
             if going
             else f"nobody: {workload.name} grows from {workload.wanted} to {size.replicas}",
@@ -108,10 +111,8 @@ class ScaleTo:
 
     def revert(self, plan: Plan) -> None:
         """Set the number back, if it is still ours."""
-        undo = plan.undo
-        if self._find(plan) is not None:
-            token, before = plan.token, undo["replicas"]
-            self._target.restore_scale(undo["workload"], undo["uid"], token, before)
+        undo, token = plan.undo, plan.token
+        self._target.restore_scale(undo["workload"], undo["uid"], token, undo["replicas"])
 
     def verify_reverted(self, plan: Plan) -> Evidence:
         """Prove that the number is what it was, and say whether as many are ready again.
@@ -156,7 +157,8 @@ class ScaleTo:
         )
 
     def _find(self, plan: Plan) -> Workload | None:
-        known = self._target.workloads(plan.before["component"], plan.before["tier"] or None)
+        # Of any tier: somebody may have given it another meanwhile, and it is the same still.
+        known = self._target.workloads(plan.before["component"], None)
         undo = plan.undo
         same = [one for one in known if (one.name, one.uid) == (undo["workload"], undo["uid"])]
         return same[0] if same else None

@@ -96,19 +96,22 @@ class SessionFile:
         """The injection journal."""
         return InjectionJournal(Path(self.injections))
 
-    def attach(self) -> Target:
-        """Return the target.
+    def attach(self, *, to_undo: bool = False) -> Target:
+        """Return the target; `to_undo`: only to take harm back.
 
         Raises:
             MissingError: it is gone.
         """
-        return attach(load_target(Path(self.target_file)), self.attachment)
+        return attach(load_target(Path(self.target_file)), self.attachment, to_undo=to_undo)
 
     @property
     def limits(self) -> Limits:
-        """What a fault may do here."""
+        """What a fault may do here, beside those in force."""
         target = load_target(Path(self.target_file))
-        return Limits(self.seed, self.share_max, self.replicas_max, target.healthy_min)
+        limits = Limits(self.seed, self.share_max, self.replicas_max, target.healthy_min)
+        for entry in self.journal.unreverted():
+            limits = limits.after(entry.plan.get("hit", {}))
+        return limits
 
 
 class FaultSession:
@@ -130,7 +133,7 @@ class FaultSession:
         if fault.capability not in self.target.capabilities:
             raise FaultError(f"{fault.name}: the target lacks {fault.capability}")
         injection_id = f"{fault.name}-{uuid.uuid4().hex[:8]}"
-        expires_s = time.time() + self._ttl_s
+        expires_s = self.target.now_unix_s() + self._ttl_s
         plan = replace(fault.plan(), token=injection_id, expires_unix_s=expires_s)
         self._write(injection_id, InjectionStep.PLANNED, fault.name, plan=plan.as_json())
         self._write(injection_id, InjectionStep.INJECTING, fault.name)
@@ -151,8 +154,9 @@ class FaultSession:
         for entry in self.journal.unreverted():
             try:
                 outcomes.append(self._revert(entry))
-            except FaultloadError as error:
-                problems.append(f"{entry.injection_id}: {error}")
+            except Exception as error:  # noqa: BLE001  # the next may be what does the harm
+                said = error if isinstance(error, FaultloadError) else repr(error)
+                problems.append(f"{entry.injection_id}: {said}")
         if problems:
             raise FaultError("still in force: " + "; ".join(problems))
         return outcomes
@@ -202,7 +206,7 @@ def revert_unreverted(session: SessionFile) -> list[dict[str, Any]]:
     if not journal.unreverted():
         return []
     try:
-        target = session.attach()
+        target = session.attach(to_undo=True)
         target.describe()
     except TargetGoneError as error:
         return [_platform_gone(journal, entry, error) for entry in journal.unreverted()]

@@ -102,7 +102,7 @@ def dry_run(plan: RunPlan, target: Target) -> DryRun:
         errors.append(MissingError(f"we are not allowed to: {'; '.join(rights)}"))
     if not plan.faults:
         errors.append(FaultError("the method holds no fault: nothing would be broken"))
-    faults = [_would_hit(plan, target, *fault, errors) for fault in plan.faults]
+    faults = _would_hit(plan, target, errors)
     return DryRun(
         experiment=plan.experiment.name,
         title=plan.experiment.title,
@@ -110,7 +110,7 @@ def dry_run(plan: RunPlan, target: Target) -> DryRun:
         capabilities=sorted(target.capabilities),
         missing_rights=rights,
         faults=faults,
-        limits=asdict(plan.limits),
+        limits={key: value for key, value in asdict(plan.limits).items() if key != "earlier"},
         phases={
             "warmup": plan.warmup_s,
             "baseline": plan.baseline_s,
@@ -124,18 +124,24 @@ def dry_run(plan: RunPlan, target: Target) -> DryRun:
     )
 
 
-def _would_hit(
-    plan: RunPlan, target: Target, name: str, intent: Any, errors: list[FaultloadError]
-) -> WouldHit:
-    fault = FAULTS[name]
-    if fault.capability not in target.capabilities:
-        return WouldHit(name, fault.capability, problem=f"the target lacks {fault.capability}")
-    try:
-        planned = fault(target, intent, plan.limits).plan()
-    except FaultloadError as error:
-        errors.append(error)
-        return WouldHit(name, fault.capability, problem=str(error))
-    return WouldHit(name, fault.capability, planned.hits, planned.victims, planned.undo)
+def _would_hit(plan: RunPlan, target: Target, errors: list[FaultloadError]) -> list[WouldHit]:
+    limits, found = plan.limits, list[WouldHit]()
+    for name, intent in plan.faults:
+        fault = FAULTS[name]
+        if fault.capability not in target.capabilities:
+            problem = f"the target lacks {fault.capability}"
+            found.append(WouldHit(name, fault.capability, problem=problem))
+            continue
+        try:
+            planned = fault(target, intent, limits).plan()
+        except FaultloadError as error:
+            errors.append(error)
+            found.append(WouldHit(name, fault.capability, problem=str(error)))
+            continue
+        limits = limits.after(planned.hit)
+        hits, victims, undo = planned.hits, planned.victims, planned.undo
+        found.append(WouldHit(name, fault.capability, hits, victims, undo))
+    return found
 
 
 def _requests(plan: RunPlan) -> int | None:

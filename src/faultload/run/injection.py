@@ -28,7 +28,11 @@ def preview(plan: RunPlan, target: Target) -> list[Plan]:
     """
     if not plan.faults:
         raise FaultError("the method holds no fault: nothing would be broken")
-    return [FAULTS[fault](target, intent, plan.limits).plan() for fault, intent in plan.faults]
+    limits, planned = plan.limits, list[Plan]()
+    for fault, intent in plan.faults:
+        planned.append(FAULTS[fault](target, intent, limits).plan())
+        limits = limits.after(planned[-1].hit)
+    return planned
 
 
 def fault_phase(entries: Sequence[InjectionEntry], t0_unix_s: float, now_s: float) -> Phase | None:
@@ -62,10 +66,14 @@ class Injection:
     """One play of the method."""
 
     def __init__(
-        self, child: ChaosChild, journal: InjectionJournal, tell: Callable[..., None]
+        self, child: ChaosChild, journal: InjectionJournal, tell: Callable[..., None], faults: int
     ) -> None:
-        """Follow `child`; `tell(source, kind, text, **data)` writes an event."""
-        self._child, self._journal, self._tell = child, journal, tell
+        """Follow `child`; `tell(source, kind, text, **data)` writes an event.
+
+        The method has so many `faults`, and each is to be proven: one whose plan was refused is
+        not even in the journal.
+        """
+        self._child, self._journal, self._tell, self._faults = child, journal, tell, faults
         self._problems: list[str] = []
 
     def play(self, hold_s: float, steps_s_max: float, watch: Callable[[float], None]) -> None:
@@ -77,7 +85,7 @@ class Injection:
             watch: called often with the seconds left of the hold; may raise to end the run.
 
         Raises:
-            FaultError: no fault was proven, one is still in force, or a bound was passed.
+            FaultError: a fault was not proven, one is still in force, or a bound was passed.
         """
         self._child.release()
         while self._child.exit_code() is None:
@@ -116,9 +124,11 @@ class Injection:
         failed = next((e for e in entries if e.step is InjectionStep.FAILED), None)
         if failed is not None:
             raise FaultError(f"{failed.fault}: {failed.problem}")
-        if not any(entry.step is InjectionStep.VERIFIED for entry in entries):
+        proven = len({e.injection_id for e in entries if e.step is InjectionStep.VERIFIED})
+        if proven < self._faults:
             said = "; ".join(self._problems) or self._child.last_words()
-            raise FaultError(f"no fault was injected: {said}")
+            some = f"only {proven} of {self._faults} faults were" if proven else "no fault was"
+            raise FaultError(f"{some} injected: {said}")
         if self._journal.unreverted():
             raise FaultError("the method ended with its fault still in force: it has no rollback?")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,28 +80,35 @@ def recover_expired(catalogue: Catalogue, target: str) -> list[str]:
     path, spec = catalogue.target(target)
     if isinstance(spec, LocalTargetSpec):
         raise UsageError(f"{path}: a local platform keeps no marks; run: faultload recover")
-    cluster = connect(spec, path)
+    cluster = connect(spec, path, to_undo=True)
     try:
-        return list(cluster.revert_expired(time.time()))
+        return list(cluster.revert_expired(cluster.now_unix_s()))
     finally:
         cluster.close()
 
 
 def _recover_one(state: RunState) -> Recovered | None:
-    run_id, reverted = state.folder.name, list[str]()
-    try:
-        with TargetLock(state.target_home, f"recover {run_id}"):
-            if state.may_be_harmed():
-                reverted = [str(o["text"]) for o in revert_unreverted(state.session)]
-            sealed = _seal(state)
-            if not state.is_standing:
-                state.remove()
-            return Recovered(run_id, reverted, sealed)
-    except RefusedError:
-        return None
-    except Exception as error:  # noqa: BLE001  # one bad state must not hide the next
-        problem = f"{error} (when it is seen to: faultload recover --forget {run_id})"
-        return Recovered(run_id, reverted, None, problem)
+    run_id = state.folder.name
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(TargetLock(state.target_home, f"recover {run_id}"))
+        except RefusedError:
+            return None
+        try:
+            return _undo_and_seal(state)
+        except Exception as error:  # noqa: BLE001  # one bad state must not hide the next
+            problem = f"{error} (when it is seen to: faultload recover --forget {run_id})"
+            return Recovered(run_id, [], None, problem)
+
+
+def _undo_and_seal(state: RunState) -> Recovered:
+    reverted = list[str]()
+    if state.may_be_harmed():
+        reverted = [str(o["text"]) for o in revert_unreverted(state.session)]
+    sealed = _seal(state)
+    if not state.is_standing:
+        state.remove()
+    return Recovered(state.folder.name, reverted, sealed)
 
 
 def _seal(state: RunState) -> Path | None:

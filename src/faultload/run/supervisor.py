@@ -133,7 +133,9 @@ class Supervisor:
             self._state.session_path,
             self.directory.logs,
         )
-        self._injection = Injection(self._child, self._state.journal, self.tell)
+        self._injection = Injection(
+            self._child, self._state.journal, self.tell, len(self._plan.faults)
+        )
         self._load.wait_ready(_LOAD_READY_TIMEOUT_S)
         self._clock = RunClock.starting_in(_LOAD_LEAD_S)
         self._session().write(self._state.session_path)

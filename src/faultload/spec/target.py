@@ -77,8 +77,8 @@ class KubernetesCluster(Spec):
     cluster_uid: str
     """UID of the namespace kube-system: names may be given to another cluster, this may not."""
     namespaces: list[str] = Field(min_length=1)
-    """Where we may act. Each must be labelled `faultload.dev/opt-in=true` too; the lock is in the
-    first."""
+    """Where we may act. Each must be labelled `faultload.dev/opt-in=true` too, and has its own
+    lock."""
     components: dict[str, KubernetesComponent] = Field(min_length=1)
     inference_url: str
     """OpenAI-compatible, without `/v1`."""

@@ -133,7 +133,7 @@ class Mark:
 
     Attributes:
         token: the injection it belongs to.
-        expires_unix_s: from then on anybody may undo it.
+        expires_unix_s: from then on anybody may undo it; by the target's clock.
     """
 
     token: str
@@ -259,8 +259,12 @@ class Acts(Protocol):
         """Return the uids of the replicas that the partition of `token` cuts off now."""
         ...
 
+    def now_unix_s(self) -> float:
+        """Return the time by which marks expire: the target's own, one for all harnesses."""
+        ...
+
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:
-        """Undo every change whose mark has expired; say what was done, a line each.
+        """Undo every change whose mark has expired at that time; say what was done, a line each.
 
         Raises:
             FaultError: after all were tried, what is still in force.

@@ -331,6 +331,10 @@ class LocalTarget:
         cut = {link["name"] for link in state["links"] if link["partitioned"]}
         return {row["uid"] for row in state["replicas"] if row["name"] in cut}
 
+    def now_unix_s(self) -> float:
+        """Return this machine's time: the platform runs here."""
+        return time.time()
+
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:  # noqa: ARG002
         """Nothing: the platform keeps no marks, and its faults end with it."""
         return []

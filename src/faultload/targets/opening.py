@@ -11,13 +11,16 @@ from faultload.targets.base import Target
 from faultload.targets.local import LocalTarget
 
 
-def connect(spec: TargetSpec, path: Path, overrides: Sequence[str] = ()) -> Target:
+def connect(
+    spec: TargetSpec, path: Path, overrides: Sequence[str] = (), *, to_undo: bool = False
+) -> Target:
     """Return a target to run on: a local platform is started, a cluster is signed in to.
 
     Args:
         spec: the target file.
         path: where it was read.
         overrides: `key=value` changes to a local platform's configuration.
+        to_undo: only to take harm back, which a namespace needs not have opted in to.
 
     Raises:
         UsageError: the file is wrong, or overrides were given for a cluster.
@@ -31,12 +34,14 @@ def connect(spec: TargetSpec, path: Path, overrides: Sequence[str] = ()) -> Targ
     if isinstance(spec, KubernetesTargetSpec):
         from faultload.targets.kubernetes import KubernetesTarget
 
-        return KubernetesTarget.connect(spec, path)
+        return KubernetesTarget.connect(spec, path, to_undo=to_undo)
     raise DefectError(f"no target of kind {spec.kind!r}")
 
 
-def attach(spec: TargetSpec, attachment: Mapping[str, str]) -> Target:
+def attach(spec: TargetSpec, attachment: Mapping[str, str], *, to_undo: bool = False) -> Target:
     """Return the target that another process of this run described with `Target.attachment`.
+
+    `to_undo` as in `connect`.
 
     Raises:
         MissingError: it is gone, or does not let us in.
@@ -47,5 +52,5 @@ def attach(spec: TargetSpec, attachment: Mapping[str, str]) -> Target:
     if isinstance(spec, KubernetesTargetSpec):
         from faultload.targets.kubernetes import KubernetesTarget
 
-        return KubernetesTarget.attach(spec, attachment)
+        return KubernetesTarget.attach(spec, attachment, to_undo=to_undo)
     raise DefectError(f"no target of kind {spec.kind!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ from memory import Platform, replica
 from faultload.errors import FaultError, RefusedError
 from faultload.faults.limits import Limits
 from faultload.faults.node_cordon import CordonNode
+from faultload.faults.replica_kill import KillReplica
 from faultload.faults.session import FaultSession
-from faultload.faults.victims import NodeChoice
+from faultload.faults.victims import Choice, NodeChoice
 from faultload.record import InjectionJournal
 
 
@@ -118,3 +120,32 @@ def test_half_a_cordon_is_reverted(journal: InjectionJournal, clock: Clock) -> N
 
     assert platform.acts == [("cordon", chosen[0]), ("uncordon", chosen[0])]
     assert journal.unreverted() == []
+
+
+def test_mark_expires_by_the_clock_of_the_target(
+    platform: Platform, journal: InjectionJournal, clock: Clock
+) -> None:
+    """Whoever undoes it later, from whatever machine, can ask that clock."""
+    platform.ahead_s = 5000.0
+
+    FaultSession(platform, journal, 60.0).apply(CordonNode(platform))
+
+    assert platform.marks["node-b"].expires_unix_s > time.time() + 5000.0
+
+
+def test_defect_in_one_undo_stops_no_other(
+    platform: Platform,
+    journal: InjectionJournal,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What nobody foresaw is said after all were tried, as any other failure is."""
+    session = FaultSession(platform, journal)
+    session.apply(CordonNode(platform))
+    session.apply(KillReplica(platform, Choice()))
+    monkeypatch.setattr(KillReplica, "revert", lambda *_: {}["no such key"])
+
+    with pytest.raises(FaultError, match="still in force: kill_replica-.*KeyError"):
+        session.revert_all()
+
+    assert platform.machines["node-b"].schedulable

@@ -108,6 +108,18 @@ def test_each_limit_refuses(platform: Platform, limits: Limits, said: str) -> No
     assert ScaleTo(platform, Size(9, tier="fast"), limits).plan().victims == []
 
 
+def test_whoever_is_ready_may_be_chosen(platform: Platform) -> None:
+    """A stateful set takes its last ones, ready or not: those that may go count as hit."""
+    for name in "ab":
+        platform.engines[name] = replica(name, ready=False)
+
+    planned = ScaleTo(platform, Size(1, tier="fast")).plan()
+
+    assert planned.whom == "1 of 1 ready replicas of tier fast, chosen by the platform"
+    with pytest.raises(RefusedError, match="healthy_min wants 2"):
+        ScaleTo(platform, Size(1, tier="fast"), Limits(healthy_min={"engine": 2})).plan()
+
+
 def test_number_that_is_another_s_by_now_is_still_in_force(
     platform: Platform, journal: InjectionJournal, clock: Clock
 ) -> None:
@@ -134,6 +146,20 @@ def test_workload_that_is_gone_took_the_change_along(
 
     assert outcome["text"] == "fast is gone, and the change with it"
     assert platform.acts == [("scale to 1", "fast")]
+
+
+def test_workload_of_another_tier_by_now_is_the_same_still(
+    platform: Platform, journal: InjectionJournal, clock: Clock
+) -> None:
+    """Who relabels it does not undo the change: it is set back, and not taken for gone."""
+    session = FaultSession(platform, journal)
+    session.apply(ScaleTo(platform, Size(1, tier="fast")))
+    platform.tiers["fast"] = replace(platform.tiers["fast"], tier="faster")
+
+    (outcome,) = session.revert_all()
+
+    assert platform.tiers["fast"].wanted == 3
+    assert "fast is set back to 3" in outcome["text"]
 
 
 def test_platform_that_does_not_heal_is_for_the_judge(

@@ -37,7 +37,8 @@ def test_it_shows_what_a_run_would_do_and_touches_nothing(
     plan: RunPlan, platform: Platform, tmp_path: Path
 ) -> None:
     """Target, victims, undo, limits, phases and requests; no lock, no record, no act."""
-    plan = replace(plan, faults=[*plan.faults, ("drain_node", Drain())])
+    wide = replace(plan.limits, share_max=1.0, replicas_max=2)
+    plan = replace(plan, limits=wide, faults=[*plan.faults, ("drain_node", Drain())])
 
     found = dry_run(plan, platform)
 
@@ -56,12 +57,25 @@ def test_it_shows_what_a_run_would_do_and_touches_nothing(
         "victim      component engine, name b",
         "nothing to take back",
         "1.1 minutes",
-        "at most 50% of a component's ready replicas, at most 1 of them",
+        "at most 100% of a component's ready replicas, at most 2 of them",
     ):
         assert words in text
     assert platform.acts == []
     assert list(tmp_path.iterdir()) == []
     json.dumps(asdict(found), allow_nan=False)
+
+
+def test_what_the_faults_hit_together_is_held_against_the_limits(
+    plan: RunPlan, platform: Platform
+) -> None:
+    """Each alone would be allowed: a machine's replica, and the one that is left."""
+    faults = [("drain_node", Drain()), ("scale_to", Size(1))]
+
+    found = dry_run(replace(plan, faults=faults), platform)
+
+    assert found.exit_code == ExitCode.REFUSED
+    assert found.faults[0].problem == ""
+    assert "hitting 2 of 2 ready engine replicas by several faults" in found.faults[1].problem
 
 
 def test_whom_a_platform_would_choose_is_said(plan: RunPlan, platform: Platform) -> None:

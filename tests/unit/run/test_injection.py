@@ -13,6 +13,9 @@ import yaml
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError, SpecError
+from faultload.faults.limits import Limits
+from faultload.faults.scale_to import Size
+from faultload.faults.victims import Choice
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep, Phase, PhaseName
 from faultload.run.injection import Injection, fault_phase, preview, with_fault
 from faultload.run.plan import FAULT_TIMEOUT_S, RunPlan, prepare
@@ -175,6 +178,26 @@ def test_more_than_the_target_allows_is_refused(plan: RunPlan) -> None:
         preview(plan, Platform(replica("only")))
 
 
+@pytest.mark.parametrize(
+    ("allowed", "said"),
+    [
+        ({"replicas_max": 1}, "hitting 2 of 4 .* by several faults is over the blast radius of 1"),
+        ({"share_max": 0.4}, "by several faults is 50% of them"),
+        ({"healthy_min": {"engine": 3}}, "by several faults leaves 2, and .* wants 3"),
+    ],
+)
+def test_faults_count_together(plan: RunPlan, allowed: dict[str, Any], said: str) -> None:
+    """Each alone keeps to the limits; one that is cut off is ready still, and counts as hit."""
+    platform = Platform(*map(replica, "abcd"))
+    faults: list[Any] = [("partition_replica", Choice()), ("scale_to", Size(3))]
+    limits = Limits(**allowed)
+    for fault in faults:
+        preview(replace(plan, limits=limits, faults=[fault]), platform)
+
+    with pytest.raises(RefusedError, match=said):
+        preview(replace(plan, limits=limits, faults=faults), platform)
+
+
 def test_method_without_a_fault_of_ours_breaks_nothing(plan: RunPlan) -> None:
     """An experiment with no fault cannot be judged: the run is invalid, not a pass."""
     with pytest.raises(FaultError, match="nothing would be broken"):
@@ -209,14 +232,15 @@ def entry(step: InjectionStep, time_unix_s: float = 0.0, problem: str = "") -> I
     return InjectionEntry("k-1", step, "kill_replica", time_unix_s, problem=problem)
 
 
-def play(journal: InjectionJournal, *answers: dict[str, Any]) -> list[str]:
+def play(journal: InjectionJournal, *answers: dict[str, Any], faults: int = 1) -> list[str]:
     """Play an ended child against a journal; return the texts told."""
     told: list[str] = []
 
     def tell(source: str, kind: str, text: str, **data: Any) -> None:
         told.append(text)
 
-    Injection(Child(*answers), journal, tell).play(0.0, 1.0, lambda _: None)  # type: ignore[arg-type]
+    child: Any = Child(*answers)
+    Injection(child, journal, tell, faults).play(0.0, 1.0, lambda _: None)
     return told
 
 
@@ -238,6 +262,19 @@ def test_silent_child_is_not_a_pass(tmp_path: Path) -> None:
     """A child that ended with nothing journalled injected nothing; its last words are passed on."""
     with pytest.raises(FaultError, match="no fault was injected: .*its last words"):
         play(InjectionJournal(tmp_path / "j"))
+
+
+def test_each_fault_of_the_method_is_to_be_proven(tmp_path: Path) -> None:
+    """One whose plan was refused is not in the journal; those that were proven do not cover it."""
+    journal = InjectionJournal(tmp_path / "j")
+    for step in (InjectionStep.PLANNED, InjectionStep.INJECTING, InjectionStep.VERIFIED):
+        journal.append(entry(step))
+    journal.append(entry(InjectionStep.VERIFIED_REVERTED))
+    answer = {"kind": "activity_completed", "name": "drain", "problem": "RefusedError: too many"}
+
+    play(journal, answer, faults=1)
+    with pytest.raises(FaultError, match="only 1 of 2 faults were injected: drain: RefusedError"):
+        play(journal, answer, faults=2)
 
 
 def test_unproven_and_unreverted_faults_end_the_run(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Self
 import pytest
 
 from faultload.errors import ExitCode, Interrupted, MissingError, RefusedError, UsageError
-from faultload.faults import SessionFile, revert_unreverted
+from faultload.faults import Plan, SessionFile, revert_unreverted
 from faultload.record import InjectionEntry, InjectionStep
 from faultload.run import flow
 from faultload.run.platform import PlatformUp, down, find_platform, platform_folder
@@ -86,6 +86,23 @@ def test_gone_platform_took_its_fault_with_it(tmp_path: Path) -> None:
 
     assert "the platform is gone" in outcomes[0]["text"]
     assert state.journal.unreverted() == []
+
+
+def test_limits_know_what_is_in_force(tmp_path: Path) -> None:
+    """The second fault of a method is held against the first; what is undone counts no more."""
+    target = tmp_path / "t.yaml"
+    target.write_text("name: t\nkind: local\nlocal: {config: x.yaml}\n", encoding="utf-8")
+    state = RunState.create("f" * 16, "run-1", tmp_path)
+    plan = Plan([], hit={"engine": [1, 4]}).as_json()
+    session = SessionFile(str(target), {}, str(state.journal.path), share_max=0.25)
+    for step in (InjectionStep.PLANNED, InjectionStep.INJECTING):
+        state.journal.append(InjectionEntry("k-1", step, "kill_replica", 1.0, plan=plan))
+
+    with pytest.raises(RefusedError, match="hitting 2 of 4 ready engine replicas by several"):
+        session.limits.check("engine", 1, 4)
+    undone = InjectionEntry("k-1", InjectionStep.VERIFIED_REVERTED, "kill_replica", 2.0)
+    state.journal.append(undone)
+    session.limits.check("engine", 1, 4)
 
 
 def test_unwritable_state_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +187,28 @@ def test_one_unreadable_state_does_not_hide_the_next(tmp_path: Path) -> None:
     assert recover() == []
     with pytest.raises(UsageError, match="no run 'a-bad'"):
         recover(forget="a-bad")
+
+
+def test_target_that_refuses_us_is_no_run_that_still_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a held lock means that; another refusal leaves harm, and is said."""
+    state = RunState.create("f" * 16, "run-1", tmp_path)
+    in_force(state)
+    state.session_path.write_text(
+        json.dumps({"target_file": "t", "attachment": {}, "injections": str(state.journal.path)}),
+        encoding="utf-8",
+    )
+
+    def refuse(session: SessionFile) -> None:
+        raise RefusedError(f"{session.target_file}: the context leads to another cluster")
+
+    monkeypatch.setattr("faultload.run.recover.revert_unreverted", refuse)
+
+    (outcome,) = recover()
+    assert "another cluster (when it is seen to: faultload recover --forget" in outcome.problem
+    with TargetLock(state.target_home, "run-1"):
+        assert recover() == []
 
 
 def test_journal_of_another_version_keeps_the_target_closed(tmp_path: Path) -> None:

@@ -114,6 +114,16 @@ def test_an_annotation_that_is_not_ours_is_refused(text: str) -> None:
         changed(seen, REPLICAS, 3, OURS, 0.0)
 
 
+def test_a_time_in_quotes_is_a_time() -> None:
+    """Whoever wrote it by hand keeps nobody from undoing the rest."""
+    seen = workload(2)
+    document = {"token": "t", "was": 1, "now": 2, "expires_unix_s": "1000", "by": "somebody"}
+    seen["metadata"]["annotations"] = {UNDO: json.dumps(document)}
+    undo = Undo.of(seen)
+    assert undo is not None
+    assert undo.expires_unix_s == 1000.0
+
+
 def test_a_mark_says_what_a_person_needs() -> None:
     """Token, before, now, expiry and who, as JSON in one annotation."""
     patch = changed(workload(2), REPLICAS, 3, OURS, 0.0) or {}

@@ -41,11 +41,13 @@ class Cluster:
         words = ["kubernetes", self.spec.cluster_uid, *sorted(set(self.namespaces))]
         return hashlib.sha256(":".join(words).encode()).hexdigest()[:16]
 
-    def check(self, path: Path) -> None:
+    def check(self, path: Path, *, to_undo: bool = False) -> None:
         """See that it is the cluster that the target file means, and that we may act there.
 
         Args:
             path: of the target file, for errors.
+            to_undo: to take harm back and do none. A namespace whose owner said no more, or that
+                is gone, is no reason to leave it there.
 
         Raises:
             SpecError: a namespace does not exist, or the file contradicts itself.
@@ -59,7 +61,7 @@ class Cluster:
                 f" the file is about {self.spec.cluster_uid}; correct the context, or the uid if"
                 " you mean that cluster"
             )
-        for namespace in self.namespaces:
+        for namespace in () if to_undo else self.namespaces:
             found = self.api.find(Ref(NAMESPACES, "", namespace))
             if found is None:
                 problem = f"context {context!r} leads to no namespace {namespace!r}"

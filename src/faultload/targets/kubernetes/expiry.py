@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 
@@ -20,11 +21,14 @@ from faultload.targets.kubernetes.resources import (
     Resource,
 )
 
+_LOGGER = logging.getLogger(__name__)
+
 
 def revert_expired(cluster: Cluster, now_unix_s: float) -> Sequence[str]:
     """Undo every change of an expired mark; say what was done, a line each.
 
-    Kinds that we may not list are passed over: whoever may not read them changed none of them.
+    Kinds that we may not list are passed over, with a warning: whoever may not read them changed
+    none of them, and somebody else may have.
 
     Raises:
         FaultError: after all were tried, what could not be undone.
@@ -58,6 +62,7 @@ def _marked(cluster: Cluster) -> Iterator[tuple[Resource, Object]]:
         except ApiError as error:
             if error.status != HTTPStatus.FORBIDDEN:
                 raise
+            _LOGGER.warning("%s: not looked at: %s", kind.words(namespace), error)
             continue
         for seen in found:
             if UNDO in (seen["metadata"].get("annotations") or {}):

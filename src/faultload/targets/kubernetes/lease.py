@@ -1,4 +1,6 @@
-"""The lock: a Lease in the cluster, which keeps harnesses on other machines away.
+"""The lock: a Lease in each of our namespaces, which keeps harnesses on other machines away.
+
+In each, so that target files whose namespaces are the same in part, or in another order, meet.
 
 Who comes next must not trust its own clock about the holder's, so every time in the Lease, and
 every time it is compared with, is the API server's. The holder judges its own hold by its own
@@ -10,8 +12,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -27,7 +30,7 @@ _SKEW_S = 2.0
 
 
 @contextmanager
-def held(cluster: Cluster, holder: str, duration_s: float = DURATION_S) -> Iterator[Lease]:
+def held(cluster: Cluster, holder: str, duration_s: float = DURATION_S) -> Iterator[Hold]:
     """Hold the lock until the context ends.
 
     Args:
@@ -38,24 +41,46 @@ def held(cluster: Cluster, holder: str, duration_s: float = DURATION_S) -> Itera
     Raises:
         RefusedError: another one holds it; says which and until when.
     """
-    lease = Lease(cluster, f"{holder}@{socket.gethostname()}", duration_s)
+    whom = f"{holder}@{socket.gethostname()}"
+    places = sorted(set(cluster.namespaces))
+    leases = [Lease(cluster, namespace, whom, duration_s) for namespace in places]
+    with ExitStack() as held:
+        for lease in leases:
+            held.enter_context(_kept(lease, duration_s))
+        yield Hold(leases)
+
+
+@contextmanager
+def _kept(lease: Lease, duration_s: float) -> Iterator[None]:
     lease.take()
     thread = threading.Thread(target=lease.keep, name="faultload-lease", daemon=True)
     thread.start()
     try:
-        yield lease
+        yield
     finally:
         lease.stop.set()
         thread.join(duration_s)
         lease.release()
 
 
-class Lease:
-    """A hold on a cluster, renewed by a thread every third of its duration."""
+@dataclass(frozen=True)
+class Hold:
+    """The leases of all our namespaces."""
 
-    def __init__(self, cluster: Cluster, holder: str, duration_s: float) -> None:
+    leases: Sequence[Lease]
+
+    @property
+    def problem(self) -> str:
+        """Why one of them may be held by somebody else by now; "" while all are ours."""
+        return next((lease.problem for lease in self.leases if lease.problem), "")
+
+
+class Lease:
+    """A hold on a namespace, renewed by a thread every third of its duration."""
+
+    def __init__(self, cluster: Cluster, namespace: str, holder: str, duration_s: float) -> None:
         """Nothing is taken yet."""
-        self._api, self._ref = cluster.api, Ref(LEASES, cluster.namespaces[0], NAME)
+        self._api, self._ref = cluster.api, Ref(LEASES, namespace, NAME)
         self._holder, self._duration_s = holder, duration_s
         # One attempt: the next renewal is the next attempt.
         third_s = duration_s / 3

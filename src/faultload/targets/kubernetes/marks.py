@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -75,7 +75,7 @@ class Undo:
         try:
             document = json.loads(text)
             found = cls(**document)
-            float(found.expires_unix_s)
+            found = replace(found, expires_unix_s=float(found.expires_unix_s))
         except (ValueError, TypeError):
             raise RefusedError(
                 f"{metadata['name']}: the annotation {UNDO} is none of ours: {text[:200]!r};"

@@ -35,7 +35,7 @@ from faultload.targets.kubernetes.resources import (
 EVERY_RUN = "every run"
 """What no run does without, whatever its faults need."""
 
-Scope = Literal["namespaces", "first namespace", "cluster", "names"]
+Scope = Literal["namespaces", "cluster", "names"]
 Rule = dict[str, list[str]]
 
 
@@ -47,8 +47,8 @@ class Right:
         verb: as in a role.
         kind: of what.
         subresource: "" for the object itself.
-        scope: in each of our namespaces; in the first, where the lock is; in the whole cluster;
-            `names`: only our namespaces and kube-system as objects, which a cluster role names.
+        scope: in each of our namespaces; in the whole cluster; `names`: only our namespaces and
+            kube-system as objects, which a cluster role names.
     """
 
     verb: str
@@ -77,7 +77,7 @@ RIGHTS: Mapping[str, Sequence[Right]] = {
         *_of(PODS, "get list"),
         *_of(PODS, "get", "log"),
         *_of(EVENTS, "list"),
-        *_of(LEASES, "get create patch", scope="first namespace"),
+        *_of(LEASES, "get create patch"),
     ],
     KILL_REPLICA: _of(PODS, "delete"),
     DELETE_REPLICA: _of(PODS, "delete"),
@@ -113,7 +113,7 @@ def rules_for(
     """
     needed = [right for _, right in _needed(capabilities)]
     names = sorted({SYSTEM_NAMESPACE, *namespaces})
-    role = _rules([r for r in needed if r.scope in ("namespaces", "first namespace")])
+    role = _rules(_scoped(needed, "namespaces"))
     named = [rule | {"resourceNames": names} for rule in _rules(_scoped(needed, "names"))]
     return role, [*_rules(_scoped(needed, "cluster")), *named]
 
@@ -144,7 +144,6 @@ def missing_rights(cluster: Cluster, capabilities: Iterable[str]) -> Sequence[st
     """Ask the API about every right, in every namespace; return a line for each that we lack."""
     places: Mapping[Scope, Sequence[str]] = {
         "namespaces": cluster.namespaces,
-        "first namespace": cluster.namespaces[:1],
         "cluster": [""],
         "names": [SYSTEM_NAMESPACE, *cluster.namespaces],
     }

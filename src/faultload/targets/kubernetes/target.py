@@ -54,7 +54,12 @@ class KubernetesTarget:
 
     @classmethod
     def connect(
-        cls, spec: KubernetesTargetSpec, path: Path, patience: Patience = Patience()
+        cls,
+        spec: KubernetesTargetSpec,
+        path: Path,
+        patience: Patience = Patience(),
+        *,
+        to_undo: bool = False,
     ) -> Self:
         """Sign in to the cluster that a target file names.
 
@@ -62,6 +67,7 @@ class KubernetesTarget:
             spec: the target file.
             path: where it was read; its kubeconfig is relative to it.
             patience: with every call.
+            to_undo: only to take harm back, which a namespace needs not have opted in to.
 
         Raises:
             SpecError: the file names a kubeconfig, context or namespace that is not there.
@@ -70,7 +76,7 @@ class KubernetesTarget:
         """
         kubeconfig = kubeconfig_of(spec.kubernetes, path)
         attachment = {"kubeconfig": kubeconfig, "target_file": str(path.resolve())}
-        return cls.attach(spec, attachment, patience)
+        return cls.attach(spec, attachment, patience, to_undo=to_undo)
 
     @classmethod
     def attach(
@@ -78,6 +84,8 @@ class KubernetesTarget:
         spec: KubernetesTargetSpec,
         attachment: Mapping[str, str],
         patience: Patience = Patience(),
+        *,
+        to_undo: bool = False,
     ) -> Self:
         """Sign in as another process of this run did; raises what `connect` raises."""
         path, kubeconfig = Path(attachment["target_file"]), attachment["kubeconfig"]
@@ -85,7 +93,7 @@ class KubernetesTarget:
         api = Api(lambda: sign_in(kubeconfig, context, path), context, patience)
         cluster = Cluster(api, spec.kubernetes)
         try:
-            cluster.check(path)
+            cluster.check(path, to_undo=to_undo)
         except BaseException:
             api.close()
             raise
@@ -201,6 +209,10 @@ class KubernetesTarget:
     def partitioned(self, token: str) -> Collection[str]:
         """Return the uids of the pods that the policy of `token` selects now."""
         return partition.partitioned(self._cluster, token)
+
+    def now_unix_s(self) -> float:
+        """Return the API server's time."""
+        return self._cluster.api.now_unix_s()
 
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:
         """Undo what expired marks on nodes, workloads, pods and policies say."""
