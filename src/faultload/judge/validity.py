@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from faultload.judge.isolation import check_isolation
 from faultload.judge.model import Evidence, Finding, Verdict
 from faultload.judge.rows import Rows
 from faultload.record import (
@@ -252,6 +253,7 @@ def check_rows(evidence: Evidence) -> list[Finding]:
 CHECKS: Sequence[tuple[str, Callable[[Evidence], list[Finding]]]] = (
     ("run", check_outcome),
     ("fault", check_fault),
+    ("isolation", check_isolation),
     ("phases", check_phases),
     ("steady state", check_steady_state),
     ("load", check_load),

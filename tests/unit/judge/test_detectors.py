@@ -1,6 +1,7 @@
 """Take each detector out in turn: some run must then get a better verdict, else it is idle."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,14 @@ VALIDITY: dict[str, Callable[[], Evidence]] = {
     "run": lambda: scene(outcome="crashed"),
     "fault": lambda: scene(
         injections=journal(*list(InjectionStep)[:3], InjectionStep.VERIFIED_REVERTED)
+    ),
+    "isolation": lambda: scene(
+        injections=[
+            replace(
+                entry, fault="partition_replica", plan={"victims": [{"name": "r0"}]}, evidence={}
+            )
+            for entry in journal()
+        ]
     ),
     "phases": lambda: scene(phases=scene().phases[:3], expects=Expects()),
     "steady state": lambda: scene(steady_state_met=False),
