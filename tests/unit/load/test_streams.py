@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import gevent
+import gevent.socket
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -15,8 +17,10 @@ from wire import DONE, LAST_CHUNK, STREAM_HEAD, chunk, event, stream, token
 
 from faultload.load.plan import WorkerPlan
 from faultload.load.worker import answer as answer_module
-from faultload.load.worker.answer import Ended
+from faultload.load.worker.answer import _PROBE as PROBE
+from faultload.load.worker.answer import Answer, Ended
 from faultload.load.worker.client import Client, Due, Exchange
+from faultload.load.worker.connection import Connection, _Desk
 from faultload.load.worker.response import ProtocolError
 from faultload.record import RequestStatus
 from faultload.spec.scenario import Timeouts
@@ -192,6 +196,66 @@ def test_a_text_that_looks_like_the_json_around_it_is_a_text(text: str) -> None:
     raw = stream(token(text), token("b"), token(text), token("", "stop"), DONE)
     assert outcome([raw]) == parsed(raw)
     assert outcome([raw])["output_tokens"] == 3
+
+
+def test_a_text_that_is_the_probe_itself_proves_nothing() -> None:
+    """Where another field holds the same words, that field is not taken for the text."""
+    said = [("x", "tok0000-3fa9 "), (PROBE, PROBE), ("tok0001-3fa9 ", PROBE)]
+    events = [event({"id": name, "choices": [{"delta": {"content": text}}]}) for name, text in said]
+    raw = stream(*events, token("", "stop"), DONE)
+    assert outcome([raw]) == parsed(raw)
+
+
+@pytest.mark.parametrize("count", ["-1", "1e30", "4294967296", "null", '"x"', "[]"])
+def test_a_count_that_no_record_can_hold_is_garbled(count: str) -> None:
+    """A row that cannot be written would take the whole record with it."""
+    usage = b'data: {"choices":[],"usage":{"completion_tokens":%b}}\n\n' % count.encode()
+    row = outcome([stream(token("a"), token("", "stop"), usage, DONE)])
+    assert (row["status"], row["usage_tokens"], row["output_tokens"]) == ("garbled", None, 1)
+
+
+def test_an_answer_ends_when_its_last_bytes_came() -> None:
+    """Work that waited for a burst to pass is no part of the answer's latency."""
+    exchange = Exchange(Client(PLAN, lambda: 99.0, lambda row: None), DUE)
+    assert exchange._take(stream(token("a"), token("", "stop"), DONE), 16.0)
+    assert exchange.row(RequestStatus.OK, "")["end_s"] == 16.0
+
+
+def test_what_came_in_time_and_waits_for_its_turn_is_not_late() -> None:
+    """A deadline is judged by when bytes came, and not by when they were worked on."""
+    client = Client(PLAN, lambda: 99.0, lambda row: None)
+    exchange = Exchange(client, DUE)
+    ours, peer = gevent.socket.socketpair()
+    exchange._connection = Connection(ours, _Desk(), lambda: 4.0)
+    exchange.deadline_s = 5.0
+    listening = gevent.spawn(exchange._connection.receive)
+    peer.sendall(b"x")
+    while not exchange._connection._arrivals:
+        assert exchange.is_late(5.1)
+        gevent.sleep(0)
+    late = [exchange.is_late(5.1), exchange.is_late(4.9)]
+    listening.join(10.0)
+    assert (late, exchange.is_late(5.1)) == ([False, False], True)
+    exchange._connection.close()
+    peer.close()
+
+
+def test_odd_texts_in_a_piece_do_not_have_it_searched_again_for_each() -> None:
+    """A line end now and then, in many chunks that came at once, must not stall the loop."""
+    words = ["a", "b", "c", *["plain"] * 50, "line\n", *["plain"] * 50]
+    exchange = Exchange(Client(PLAN, lambda: 1.0, lambda row: None), DUE)
+    seen: list[bytes] = []
+    event_of = Answer.event
+
+    def counted(answer: Answer, data: bytes, now_s: float) -> None:
+        seen.append(data)
+        event_of(answer, data, now_s)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Answer, "event", counted)
+        exchange._take(STREAM_HEAD + chunk(b"".join(map(token, words))), 1.0)
+    assert exchange._answer.tokens == len(words)
+    assert len(seen) == 2  # the first, and the odd one
 
 
 def test_half_a_character_is_not_made_whole_by_the_next_event() -> None:

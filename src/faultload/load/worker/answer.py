@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ _NOT_AN_END = {"abort": RequestStatus.ABORTED, "error": RequestStatus.ERROR_CHUN
 # An engine whose chunks differ in more than their text is read chunk by chunk.
 _TEMPLATES_MAX = 3
 _PROBE = "<another text>"
+
+_COUNT_MAX = 2**31 - 1  # the record's column
 
 
 class Ended(Exception):  # noqa: N818 (not always an error)
@@ -84,7 +87,13 @@ class Answer:
         before, behind = self._around
         if not before or not body.startswith(before):
             return body
-        *texts, last = body[len(before) :].split(behind + before)
+        at = len(before)
+        end = body.find(behind, at)
+        if (
+            end <= at or b"\\" in body[at:end]
+        ):  # no whole chunk, none with text, or none to split at
+            return body
+        *texts, last = body[at:].split(behind + before)
         text, whole, rest = last.partition(behind)
         if whole:
             texts.append(text)
@@ -94,6 +103,7 @@ class Answer:
         if (
             ledger is not None
             and ledger.is_between_words
+            and b"" not in texts  # a chunk without text is no token
             and b"".join(texts) == ledger.foretold(len(texts))
         ):
             self._times_s.extend([now_s] * len(texts))
@@ -101,8 +111,11 @@ class Answer:
             self._foresee()
             return rest
         # Joined by spaces: half a character must not be made whole by the half in the next event.
-        if not texts or b"" in texts or not _is_plain(b" ".join(texts)):
-            return body
+        if b"" in texts or not _is_plain(b" ".join(texts)):
+            texts = [*takewhile(lambda text: text and _is_plain(text), texts)]
+            if not texts:
+                return body
+            rest = body[sum(map(len, texts)) + len(texts) * len(before + behind) :]
         if ledger is None:
             self._times_s.extend([now_s] * len(texts))
         else:
@@ -130,7 +143,7 @@ class Answer:
                 raise Ended(RequestStatus.ERROR_CHUNK, describe_error(message))
             usage = message.get("usage")
             if usage is not None:
-                self.usage_tokens = int(usage["completion_tokens"])
+                self.usage_tokens = _count_of(usage["completion_tokens"])
             choices = message["choices"]
             for choice in choices:
                 self._choice(choice, now_s)
@@ -171,14 +184,15 @@ class Answer:
         self._expected = None
         before, behind = self._around
         if before and self._ledger is not None and self._ledger.is_between_words:
-            self._expected = before + self._ledger.foretold(1) + behind
+            word = self._ledger.foretold(1)
+            self._expected = before + word + behind if word else None
 
     def _learn(self, data: bytes, message: dict[str, Any]) -> None:
         """Remember what stands around the text of a chunk that says nothing but its text."""
         choice = message["choices"][0]
         delta = choice.get("delta") or {}
         text = delta.get("content")
-        if choice.get("finish_reason") or not isinstance(text, str) or not text:
+        if choice.get("finish_reason") or not isinstance(text, str) or text in ("", _PROBE):
             return
         self._templates += 1
         literal = b'"%b"' % text.encode()
@@ -257,6 +271,18 @@ class Answer:
         if counted is None or counted - came in silent:
             return None
         return RequestStatus.USAGE_MISMATCH, f"{came} tokens came and the server counted {counted}"
+
+
+def _count_of(said: Any) -> int:
+    """Return a server's count of tokens.
+
+    Raises:
+        TypeError, ValueError: it is no such count, or more than a record can hold.
+    """
+    count = int(said)
+    if not 0 <= count <= _COUNT_MAX:
+        raise ValueError(said)
+    return count
 
 
 def _parsed(data: bytes) -> Any:

@@ -105,7 +105,7 @@ class Client:
     def tick(self, now_s: float) -> None:
         """End what is past its deadline; call it every few hundredths of a second."""
         for exchange in list(self._in_flight):
-            if now_s > exchange.deadline_s:
+            if exchange.is_late(now_s):
                 exchange.expire()
 
     def stop(self) -> None:
@@ -192,6 +192,13 @@ class Exchange:
         finally:
             if self._connection is not None:
                 self._connection.close()
+
+    def is_late(self, now_s: float) -> bool:
+        """The deadline has passed, and nothing that came before it waits to be worked on."""
+        deadline_s, connection = self.deadline_s, self._connection
+        if now_s <= deadline_s:
+            return False
+        return connection is None or not connection.has_news(deadline_s)
 
     def expire(self) -> None:
         """End the request: the deadline it was working under has passed."""
@@ -373,7 +380,7 @@ class Exchange:
             "sent_s": self.sent_s,
             "first_token_s": answer.first_token_s,
             "last_token_s": answer.last_token_s,
-            "end_s": self.client.clock(),
+            "end_s": self._now_s if self._ending else self.client.clock(),
             "status": status.value,
             "http_status": self._parser.status,
             "finish_reason": answer.finish_reason,

@@ -28,6 +28,7 @@ _RECEIVE_BYTES = 65_536
 _SLICE_S = 0.0001
 _HOLD_S = 0.003  # a batch of 256 tokens takes an engine about as long to write
 _READABLE = 1  # libev's EV_READ
+_UNHEARD_MAX = 16  # arrivals that are read while nobody listens; the rest waits with the peer
 
 
 class _Desk:
@@ -121,6 +122,13 @@ class Connection:
             self.send(tls.outgoing())
             arrived = None if done else self.receive()
         self._tls = tls
+        # A peer that speaks at once has: it must not pass for an answer to what is asked later.
+        early = [(None, self._clock()), *self._arrivals]
+        self._arrivals = [
+            (plain, at_s)
+            for raw, at_s in early
+            for plain in ([raw] if isinstance(raw, OSError) else tls.decrypt(raw))
+        ]
 
     def send(self, data: bytes) -> None:
         """Send all of it.
@@ -154,6 +162,8 @@ class Connection:
         self._waiter, self._take = Waiter(), take
         if self._arrivals:
             self._desk.add(self._hand_over)
+        if len(self._arrivals) >= _UNHEARD_MAX and not _is_end(self._arrivals[-1][0]):
+            self._watcher.start(self._read)
         try:
             self._waiter.get()
         finally:
@@ -181,7 +191,7 @@ class Connection:
         arrived: list[bytes | OSError]
         try:
             data = self._sock.recv(_RECEIVE_BYTES)
-            arrived = [data] if self._tls is None else [*self._tls.decrypt(data)]
+            arrived = [data] if self._tls is None else self._tls.decrypt(data)
         except BlockingIOError:
             return
         except OSError as error:
@@ -192,7 +202,8 @@ class Connection:
             self._desk.add(self._hand_over)
         now_s = self._clock()
         self._arrivals += [(one, now_s) for one in arrived]
-        if _is_end(arrived[-1]):
+        unheard = self._take is None and len(self._arrivals) >= _UNHEARD_MAX
+        if unheard or _is_end(arrived[-1]):
             self._watcher.stop()
 
     def _hand_over(self) -> None:
@@ -206,9 +217,14 @@ class Connection:
                 if self._take(arrived, at_s):
                     self._take = None
                     waiter.switch(None)
+                    return  # who listens now waits anew, and has asked the desk for the rest
         except Exception as error:  # noqa: BLE001 (it is raised where it can be handled)
             self._take = None
             waiter.throw(error)
+
+    def has_news(self, before_s: float) -> bool:
+        """Tell whether something came by then that is still to be handed to who listens."""
+        return self._take is not None and bool(self._arrivals) and self._arrivals[0][1] <= before_s
 
     @property
     def is_stale(self) -> bool:

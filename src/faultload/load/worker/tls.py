@@ -42,31 +42,32 @@ class Tls:
         self._object.write(data)
         return self.outgoing()
 
-    def decrypt(self, arrived: bytes) -> list[bytes]:
-        """Return the plain bytes in what arrived, as one piece; then b"" if it is the end.
+    def decrypt(self, arrived: bytes | None) -> list[bytes | OSError]:
+        """Return the plain bytes in what arrived, as one piece; then the end, if it is one.
 
+        The end is b"", or the error where the bytes are not what was sent or the peer gave up.
         Empty: no whole record yet. An end that the peer did not announce is an end all the same:
         the framing above tells whether something is missing.
-
-        Raises:
-            ssl.SSLError: the bytes are not what was sent.
         """
         self._feed(arrived)
         parts: list[bytes] = []
-        ended = False
+        end: list[bytes | OSError] = []
         try:
-            while not ended:
+            while not end:
                 part = self._object.read(_PLAIN_BYTES)
-                ended = not part
+                if not part:
+                    end = [b""]
                 parts.append(part)
                 if not self._from_wire.pending and not self._object.pending():
                     break
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLEOFError:
-            ended = True
+            end = [b""]
+        except ssl.SSLError as error:  # what came before it is good all the same
+            end = [error]
         data = b"".join(parts)
-        return [data, b""][not data : 1 + ended]
+        return [data, *end] if data else end
 
     def outgoing(self) -> bytes:
         """Return what TLS itself has to say, besides what was encrypted."""
