@@ -20,6 +20,7 @@ from kubernetes import client
 from faultload.record import InjectionStep
 from faultload.run.recover import recover, recover_expired
 from faultload.spec import Catalogue
+from faultload.targets.kubernetes import KubernetesTarget
 from faultload.targets.kubernetes.cluster import OPT_IN
 
 LABELS = {"app": "engine", TIER: "fast"}
@@ -167,6 +168,22 @@ def test_a_wrong_clock_undoes_nothing_before_its_time_and_keeps_nothing_after(
     assert recover()[0].problem == ""
     kill_after(project, "cordon_node", {}, half, AT_ONCE_S)
     assert recover_expired(Catalogue(project), "test")
+
+
+@pytest.mark.parametrize("fault", ["scale_to", "partition_replica"])
+def test_another_machine_sees_what_a_dead_harness_left(
+    target: KubernetesTarget, project: Path, fault: str
+) -> None:
+    """Its journal is elsewhere: the marks say that the target is not as it should be."""
+    assert target.left_behind() == []
+    kill_after(project, fault, LASTING[fault], STEPS.index(InjectionStep.VERIFIED) + 1, LONG_S)
+
+    left = target.left_behind()
+
+    assert left
+    assert all(fault in line for line in left)
+    assert recover()[0].problem == ""
+    assert target.left_behind() == []
 
 
 def test_marks_that_have_not_expired_are_left_alone(

@@ -176,13 +176,14 @@ def test_a_cordon_is_undone_to_what_was(
 def test_a_cordon_of_somebody_else_stays(
     target: KubernetesTarget, admin: client.ApiClient, namespace: str, engines: None
 ) -> None:
-    """A node that was cordoned before is cordoned after."""
+    """A node that was cordoned before is no victim, and is cordoned after."""
     core = client.CoreV1Api(admin)
     core.patch_node("node", {"spec": {"unschedulable": True}})
     wait_for(lambda: core.read_node("node").spec.taints, "the taint of a cordon")
     uid = core.read_node("node").metadata.uid
     with nothing_else_changes(admin, namespace):
-        target.cordon_node("node", uid, OURS)
+        with pytest.raises(FaultError, match="cordoned already, and not by us"):
+            target.cordon_node("node", uid, OURS)
         target.uncordon_node("node", uid, OURS.token)
 
 

@@ -83,6 +83,7 @@ class Platform:
         self.marks: dict[str, Mark] = {}
         self.cut: dict[str, set[str]] = {}
         self.lacking: list[str] = []
+        self.left: list[str] = []
         self.ahead_s = 0.0
         self._made = 0
 
@@ -101,6 +102,9 @@ class Platform:
 
     def save_logs(self, folder: Path) -> None:
         """Nothing was logged."""
+
+    def left_behind(self) -> Sequence[str]:
+        return self.left
 
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
         return [line for line in self.lacking if set(capabilities)]

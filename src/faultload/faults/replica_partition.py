@@ -23,7 +23,8 @@ class PartitionReplica:
     platform. What is proven is that the target lists every victim as cut off, and that each falls
     silent: it is serving no request any more, for want of new ones. A cluster whose network does
     not enforce policies lists the victims and goes on serving. A target that does not know what a
-    replica is serving leaves that half to the request rows, which the judge reads (`judge.isolation`).
+    replica is serving leaves that half to the request rows, which the judge reads:
+    `judge.isolation`.
     """
 
     name: ClassVar[str] = "partition_replica"

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from faultload.errors import InvalidRunError
+from faultload.errors import InvalidRunError, RefusedError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.record import Outcome, Phase, PhaseName, RunDirectory
@@ -68,6 +68,12 @@ class Supervisor:
             held.enter_context(TargetLock(state_home() / fingerprint, self._run_id))
             refuse_if_harmed(fingerprint)
             self._lock = held.enter_context(self._target.lock(self._run_id))
+            if left := self._target.left_behind():
+                raise RefusedError(
+                    f"an earlier run's changes are in force on this target: {'; '.join(left)}. Run"
+                    " faultload recover where that was started, or, once they have expired,"
+                    f" faultload recover --expired --target {self._plan.target.name}"
+                )
             self.directory = RunDirectory.create(self._plan.reports, self._run_id)
             self._work = self.directory.path / "work"
             self._work.mkdir(mode=0o700)

@@ -314,6 +314,10 @@ class Target(Acts, Protocol):
         """
         ...
 
+    def left_behind(self) -> Sequence[str]:
+        """Return what harnesses changed and did not undo, a line each, as far as it can be seen."""
+        ...
+
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
         """Return what we would have to be allowed to do and are not, a line each."""
         ...

@@ -339,6 +339,10 @@ class LocalTarget:
         """Nothing: the platform keeps no marks, and its faults end with it."""
         return []
 
+    def left_behind(self) -> Sequence[str]:
+        """Nothing that is to be seen: the platform keeps no marks."""
+        return []
+
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:  # noqa: ARG002
         """Nothing: whoever has its token may do everything."""
         return []

@@ -34,7 +34,10 @@ def revert_expired(cluster: Cluster, now_unix_s: float) -> Sequence[str]:
         FaultError: after all were tried, what could not be undone.
     """
     done, problems = list[str](), list[str]()
-    for kind, seen in _marked(cluster):
+    # Policies before pods, workloads before their replica sets: what does the harm goes first.
+    kinds = (NETWORK_POLICIES, PODS, *WORKLOADS, REPLICA_SETS)
+    places = [(NODES, ""), *_places(cluster, kinds)]
+    for kind, seen in _marked(places, cluster, logging.WARNING):
         what = Ref.of(kind, seen).words()
         try:
             undo = Undo.of(seen)
@@ -51,18 +54,35 @@ def revert_expired(cluster: Cluster, now_unix_s: float) -> Sequence[str]:
     return done
 
 
-def _marked(cluster: Cluster) -> Iterator[tuple[Resource, Object]]:
-    places = [(NODES, "")]
-    # Policies before pods, workloads before their replica sets: what does the harm goes first.
-    kinds = (NETWORK_POLICIES, PODS, *WORKLOADS, REPLICA_SETS)
-    places += [(kind, namespace) for namespace in cluster.namespaces for kind in kinds]
+def left_behind(cluster: Cluster) -> Sequence[str]:
+    """Return the changes that marks in our namespaces say are in force, a line each.
+
+    Nodes are others' too: a mark there may be that of a run on another target. What we may not
+    list is not looked at.
+    """
+    found = _marked(_places(cluster, (NETWORK_POLICIES, PODS, *WORKLOADS)), cluster, logging.DEBUG)
+    return [_said(kind, seen) for kind, seen in found]
+
+
+def _said(kind: Resource, seen: Object) -> str:
+    what, undo = Ref.of(kind, seen).words(), Undo.of(seen)
+    return what if undo is None else f"{what}: {undo.token} of {undo.by}"
+
+
+def _places(cluster: Cluster, kinds: Sequence[Resource]) -> list[tuple[Resource, str]]:
+    return [(kind, namespace) for namespace in cluster.namespaces for kind in kinds]
+
+
+def _marked(
+    places: Sequence[tuple[Resource, str]], cluster: Cluster, level: int
+) -> Iterator[tuple[Resource, Object]]:
     for kind, namespace in places:
         try:
             found = cluster.api.list_all(kind, namespace)
         except ApiError as error:
             if error.status != HTTPStatus.FORBIDDEN:
                 raise
-            _LOGGER.warning("%s: not looked at: %s", kind.words(namespace), error)
+            _LOGGER.log(level, "%s: not looked at: %s", kind.words(namespace), error)
             continue
         for seen in found:
             if UNDO in (seen["metadata"].get("annotations") or {}):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
+from faultload.errors import FaultError
 from faultload.targets.base import Mark, Node, Occupant
 from faultload.targets.kubernetes.api import GoneError, Object
 from faultload.targets.kubernetes.cluster import (
@@ -82,10 +83,19 @@ def _why_it_forbids(pod: Object, namespaces: Collection[str]) -> str:
 
 
 def cordon(cluster: Cluster, name: str, uid: str, mark: Mark) -> None:
-    """Keep new pods away from a node."""
+    """Keep new pods away from a node.
+
+    Raises:
+        FaultError: somebody else keeps them away already; to undo that is not for us.
+    """
     now_s, is_on = cluster.api.now_unix_s(), True
-    ref = Ref(NODES, "", name, uid)
-    cluster.api.amend(ref, lambda seen: changed(seen, CORDON, is_on, mark, now_s))
+
+    def change(seen: Object) -> Object | None:
+        if CORDON.read(seen) and Undo.of(seen) is None:
+            raise FaultError(f"node {name} is cordoned already, and not by us")
+        return changed(seen, CORDON, is_on, mark, now_s)
+
+    cluster.api.amend(Ref(NODES, "", name, uid), change)
 
 
 def uncordon(cluster: Cluster, name: str, uid: str, token: str) -> None:

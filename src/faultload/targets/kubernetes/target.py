@@ -214,6 +214,10 @@ class KubernetesTarget:
         """Return the API server's time."""
         return self._cluster.api.now_unix_s()
 
+    def left_behind(self) -> Sequence[str]:
+        """Return what marks on workloads, pods and policies say is in force."""
+        return expiry.left_behind(self._cluster)
+
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:
         """Undo what expired marks on nodes, workloads, pods and policies say."""
         return expiry.revert_expired(self._cluster, now_unix_s)
