@@ -18,6 +18,7 @@ from faultload.targets import (
     Node,
     Occupant,
     PlatformEvent,
+    Pulse,
     Refusal,
     Replica,
     Workload,
@@ -56,6 +57,7 @@ class Platform:
         others: replicas of other components.
         marks: what is left on machines and workloads, by name.
         cut: token → uids cut off.
+        hung: uids whose core is stopped.
         lacking: what `missing_rights` says.
     """
 
@@ -81,6 +83,7 @@ class Platform:
         self.marks: dict[str, Mark] = {}
         self.cut: dict[str, set[str]] = {}
         self.lacking: list[str] = []
+        self.hung: set[str] = set()
         self._made = 0
 
     def attachment(self) -> Mapping[str, str]:
@@ -110,11 +113,7 @@ class Platform:
     def kill_replica(self, name: str, uid: str) -> None:
         self._insist(name, uid)
         self.acts.append(("kill", name))
-        if self.deaf:
-            return
-        old = self.engines[name]
-        back = replace(old, uid=uid + "'", restarts=1) if self.heals else replace(old, ready=False)
-        self.engines[name] = back
+        self._crash(name)
 
     def stop_replica(self, name: str, uid: str) -> None:
         self._insist(name, uid)
@@ -125,6 +124,28 @@ class Platform:
         if self._has(name, uid):
             self.acts.append(("continue", name))
             self._set(name, ready=True)
+
+    def pulse(self, name: str, uid: str) -> Pulse | None:
+        if not self._has(name, uid):
+            return None
+        hangs, ready = uid in self.hung, self.engines[name].ready
+        return Pulse(ready, ready and not hangs, int(ready and not hangs))
+
+    def stop_engine(self, name: str, uid: str) -> None:
+        self._insist(name, uid)
+        self.acts.append(("stop core", name))
+        if not self.deaf:
+            self.hung.add(uid)
+
+    def continue_engine(self, name: str, uid: str) -> None:
+        if self._has(name, uid):
+            self.acts.append(("continue core", name))
+            self.hung.discard(uid)
+
+    def kill_engine(self, name: str, uid: str) -> None:
+        self._insist(name, uid)
+        self.acts.append(("kill core", name))
+        self._crash(name)
 
     def delete_replica(self, name: str, uid: str, grace_s: float | None) -> None:
         self._insist(name, uid)
@@ -218,6 +239,14 @@ class Platform:
     def _set(self, name: str, *, ready: bool) -> None:
         if not self.deaf:
             self.engines[name] = replace(self.engines[name], ready=ready)
+
+    def _crash(self, name: str) -> None:
+        """Let a replica end and start again in place."""
+        if self.deaf:
+            return
+        old = self.engines[name]
+        again = replace(old, uid=old.uid + "'", restarts=1)
+        self.engines[name] = again if self.heals else replace(old, ready=False)
 
     def _end(self, name: str) -> None:
         """Let something go; a replacement has another name."""

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from faultload.faults.engine_hang import HangEngine
+from faultload.faults.engine_kill import KillEngine
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import Drain, DrainNode
 from faultload.faults.protocol import FaultClass, Intent
@@ -24,7 +26,9 @@ __all__ = [
     "delete_replica",
     "drain_node",
     "evict_replica",
+    "hang_engine",
     "hang_replica",
+    "kill_engine",
     "kill_replica",
     "partition_replica",
     "revert_all",
@@ -113,6 +117,26 @@ def scale_to(
 ) -> dict[str, Any]:
     """Have a component or tier keep so many replicas, until reverted. Needs scale."""
     return _apply(ScaleTo, Size(replicas, component, tier, timeout_s))
+
+
+def hang_engine(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+) -> dict[str, Any]:
+    """Stop engine cores beneath healthy servers, until reverted. Needs hang-engine."""
+    return _apply(HangEngine, Choice(component, replicas, tier, select))
+
+
+def kill_engine(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+) -> dict[str, Any]:
+    """Kill engine cores at once; their servers are left to notice. Needs kill-engine."""
+    return _apply(KillEngine, Choice(component, replicas, tier, select))
 
 
 def revert_all() -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faultload.faults.engine_hang import HangEngine
+from faultload.faults.engine_kill import KillEngine
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import DrainNode
 from faultload.faults.protocol import FaultClass
@@ -25,6 +27,8 @@ FAULTS: Mapping[str, FaultClass] = {
         DrainNode,
         ScaleTo,
         PartitionReplica,
+        HangEngine,
+        KillEngine,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

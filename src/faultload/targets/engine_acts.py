@@ -1,0 +1,76 @@
+"""What can be done to the processes of an engine and to its GPU, and how to see that it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from faultload.errors import FaultError
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What one engine shows when it is asked directly, with one short request of our own.
+
+    Attributes:
+        healthy: its `/health` says 200.
+        answered: the request was answered while we looked.
+        tokens: generated meanwhile, for anybody, by its own counter; None: it does not say.
+    """
+
+    healthy: bool
+    answered: bool
+    tokens: int | None
+
+    @property
+    def beats(self) -> bool:
+        """Whether it generates tokens."""
+        return self.answered and bool(self.tokens)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it calls itself healthy and generates nothing, with a request to work on."""
+        return self.healthy and not self.answered and self.tokens == 0
+
+
+class EngineActs(Protocol):
+    """Acts on one engine, as `Acts` has them: of a replica by name and uid, bounded, idempotent."""
+
+    def pulse(self, replica: str, uid: str) -> Pulse | None:
+        """Ask the engine itself for one token; None: that uid is gone. Takes up to 3 s."""
+        ...
+
+    def stop_engine(self, replica: str, uid: str) -> None:
+        """Stop its core and leave its server alone. Needs `HANG_ENGINE`."""
+        ...
+
+    def continue_engine(self, replica: str, uid: str) -> None:
+        """Let a stopped core go on; nothing to do when that uid or its core is gone."""
+        ...
+
+    def kill_engine(self, replica: str, uid: str) -> None:
+        """End its core at once and leave its server alone. Needs `KILL_ENGINE`."""
+        ...
+
+
+class NoEngineActs:
+    """A target that reaches no process inside a replica, and no GPU: every act is refused."""
+
+    def pulse(self, replica: str, uid: str) -> Pulse | None:  # noqa: ARG002
+        """Nothing: not offered; raises `FaultError`, as all others do."""
+        raise _not_offered(replica)
+
+    def stop_engine(self, replica: str, uid: str) -> None:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
+
+    def continue_engine(self, replica: str, uid: str) -> None:
+        """Nothing to do: nothing was stopped."""
+
+    def kill_engine(self, replica: str, uid: str) -> None:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
+
+
+def _not_offered(replica: str) -> FaultError:
+    return FaultError(f"{replica}: this target reaches neither an engine's core nor its GPU")

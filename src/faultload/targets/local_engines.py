@@ -1,0 +1,82 @@
+"""The local platform's engines: signals to their cores, and a look at each of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+from faultload.targets.control import GONE, ControlApi
+from faultload.targets.engine_acts import Pulse
+
+_LOOK_S = 0.5
+_ANSWER_S = 2.0
+"""A token takes 10 to 35 ms here, and a prompt before it well under a second."""
+_TOKENS = "vllm:generation_tokens_total{"
+
+
+class LocalEngines:
+    """The engine's part of a local target."""
+
+    _control: ControlApi
+
+    def pulse(self, replica: str, uid: str) -> Pulse | None:
+        """Ask the engine directly: neither router nor link is between."""
+        for row in self._control.call("GET", "/v1/state")["replicas"]:
+            if (row["name"], row["uid"]) == (replica, uid):
+                return _pulse(str(row["url"]))
+        return None
+
+    def stop_engine(self, replica: str, uid: str) -> None:
+        """SIGSTOP its core."""
+        self._control.call("POST", *_signal(replica, uid, "STOP"))
+
+    def continue_engine(self, replica: str, uid: str) -> None:
+        """SIGCONT its core."""
+        answer = self._control.ask("POST", *_signal(replica, uid, "CONT"))
+        if answer.status_code not in GONE:
+            self._control.result(answer)
+
+    def kill_engine(self, replica: str, uid: str) -> None:
+        """SIGKILL its core."""
+        self._control.call("POST", *_signal(replica, uid, "KILL"))
+
+
+def _signal(replica: str, uid: str, name: str) -> tuple[str, dict[str, Any]]:
+    """Return path and body of a signal to an engine's core."""
+    body = {"signal": name, "process": "engine-core", "uid": uid}
+    return f"/v1/replicas/{replica}/signal", body
+
+
+def _pulse(url: str) -> Pulse:
+    with requests.Session() as http:
+        http.trust_env = False  # a proxy must not see loopback calls
+        before = _tokens(http, url)
+        asked = {"prompt": "alive?", "max_tokens": 1}
+        answered = (
+            _status(http, "POST", f"{url}/v1/completions", _ANSWER_S, asked) == requests.codes.ok
+        )
+        healthy = _status(http, "GET", f"{url}/health", _LOOK_S) == requests.codes.ok
+        after = _tokens(http, url)
+    tokens = None if before is None or after is None else after - before
+    return Pulse(healthy, answered, tokens)
+
+
+def _status(
+    http: requests.Session, method: str, url: str, timeout_s: float, body: Any = None
+) -> int | None:
+    """Return the status of an answer; None: there was none in time."""
+    try:
+        return http.request(method, url, json=body, timeout=timeout_s).status_code
+    except requests.RequestException:
+        return None
+
+
+def _tokens(http: requests.Session, url: str) -> int | None:
+    """Return how many tokens an engine says that it generated since it began."""
+    try:
+        page = http.get(f"{url}/metrics", timeout=_LOOK_S).text
+    except requests.RequestException:
+        return None
+    lines = [line for line in page.splitlines() if line.startswith(_TOKENS)]
+    return round(sum(float(line.rsplit(" ", 1)[1]) for line in lines)) if lines else None
