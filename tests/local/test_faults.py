@@ -13,6 +13,7 @@ from faultload.errors import FaultError
 from faultload.faults import FAULTS, FaultSession
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
+from faultload.faults.gpu_memory import ExhaustGpuMemory
 from faultload.faults.limits import NO_LIMITS
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import Drain, DrainNode
@@ -77,6 +78,7 @@ def ready(platform: LocalTarget, tier: str) -> list[Replica]:
         (PartitionReplica, Choice(tier="fast")),
         (HangEngine, Choice(tier="fast")),
         (KillEngine, Choice(tier="fast")),
+        (ExhaustGpuMemory, Choice(tier="fast")),
         (CordonNode, NodeChoice()),
         (DrainNode, Drain()),
         (ScaleTo, Size(1, tier="fast")),
@@ -173,6 +175,7 @@ def test_acts_never_hit_another(platform: LocalTarget) -> None:
         lambda: platform.partition([(victim, "another")], mark),
         lambda: platform.stop_engine(victim, "another"),
         lambda: platform.kill_engine(victim, "another"),
+        lambda: platform.hold_gpu_memory(victim, "another"),
     ):
         with pytest.raises(FaultError):
             act()

@@ -58,6 +58,7 @@ class Platform:
         marks: what is left on machines and workloads, by name.
         cut: token → uids cut off.
         hung: uids whose core is stopped.
+        log: replica and line, of all logs.
         lacking: what `missing_rights` says.
     """
 
@@ -84,6 +85,7 @@ class Platform:
         self.cut: dict[str, set[str]] = {}
         self.lacking: list[str] = []
         self.hung: set[str] = set()
+        self.log: list[tuple[str, str]] = []
         self._made = 0
 
     def attachment(self) -> Mapping[str, str]:
@@ -146,6 +148,22 @@ class Platform:
         self._insist(name, uid)
         self.acts.append(("kill core", name))
         self._crash(name)
+
+    def count_said(self, replica: str, text: str) -> int:
+        return sum(who == replica and text in line for who, line in self.log)
+
+    def hold_gpu_memory(self, name: str, uid: str) -> None:
+        self._insist(name, uid)
+        self.acts.append(("hold memory", name))
+        if not self.deaf:
+            self.log.append((name, "torch.OutOfMemoryError: CUDA out of memory."))
+            self._set(name, ready=False)
+
+    def release_gpu_memory(self, name: str, uid: str, node: str) -> None:
+        self.acts.append(("release memory", name))
+        if name in self.engines and not self.engines[name].ready:
+            self._crash(name)
+            self._set(name, ready=self.heals)
 
     def delete_replica(self, name: str, uid: str, grace_s: float | None) -> None:
         self._insist(name, uid)

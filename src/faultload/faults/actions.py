@@ -9,6 +9,7 @@ from typing import Any
 
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
+from faultload.faults.gpu_memory import ExhaustGpuMemory
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import Drain, DrainNode
 from faultload.faults.protocol import FaultClass, Intent
@@ -26,6 +27,7 @@ __all__ = [
     "delete_replica",
     "drain_node",
     "evict_replica",
+    "exhaust_gpu_memory",
     "hang_engine",
     "hang_replica",
     "kill_engine",
@@ -137,6 +139,16 @@ def kill_engine(
 ) -> dict[str, Any]:
     """Kill engine cores at once; their servers are left to notice. Needs kill-engine."""
     return _apply(KillEngine, Choice(component, replicas, tier, select))
+
+
+def exhaust_gpu_memory(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+) -> dict[str, Any]:
+    """Take the memory that engines left on their GPUs, until reverted. Needs gpu-memory."""
+    return _apply(ExhaustGpuMemory, Choice(component, replicas, tier, select))
 
 
 def revert_all() -> list[dict[str, Any]]:

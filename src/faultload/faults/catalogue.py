@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
+from faultload.faults.gpu_memory import ExhaustGpuMemory
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import DrainNode
 from faultload.faults.protocol import FaultClass
@@ -29,6 +30,7 @@ FAULTS: Mapping[str, FaultClass] = {
         PartitionReplica,
         HangEngine,
         KillEngine,
+        ExhaustGpuMemory,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

@@ -52,6 +52,18 @@ class EngineActs(Protocol):
         """End its core at once and leave its server alone. Needs `KILL_ENGINE`."""
         ...
 
+    def count_said(self, replica: str, text: str) -> int:
+        """Return how many lines of a replica's log contain a text, over all of its restarts."""
+        ...
+
+    def hold_gpu_memory(self, replica: str, uid: str) -> None:
+        """Take all memory that the engine left on its GPU. Needs `GPU_MEMORY`."""
+        ...
+
+    def release_gpu_memory(self, replica: str, uid: str, node: str) -> None:
+        """Give it back, whether or not that uid is there; the machine's GPUs are reset."""
+        ...
+
 
 class NoEngineActs:
     """A target that reaches no process inside a replica, and no GPU: every act is refused."""
@@ -70,6 +82,17 @@ class NoEngineActs:
     def kill_engine(self, replica: str, uid: str) -> None:  # noqa: ARG002
         """Nothing: not offered."""
         raise _not_offered(replica)
+
+    def count_said(self, replica: str, text: str) -> int:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
+
+    def hold_gpu_memory(self, replica: str, uid: str) -> None:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
+
+    def release_gpu_memory(self, replica: str, uid: str, node: str) -> None:
+        """Nothing to do: nothing was taken."""
 
 
 def _not_offered(replica: str) -> FaultError:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import requests
 
+from faultload.errors import MissingError
 from faultload.targets.control import GONE, ControlApi
 from faultload.targets.engine_acts import Pulse
 
+_MORE_THAN_ANY_GIB = 1024
 _LOOK_S = 0.5
 _ANSWER_S = 2.0
 """A token takes 10 to 35 ms here, and a prompt before it well under a second."""
@@ -19,6 +22,7 @@ class LocalEngines:
     """The engine's part of a local target."""
 
     _control: ControlApi
+    _state: Path
 
     def pulse(self, replica: str, uid: str) -> Pulse | None:
         """Ask the engine directly: neither router nor link is between."""
@@ -40,6 +44,39 @@ class LocalEngines:
     def kill_engine(self, replica: str, uid: str) -> None:
         """SIGKILL its core."""
         self._control.call("POST", *_signal(replica, uid, "KILL"))
+
+    def count_said(self, replica: str, text: str) -> int:
+        """Read its log file; 0 when there is none yet."""
+        try:
+            with (self._state / "logs" / f"{replica}.log").open(errors="replace") as log:
+                return sum(text in line for line in log)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise MissingError(f"cannot read the log of {replica}: {error}") from None
+
+    def hold_gpu_memory(self, replica: str, uid: str) -> None:
+        """Wish for more than any GPU has: the engine keeps what it holds."""
+        self._control.call("POST", *_memory(replica, uid, _MORE_THAN_ANY_GIB))
+
+    def release_gpu_memory(self, replica: str, uid: str, node: str) -> None:
+        """Tell the engine, if it lives, and reset the machine's GPUs for those that come.
+
+        A dead engine takes no orders, and the next one does not listen before it has started,
+        which it cannot: what its GPU remembers goes with a reset only.
+        """
+        for path, body in (
+            _memory(replica, uid, 0),
+            (f"/v1/nodes/{node}/reset-gpus", None),
+        ):
+            answer = self._control.ask("POST", path, body)
+            if answer.status_code not in GONE:
+                self._control.result(answer)
+
+
+def _memory(replica: str, uid: str, gib: float) -> tuple[str, dict[str, Any]]:
+    """Return path and body of an order about memory that others hold on an engine's GPU."""
+    return f"/v1/replicas/{replica}/engine/memory", {"uid": uid, "body": {"gib": gib}}
 
 
 def _signal(replica: str, uid: str, name: str) -> tuple[str, dict[str, Any]]:
