@@ -165,6 +165,22 @@ class Platform:
             self._crash(name)
             self._set(name, ready=self.heals)
 
+    def raise_xid(self, name: str, uid: str, xid: int) -> None:
+        self._insist(name, uid)
+        self.acts.append((f"xid {xid}", name))
+        if self.deaf:
+            return
+        self.log.append((name, f"NVRM: Xid (PCI:0000:1b:00): {xid}, pid=7, name=VLLM::EngineCor, "))
+        if xid == 74:
+            self.hung.add(uid)
+        else:
+            self._set(name, ready=False)
+
+    def reset_gpu(self, name: str, uid: str, node: str) -> None:
+        self.acts.append(("reset", name))
+        self._crash(name)
+        self._set(name, ready=self.heals)
+
     def delete_replica(self, name: str, uid: str, grace_s: float | None) -> None:
         self._insist(name, uid)
         self.acts.append((f"delete within {grace_s}", name))

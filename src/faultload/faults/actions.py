@@ -10,6 +10,7 @@ from typing import Any
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
 from faultload.faults.gpu_memory import ExhaustGpuMemory
+from faultload.faults.gpu_xid import Breakage, RaiseGpuXid, Xid
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import Drain, DrainNode
 from faultload.faults.protocol import FaultClass, Intent
@@ -28,6 +29,7 @@ __all__ = [
     "drain_node",
     "evict_replica",
     "exhaust_gpu_memory",
+    "gpu_xid",
     "hang_engine",
     "hang_replica",
     "kill_engine",
@@ -149,6 +151,17 @@ def exhaust_gpu_memory(
 ) -> dict[str, Any]:
     """Take the memory that engines left on their GPUs, until reverted. Needs gpu-memory."""
     return _apply(ExhaustGpuMemory, Choice(component, replicas, tier, select))
+
+
+def gpu_xid(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+    xid: Xid = 79,
+) -> dict[str, Any]:
+    """Break the GPUs of replicas with an Xid of 48, 74, 79 or 94. Needs gpu-xid."""
+    return _apply(RaiseGpuXid, Breakage(component, replicas, tier, select, xid))
 
 
 def revert_all() -> list[dict[str, Any]]:

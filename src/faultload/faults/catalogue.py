@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
 from faultload.faults.gpu_memory import ExhaustGpuMemory
+from faultload.faults.gpu_xid import RaiseGpuXid
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import DrainNode
 from faultload.faults.protocol import FaultClass
@@ -31,6 +32,7 @@ FAULTS: Mapping[str, FaultClass] = {
         HangEngine,
         KillEngine,
         ExhaustGpuMemory,
+        RaiseGpuXid,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

@@ -64,6 +64,14 @@ class EngineActs(Protocol):
         """Give it back, whether or not that uid is there; the machine's GPUs are reset."""
         ...
 
+    def raise_xid(self, replica: str, uid: str, xid: int) -> None:
+        """Have the driver report an error on the engine's first GPU. Needs `GPU_XID`."""
+        ...
+
+    def reset_gpu(self, replica: str, uid: str, node: str) -> None:
+        """Make the machine's GPUs sound again; that uid, if it is still there, ends with it."""
+        ...
+
 
 class NoEngineActs:
     """A target that reaches no process inside a replica, and no GPU: every act is refused."""
@@ -93,6 +101,13 @@ class NoEngineActs:
 
     def release_gpu_memory(self, replica: str, uid: str, node: str) -> None:
         """Nothing to do: nothing was taken."""
+
+    def raise_xid(self, replica: str, uid: str, xid: int) -> None:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
+
+    def reset_gpu(self, replica: str, uid: str, node: str) -> None:
+        """Nothing to do: nothing was broken."""
 
 
 def _not_offered(replica: str) -> FaultError:

@@ -37,9 +37,7 @@ class LocalEngines:
 
     def continue_engine(self, replica: str, uid: str) -> None:
         """SIGCONT its core."""
-        answer = self._control.ask("POST", *_signal(replica, uid, "CONT"))
-        if answer.status_code not in GONE:
-            self._control.result(answer)
+        self._undo(*_signal(replica, uid, "CONT"))
 
     def kill_engine(self, replica: str, uid: str) -> None:
         """SIGKILL its core."""
@@ -65,18 +63,35 @@ class LocalEngines:
         A dead engine takes no orders, and the next one does not listen before it has started,
         which it cannot: what its GPU remembers goes with a reset only.
         """
-        for path, body in (
-            _memory(replica, uid, 0),
-            (f"/v1/nodes/{node}/reset-gpus", None),
-        ):
-            answer = self._control.ask("POST", path, body)
-            if answer.status_code not in GONE:
-                self._control.result(answer)
+        self._undo(*_memory(replica, uid, 0))
+        self._undo(f"/v1/nodes/{node}/reset-gpus")
+
+    def raise_xid(self, replica: str, uid: str, xid: int) -> None:
+        """Have the engine play the driver's part."""
+        self._control.call("POST", *_engine(replica, uid, "xid", {"xid": xid}))
+
+    def reset_gpu(self, replica: str, uid: str, node: str) -> None:
+        """Reset all of the machine's; a driver resets none that somebody uses, so he ends first."""
+        self._undo(f"/v1/replicas/{replica}/signal", {"signal": "KILL", "uid": uid})
+        self._undo(f"/v1/nodes/{node}/reset-gpus")
+
+    def _undo(self, path: str, body: dict[str, Any] | None = None) -> None:
+        """Give an order, for which it does not matter that whom it is about is gone."""
+        answer = self._control.ask("POST", path, body)
+        if answer.status_code not in GONE:
+            self._control.result(answer)
 
 
 def _memory(replica: str, uid: str, gib: float) -> tuple[str, dict[str, Any]]:
     """Return path and body of an order about memory that others hold on an engine's GPU."""
-    return f"/v1/replicas/{replica}/engine/memory", {"uid": uid, "body": {"gib": gib}}
+    return _engine(replica, uid, "memory", {"gib": gib})
+
+
+def _engine(
+    replica: str, uid: str, command: str, body: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return path and body of a command to an engine's port for faults."""
+    return f"/v1/replicas/{replica}/engine/{command}", {"uid": uid, "body": body}
 
 
 def _signal(replica: str, uid: str, name: str) -> tuple[str, dict[str, Any]]:
