@@ -14,6 +14,7 @@ from faultload.faults import FAULTS, FaultSession
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
 from faultload.faults.gpu_memory import ExhaustGpuMemory
+from faultload.faults.gpu_slow import SlowGpu, Slowness
 from faultload.faults.gpu_xid import Breakage, RaiseGpuXid
 from faultload.faults.limits import NO_LIMITS
 from faultload.faults.node_cordon import CordonNode
@@ -80,6 +81,7 @@ def ready(platform: LocalTarget, tier: str) -> list[Replica]:
         (HangEngine, Choice(tier="fast")),
         (KillEngine, Choice(tier="fast")),
         (ExhaustGpuMemory, Choice(tier="fast")),
+        (SlowGpu, Slowness(tier="fast")),
         (RaiseGpuXid, Breakage(tier="fast")),
         (RaiseGpuXid, Breakage(tier="reasoning", xid=74)),
         (CordonNode, NodeChoice()),
@@ -180,6 +182,7 @@ def test_acts_never_hit_another(platform: LocalTarget) -> None:
         lambda: platform.kill_engine(victim, "another"),
         lambda: platform.hold_gpu_memory(victim, "another"),
         lambda: platform.raise_xid(victim, "another", 79),
+        lambda: platform.slow_engine(victim, "another", 3),
     ):
         with pytest.raises(FaultError):
             act()

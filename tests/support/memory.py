@@ -59,6 +59,7 @@ class Platform:
         cut: token → uids cut off.
         hung: uids whose core is stopped.
         log: replica and line, of all logs.
+        slowed: uid → factor.
         lacking: what `missing_rights` says.
     """
 
@@ -86,6 +87,7 @@ class Platform:
         self.lacking: list[str] = []
         self.hung: set[str] = set()
         self.log: list[tuple[str, str]] = []
+        self.slowed: dict[str, float] = {}
         self._made = 0
 
     def attachment(self) -> Mapping[str, str]:
@@ -180,6 +182,19 @@ class Platform:
         self.acts.append(("reset", name))
         self._crash(name)
         self._set(name, ready=self.heals)
+
+    def slow_engine(self, name: str, uid: str, factor: float) -> None:
+        self._insist(name, uid)
+        self.acts.append((f"slow {factor:g}", name))
+        if not self.deaf:
+            self.slowed[uid] = factor
+
+    def quicken_engine(self, name: str, uid: str) -> None:
+        if self.slowed.pop(uid, None):
+            self.acts.append(("quicken", name))
+
+    def token_time_s(self, name: str, uid: str) -> float | None:
+        return 0.01 * self.slowed.get(uid, 1.0) if self._has(name, uid) else None
 
     def delete_replica(self, name: str, uid: str, grace_s: float | None) -> None:
         self._insist(name, uid)

@@ -18,6 +18,7 @@ from faultload.faults.actions import (
     partition_replica,
     revert_all,
     scale_to,
+    slow_gpu,
 )
 from faultload.faults.catalogue import FAULTS
 from faultload.faults.probes import replicas_are_ready, slos_are_met
@@ -47,4 +48,5 @@ __all__ = [
     "revert_unreverted",
     "scale_to",
     "slos_are_met",
+    "slow_gpu",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
 from faultload.faults.gpu_memory import ExhaustGpuMemory
+from faultload.faults.gpu_slow import SlowGpu, Slowness
 from faultload.faults.gpu_xid import Breakage, RaiseGpuXid, Xid
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import Drain, DrainNode
@@ -37,6 +38,7 @@ __all__ = [
     "partition_replica",
     "revert_all",
     "scale_to",
+    "slow_gpu",
 ]
 
 
@@ -162,6 +164,17 @@ def gpu_xid(
 ) -> dict[str, Any]:
     """Break the GPUs of replicas with an Xid of 48, 74, 79 or 94. Needs gpu-xid."""
     return _apply(RaiseGpuXid, Breakage(component, replicas, tier, select, xid))
+
+
+def slow_gpu(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+    factor: float = 3.0,
+) -> dict[str, Any]:
+    """Make each step of engines take `factor` times as long, until reverted. Needs gpu-slow."""
+    return _apply(SlowGpu, Slowness(component, replicas, tier, select, factor))
 
 
 def revert_all() -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
 from faultload.faults.gpu_memory import ExhaustGpuMemory
+from faultload.faults.gpu_slow import SlowGpu
 from faultload.faults.gpu_xid import RaiseGpuXid
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import DrainNode
@@ -33,6 +34,7 @@ FAULTS: Mapping[str, FaultClass] = {
         KillEngine,
         ExhaustGpuMemory,
         RaiseGpuXid,
+        SlowGpu,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

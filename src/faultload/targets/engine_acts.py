@@ -72,6 +72,21 @@ class EngineActs(Protocol):
         """Make the machine's GPUs sound again; that uid, if it is still there, ends with it."""
         ...
 
+    def slow_engine(self, replica: str, uid: str, factor: float) -> None:
+        """Make each of its steps take so many times as long. Needs `GPU_SLOW`."""
+        ...
+
+    def quicken_engine(self, replica: str, uid: str) -> None:
+        """Take that back; nothing to do when that uid is gone."""
+        ...
+
+    def token_time_s(self, replica: str, uid: str) -> float | None:
+        """Ask the engine for a few tokens, and return the mean time between any two meanwhile.
+
+        None: that uid is gone, or the engine did not say in time.
+        """
+        ...
+
 
 class NoEngineActs:
     """A target that reaches no process inside a replica, and no GPU: every act is refused."""
@@ -108,6 +123,17 @@ class NoEngineActs:
 
     def reset_gpu(self, replica: str, uid: str, node: str) -> None:
         """Nothing to do: nothing was broken."""
+
+    def slow_engine(self, replica: str, uid: str, factor: float) -> None:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
+
+    def quicken_engine(self, replica: str, uid: str) -> None:
+        """Nothing to do: nothing was slowed down."""
+
+    def token_time_s(self, replica: str, uid: str) -> float | None:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
 
 
 def _not_offered(replica: str) -> FaultError:

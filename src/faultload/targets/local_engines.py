@@ -16,6 +16,7 @@ _LOOK_S = 0.5
 _ANSWER_S = 2.0
 """A token takes 10 to 35 ms here, and a prompt before it well under a second."""
 _TOKENS = "vllm:generation_tokens_total{"
+_GAPS = ("vllm:inter_token_latency_seconds_sum{", "vllm:inter_token_latency_seconds_count{")
 
 
 class LocalEngines:
@@ -26,10 +27,8 @@ class LocalEngines:
 
     def pulse(self, replica: str, uid: str) -> Pulse | None:
         """Ask the engine directly: neither router nor link is between."""
-        for row in self._control.call("GET", "/v1/state")["replicas"]:
-            if (row["name"], row["uid"]) == (replica, uid):
-                return _pulse(str(row["url"]))
-        return None
+        url = self._url(replica, uid)
+        return _pulse(url) if url else None
 
     def stop_engine(self, replica: str, uid: str) -> None:
         """SIGSTOP its core."""
@@ -74,6 +73,26 @@ class LocalEngines:
         """Reset all of the machine's; a driver resets none that somebody uses, so he ends first."""
         self._undo(f"/v1/replicas/{replica}/signal", {"signal": "KILL", "uid": uid})
         self._undo(f"/v1/nodes/{node}/reset-gpus")
+
+    def slow_engine(self, replica: str, uid: str, factor: float) -> None:
+        """Have the engine stretch its steps."""
+        self._control.call("POST", *_engine(replica, uid, "slow", {"factor": factor}))
+
+    def quicken_engine(self, replica: str, uid: str) -> None:
+        """Have it stretch them no more."""
+        self._undo(*_engine(replica, uid, "slow", {"factor": 1}))
+
+    def token_time_s(self, replica: str, uid: str) -> float | None:
+        """Ask for tokens directly, and read the engine's own histogram before and after."""
+        url = self._url(replica, uid)
+        return _token_time_s(url) if url else None
+
+    def _url(self, replica: str, uid: str) -> str | None:
+        """Return where the engine itself listens; None: that uid is gone."""
+        for row in self._control.call("GET", "/v1/state")["replicas"]:
+            if (row["name"], row["uid"]) == (replica, uid):
+                return str(row["url"])
+        return None
 
     def _undo(self, path: str, body: dict[str, Any] | None = None) -> None:
         """Give an order, for which it does not matter that whom it is about is gone."""
@@ -124,11 +143,30 @@ def _status(
         return None
 
 
+def _token_time_s(url: str) -> float | None:
+    with requests.Session() as http:
+        http.trust_env = False  # a proxy must not see loopback calls
+        sum_before, count_before = (_read(http, url, part) for part in _GAPS)
+        asked = {"prompt": "how fast?", "max_tokens": 12, "ignore_eos": True}
+        _status(http, "POST", f"{url}/v1/completions", _ANSWER_S, asked)
+        sum_after, count_after = (_read(http, url, part) for part in _GAPS)
+    if sum_before is None or count_before is None or sum_after is None or count_after is None:
+        return None
+    gaps = count_after - count_before
+    return (sum_after - sum_before) / gaps if gaps > 0 else None
+
+
 def _tokens(http: requests.Session, url: str) -> int | None:
     """Return how many tokens an engine says that it generated since it began."""
+    tokens = _read(http, url, _TOKENS)
+    return None if tokens is None else round(tokens)
+
+
+def _read(http: requests.Session, url: str, prefix: str) -> float | None:
+    """Return the sum of an engine's series of that name; None: it does not say."""
     try:
         page = http.get(f"{url}/metrics", timeout=_LOOK_S).text
     except requests.RequestException:
         return None
-    lines = [line for line in page.splitlines() if line.startswith(_TOKENS)]
-    return round(sum(float(line.rsplit(" ", 1)[1]) for line in lines)) if lines else None
+    lines = [line for line in page.splitlines() if line.startswith(prefix)]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines) if lines else None
