@@ -11,6 +11,11 @@ from projects import ROOT, wait_for
 
 from faultload.errors import FaultError
 from faultload.faults import FAULTS, FaultSession
+from faultload.faults.engine_hang import HangEngine
+from faultload.faults.engine_kill import KillEngine
+from faultload.faults.gpu_memory import ExhaustGpuMemory
+from faultload.faults.gpu_slow import SlowGpu, Slowness
+from faultload.faults.gpu_xid import Breakage, RaiseGpuXid
 from faultload.faults.limits import NO_LIMITS
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import Drain, DrainNode
@@ -73,6 +78,12 @@ def ready(platform: LocalTarget, tier: str) -> list[Replica]:
         (DeleteReplica, Deletion(tier="fast", grace_s=0.0)),
         (EvictReplica, Eviction(tier="fast")),
         (PartitionReplica, Choice(tier="fast")),
+        (HangEngine, Choice(tier="fast")),
+        (KillEngine, Choice(tier="fast")),
+        (ExhaustGpuMemory, Choice(tier="fast")),
+        (SlowGpu, Slowness(tier="fast")),
+        (RaiseGpuXid, Breakage(tier="fast")),
+        (RaiseGpuXid, Breakage(tier="reasoning", xid=74)),
         (CordonNode, NodeChoice()),
         (DrainNode, Drain()),
         (ScaleTo, Size(1, tier="fast")),
@@ -162,10 +173,16 @@ def test_acts_never_hit_another(platform: LocalTarget) -> None:
 
     assert platform.evict_replica(victim, "another") is None
     platform.uncordon_node(node, "another", "a-token")
+    platform.continue_engine(victim, "another")
     for act in (
         lambda: platform.delete_replica(victim, "another", None),
         lambda: platform.cordon_node(node, "another", mark),
         lambda: platform.partition([(victim, "another")], mark),
+        lambda: platform.stop_engine(victim, "another"),
+        lambda: platform.kill_engine(victim, "another"),
+        lambda: platform.hold_gpu_memory(victim, "another"),
+        lambda: platform.raise_xid(victim, "another", 79),
+        lambda: platform.slow_engine(victim, "another", 3),
     ):
         with pytest.raises(FaultError):
             act()
@@ -173,3 +190,18 @@ def test_acts_never_hit_another(platform: LocalTarget) -> None:
     assert len(ready(platform, "fast")) == 2
     assert all(one.schedulable for one in platform.nodes())
     assert not platform.partitioned("a-token")
+
+
+def test_hung_engine_is_ready_and_working_ones_do_not_hang(platform: LocalTarget) -> None:
+    """The grey failure: readiness sees nothing, the tokens that do not come tell them apart."""
+    hung, working = ready(platform, "fast")
+    platform.stop_engine(hung.name, hung.uid)
+    try:
+        pulses = [platform.pulse(one.name, one.uid) for one in (hung, working)]
+        still_ready = {one.uid for one in ready(platform, "fast")}
+    finally:
+        platform.continue_engine(hung.name, hung.uid)
+
+    assert [(one.hangs, one.beats) for one in pulses if one] == [(True, False), (False, True)]
+    assert still_ready == {hung.uid, working.uid}
+    assert platform.pulse(hung.name, "another") is None

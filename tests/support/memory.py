@@ -19,6 +19,7 @@ from faultload.targets import (
     Node,
     Occupant,
     PlatformEvent,
+    Pulse,
     Refusal,
     Replica,
     Workload,
@@ -57,6 +58,9 @@ class Platform:
         others: replicas of other components.
         marks: what is left on machines and workloads, by name.
         cut: token → uids cut off.
+        hung: uids whose core is stopped.
+        log: replica and line, of all logs.
+        slowed: uid → factor.
         lacking: what `missing_rights` says.
         ahead_s: how far its clock is ahead of ours.
     """
@@ -85,6 +89,9 @@ class Platform:
         self.lacking: list[str] = []
         self.left: list[str] = []
         self.ahead_s = 0.0
+        self.hung: set[str] = set()
+        self.log: list[tuple[str, str]] = []
+        self.slowed: dict[str, float] = {}
         self._made = 0
 
     def attachment(self) -> Mapping[str, str]:
@@ -117,11 +124,7 @@ class Platform:
     def kill_replica(self, name: str, uid: str) -> None:
         self._insist(name, uid)
         self.acts.append(("kill", name))
-        if self.deaf:
-            return
-        old = self.engines[name]
-        back = replace(old, uid=uid + "'", restarts=1) if self.heals else replace(old, ready=False)
-        self.engines[name] = back
+        self._crash(name)
 
     def stop_replica(self, name: str, uid: str) -> None:
         self._insist(name, uid)
@@ -132,6 +135,73 @@ class Platform:
         if self._has(name, uid):
             self.acts.append(("continue", name))
             self._set(name, ready=True)
+
+    def pulse(self, name: str, uid: str) -> Pulse | None:
+        if not self._has(name, uid):
+            return None
+        hangs, ready = uid in self.hung, self.engines[name].ready
+        return Pulse(ready, ready and not hangs, int(ready and not hangs))
+
+    def stop_engine(self, name: str, uid: str) -> None:
+        self._insist(name, uid)
+        self.acts.append(("stop core", name))
+        if not self.deaf:
+            self.hung.add(uid)
+
+    def continue_engine(self, name: str, uid: str) -> None:
+        if self._has(name, uid):
+            self.acts.append(("continue core", name))
+            self.hung.discard(uid)
+
+    def kill_engine(self, name: str, uid: str) -> None:
+        self._insist(name, uid)
+        self.acts.append(("kill core", name))
+        self._crash(name)
+
+    def count_said(self, replica: str, text: str) -> int:
+        return sum(who == replica and text in line for who, line in self.log)
+
+    def hold_gpu_memory(self, name: str, uid: str) -> None:
+        self._insist(name, uid)
+        self.acts.append(("hold memory", name))
+        if not self.deaf:
+            self.log.append((name, "torch.OutOfMemoryError: CUDA out of memory."))
+            self._set(name, ready=False)
+
+    def release_gpu_memory(self, name: str, uid: str, node: str) -> None:
+        self.acts.append(("release memory", name))
+        if name in self.engines and not self.engines[name].ready:
+            self._crash(name)
+            self._set(name, ready=self.heals)
+
+    def raise_xid(self, name: str, uid: str, xid: int) -> None:
+        self._insist(name, uid)
+        self.acts.append((f"xid {xid}", name))
+        if self.deaf:
+            return
+        self.log.append((name, f"NVRM: Xid (PCI:0000:1b:00): {xid}, pid=7, name=VLLM::EngineCor, "))
+        if xid == 74:
+            self.hung.add(uid)
+        else:
+            self._set(name, ready=False)
+
+    def reset_gpu(self, name: str, uid: str, node: str) -> None:
+        self.acts.append(("reset", name))
+        self._crash(name)
+        self._set(name, ready=self.heals)
+
+    def slow_engine(self, name: str, uid: str, factor: float) -> None:
+        self._insist(name, uid)
+        self.acts.append((f"slow {factor:g}", name))
+        if not self.deaf:
+            self.slowed[uid] = factor
+
+    def quicken_engine(self, name: str, uid: str) -> None:
+        if self.slowed.pop(uid, None):
+            self.acts.append(("quicken", name))
+
+    def token_time_s(self, name: str, uid: str) -> float | None:
+        return 0.01 * self.slowed.get(uid, 1.0) if self._has(name, uid) else None
 
     def delete_replica(self, name: str, uid: str, grace_s: float | None) -> None:
         self._insist(name, uid)
@@ -228,6 +298,14 @@ class Platform:
     def _set(self, name: str, *, ready: bool) -> None:
         if not self.deaf:
             self.engines[name] = replace(self.engines[name], ready=ready)
+
+    def _crash(self, name: str) -> None:
+        """Let a replica end and start again in place."""
+        if self.deaf:
+            return
+        old = self.engines[name]
+        again = replace(old, uid=old.uid + "'", restarts=1)
+        self.engines[name] = again if self.heals else replace(old, ready=False)
 
     def _end(self, name: str) -> None:
         """Let something go; a replacement has another name."""

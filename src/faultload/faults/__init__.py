@@ -9,11 +9,16 @@ from faultload.faults.actions import (
     delete_replica,
     drain_node,
     evict_replica,
+    exhaust_gpu_memory,
+    gpu_xid,
+    hang_engine,
     hang_replica,
+    kill_engine,
     kill_replica,
     partition_replica,
     revert_all,
     scale_to,
+    slow_gpu,
 )
 from faultload.faults.catalogue import FAULTS
 from faultload.faults.probes import replicas_are_ready, slos_are_met
@@ -31,7 +36,11 @@ __all__ = [
     "delete_replica",
     "drain_node",
     "evict_replica",
+    "exhaust_gpu_memory",
+    "gpu_xid",
+    "hang_engine",
     "hang_replica",
+    "kill_engine",
     "kill_replica",
     "partition_replica",
     "replicas_are_ready",
@@ -39,4 +48,5 @@ __all__ = [
     "revert_unreverted",
     "scale_to",
     "slos_are_met",
+    "slow_gpu",
 ]

@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from faultload.faults.engine_hang import HangEngine
+from faultload.faults.engine_kill import KillEngine
+from faultload.faults.gpu_memory import ExhaustGpuMemory
+from faultload.faults.gpu_slow import SlowGpu, Slowness
+from faultload.faults.gpu_xid import Breakage, RaiseGpuXid, Xid
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import Drain, DrainNode
 from faultload.faults.protocol import FaultClass, Intent
@@ -24,11 +29,16 @@ __all__ = [
     "delete_replica",
     "drain_node",
     "evict_replica",
+    "exhaust_gpu_memory",
+    "gpu_xid",
+    "hang_engine",
     "hang_replica",
+    "kill_engine",
     "kill_replica",
     "partition_replica",
     "revert_all",
     "scale_to",
+    "slow_gpu",
 ]
 
 
@@ -113,6 +123,58 @@ def scale_to(
 ) -> dict[str, Any]:
     """Have a component or tier keep so many replicas, until reverted. Needs scale."""
     return _apply(ScaleTo, Size(replicas, component, tier, timeout_s))
+
+
+def hang_engine(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+) -> dict[str, Any]:
+    """Stop engine cores beneath healthy servers, until reverted. Needs hang-engine."""
+    return _apply(HangEngine, Choice(component, replicas, tier, select))
+
+
+def kill_engine(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+) -> dict[str, Any]:
+    """Kill engine cores at once; their servers are left to notice. Needs kill-engine."""
+    return _apply(KillEngine, Choice(component, replicas, tier, select))
+
+
+def exhaust_gpu_memory(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+) -> dict[str, Any]:
+    """Take the memory that engines left on their GPUs, until reverted. Needs gpu-memory."""
+    return _apply(ExhaustGpuMemory, Choice(component, replicas, tier, select))
+
+
+def gpu_xid(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+    xid: Xid = 79,
+) -> dict[str, Any]:
+    """Break the GPUs of replicas with an Xid of 48, 74, 79 or 94. Needs gpu-xid."""
+    return _apply(RaiseGpuXid, Breakage(component, replicas, tier, select, xid))
+
+
+def slow_gpu(
+    component: str = "engine",
+    replicas: int = 1,
+    tier: str | None = None,
+    select: Select = "busiest",
+    factor: float = 3.0,
+) -> dict[str, Any]:
+    """Make each step of engines take `factor` times as long, until reverted. Needs gpu-slow."""
+    return _apply(SlowGpu, Slowness(component, replicas, tier, select, factor))
 
 
 def revert_all() -> list[dict[str, Any]]:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faultload.faults.engine_hang import HangEngine
+from faultload.faults.engine_kill import KillEngine
+from faultload.faults.gpu_memory import ExhaustGpuMemory
+from faultload.faults.gpu_slow import SlowGpu
+from faultload.faults.gpu_xid import RaiseGpuXid
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import DrainNode
 from faultload.faults.protocol import FaultClass
@@ -25,6 +30,11 @@ FAULTS: Mapping[str, FaultClass] = {
         DrainNode,
         ScaleTo,
         PartitionReplica,
+        HangEngine,
+        KillEngine,
+        ExhaustGpuMemory,
+        RaiseGpuXid,
+        SlowGpu,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

@@ -5,7 +5,12 @@ from faultload.targets.base import (
     DELETE_REPLICA,
     DRAIN_NODE,
     EVICT_REPLICA,
+    GPU_MEMORY,
+    GPU_SLOW,
+    GPU_XID,
+    HANG_ENGINE,
     HANG_REPLICA,
+    KILL_ENGINE,
     KILL_REPLICA,
     PARTITION,
     SCALE,
@@ -21,6 +26,7 @@ from faultload.targets.base import (
     Target,
     Workload,
 )
+from faultload.targets.engine_acts import Pulse
 from faultload.targets.local import LocalTarget
 from faultload.targets.opening import attach, connect
 from faultload.targets.state import TargetLock, is_locked, state_home
@@ -30,7 +36,12 @@ __all__ = [
     "DELETE_REPLICA",
     "DRAIN_NODE",
     "EVICT_REPLICA",
+    "GPU_MEMORY",
+    "GPU_SLOW",
+    "GPU_XID",
+    "HANG_ENGINE",
     "HANG_REPLICA",
+    "KILL_ENGINE",
     "KILL_REPLICA",
     "PARTITION",
     "SCALE",
@@ -42,6 +53,7 @@ __all__ = [
     "Node",
     "Occupant",
     "PlatformEvent",
+    "Pulse",
     "Refusal",
     "Replica",
     "Target",

@@ -12,10 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from faultload.targets.engine_acts import EngineActs
+
 KILL_REPLICA = "kill-replica"
 """Capability: end a replica at once, nothing drained."""
 HANG_REPLICA = "hang-replica"
 """Capability: stop a replica's processes without ending them, and let them go on (SIGSTOP)."""
+HANG_ENGINE = "hang-engine"
+"""Capability: the same to its engine's core alone, while its server goes on."""
+KILL_ENGINE = "kill-engine"
+"""Capability: end its engine's core at once; its server is left to notice."""
+GPU_MEMORY = "gpu-memory"
+"""Capability: hold the memory that an engine left on its GPU, and give it back."""
+GPU_XID = "gpu-xid"
+"""Capability: have a GPU's driver report an Xid error, and reset the GPU."""
+GPU_SLOW = "gpu-slow"
+"""Capability: make every step of an engine take longer, and as long as before again."""
 DELETE_REPLICA = "delete-replica"
 """Capability: stop a replica in order, within its grace period; the platform replaces it."""
 EVICT_REPLICA = "evict-replica"
@@ -192,7 +204,7 @@ class Lock(Protocol):
         ...
 
 
-class Acts(Protocol):
+class Acts(EngineActs, Protocol):
     """What faults are made of: one thing done to one victim, named by name and uid.
 
     All are bounded and idempotent, and raise `FaultError` when the victim is gone or its uid is

@@ -28,7 +28,12 @@ from faultload.targets.base import (
     DELETE_REPLICA,
     DRAIN_NODE,
     EVICT_REPLICA,
+    GPU_MEMORY,
+    GPU_SLOW,
+    GPU_XID,
+    HANG_ENGINE,
     HANG_REPLICA,
+    KILL_ENGINE,
     KILL_REPLICA,
     PARTITION,
     SCALE,
@@ -44,6 +49,7 @@ from faultload.targets.base import (
     Workload,
 )
 from faultload.targets.control import GONE, ControlApi, reason_of
+from faultload.targets.local_engines import LocalEngines
 from faultload.targets.processes import end, last_line, spawn
 
 _STOP_GRACE_S = 10.0
@@ -59,7 +65,7 @@ class _NeverLost:
     problem = ""
 
 
-class LocalTarget:
+class LocalTarget(LocalEngines):
     """A local platform, started by us or left up by `faultload platform up`."""
 
     def __init__(
@@ -168,6 +174,11 @@ class LocalTarget:
             {
                 KILL_REPLICA,
                 HANG_REPLICA,
+                HANG_ENGINE,
+                KILL_ENGINE,
+                GPU_MEMORY,
+                GPU_XID,
+                GPU_SLOW,
                 DELETE_REPLICA,
                 EVICT_REPLICA,
                 CORDON_NODE,

@@ -134,6 +134,9 @@ def test_harm_beyond_the_plan_is_refused_before_anything_starts(
         ("scale_to", {"replicas": 1.5}, "replicas"),
         ("scale_to", {"replicas": 1, "tier": 3}, "tier"),
         ("partition_replica", {"replicas": 0}, "replicas"),
+        ("gpu_xid", {"xid": 13}, "xid"),
+        ("slow_gpu", {"factor": 1.0}, "factor"),
+        ("gpu_xid", {"xid": "79"}, "xid"),
     ],
 )
 def test_senseless_parameter_is_refused_by_its_key(

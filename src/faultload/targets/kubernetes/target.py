@@ -22,6 +22,7 @@ from faultload.targets.base import (
     Replica,
     Workload,
 )
+from faultload.targets.engine_acts import NoEngineActs
 from faultload.targets.kubernetes import (
     evidence,
     expiry,
@@ -38,7 +39,7 @@ from faultload.targets.kubernetes.resources import NODES
 from faultload.targets.kubernetes.signin import kubeconfig_of, sign_in
 
 
-class KubernetesTarget:
+class KubernetesTarget(NoEngineActs):
     """The platform in some namespaces of one cluster, reached through the cluster's API.
 
     Nothing is kept here but connections: every answer is the API's of now. Errors are those of
@@ -106,7 +107,7 @@ class KubernetesTarget:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Everything but hanging: the API stops no processes without ending them."""
+        """Everything that the API can do: it reaches no process inside a pod, and no GPU."""
         return frozenset(rights.RIGHTS) - {rights.EVERY_RUN}
 
     @property

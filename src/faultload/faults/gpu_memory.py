@@ -1,0 +1,91 @@
+"""Exhaust GPU memory: somebody else takes all that an engine left, and the engine dies of it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from faultload.faults.limits import NO_LIMITS, Limits
+from faultload.faults.proofs import ready_now, say_restored, wait_until
+from faultload.faults.protocol import Evidence, Plan
+from faultload.faults.victims import Choice, as_victims
+from faultload.targets import GPU_MEMORY, Target
+
+OUT_OF_MEMORY = "CUDA out of memory"
+"""How torch says it, in the root cause of every engine that dies of it."""
+_EFFECT_TIMEOUT_S = 20.0
+_RETURN_TIMEOUT_S = 90.0
+
+
+class ExhaustGpuMemory:
+    """Hold all memory that engines left on their GPUs; a step that needs more kills the engine.
+
+    What is proven is that each victim is gone *and* that its log names this very cause: a replica
+    that happens to die of something else proves nothing. An idle engine computes no step, so the
+    proof asks for a token. GPU telemetry proves nothing either way: a busy engine dies, and its
+    series end, within milliseconds of the hold, long before the next scrape.
+
+    While it lasts no engine starts there: vLLM refuses too little free memory. Reverted by giving
+    the memory back.
+    """
+
+    name: ClassVar[str] = "exhaust_gpu_memory"
+    capability: ClassVar[str] = GPU_MEMORY
+    intent: ClassVar[type[Choice]] = Choice
+
+    def __init__(
+        self, target: Target, intent: Choice = Choice(), limits: Limits = NO_LIMITS
+    ) -> None:
+        """Hit what `intent` says on `target`, within `limits`."""
+        self._target, self._intent, self._limits = target, intent, limits
+
+    def plan(self) -> Plan:
+        """Choose the victims, and count what their logs say already."""
+        victims = as_victims(self._intent.resolve(self._target, self._limits))
+        said = {v["name"]: self._target.count_said(v["name"], OUT_OF_MEMORY) for v in victims}
+        return Plan(
+            victims=victims,
+            undo={"release": [{k: v[k] for k in ("name", "uid", "node")} for v in victims]},
+            before={"ready": ready_now(self._target, self._intent.component), "said": said},
+        )
+
+    def inject(self, plan: Plan) -> None:
+        """Hold the memory beside each victim."""
+        for victim in plan.victims:
+            self._target.hold_gpu_memory(victim["name"], victim["uid"])
+
+    def verify(self, plan: Plan) -> Evidence:
+        """Prove that each victim is gone, and that it died of this."""
+        seen, waited_s = wait_until(
+            lambda: self._look(plan),
+            lambda looks: all(not look["ready"] and look["out_of_memory"] > 0 for look in looks),
+            _EFFECT_TIMEOUT_S,
+            f"{plan.hits} to die and to say {OUT_OF_MEMORY!r}",
+        )
+        text = f"{plan.hits} died of {OUT_OF_MEMORY!r}, seen after {waited_s:.2f} s"
+        return Evidence(text, {"waited_s": waited_s, "victims": seen})
+
+    def revert(self, plan: Plan) -> None:
+        """Give the memory back."""
+        for victim in plan.undo["release"]:
+            self._target.release_gpu_memory(victim["name"], victim["uid"], victim["node"])
+
+    def verify_reverted(self, plan: Plan) -> Evidence:
+        """Say whether as many are ready as before: an engine only starts with its memory free."""
+        return say_restored(self._target, plan, _RETURN_TIMEOUT_S, "the memory was given back")
+
+    def _look(self, plan: Plan) -> list[dict[str, Any]]:
+        """Ask each victim for a token, and see what is left of it."""
+        for victim in plan.victims:
+            self._target.pulse(victim["name"], victim["uid"])
+        components = sorted({victim["component"] for victim in plan.victims})
+        ready = {r.uid for c in components for r in self._target.replicas(c) if r.ready}
+        before = plan.before["said"]
+        return [
+            {
+                "name": name,
+                "ready": victim["uid"] in ready,
+                "out_of_memory": self._target.count_said(name, OUT_OF_MEMORY) - before[name],
+            }
+            for victim in plan.victims
+            for name in [victim["name"]]
+        ]
