@@ -1,6 +1,6 @@
 """Whole runs on real local platforms. Platforms take seconds to start: one is shared.
 
-`FAULTLOAD_TESTS=full` adds the cases that only CI has the time for.
+`FAULTLOAD_TESTS=full` adds what only CI has the time for: more cases, and tests marked `full`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,15 @@ from pathlib import Path
 
 import pytest
 from projects import Project, make_project, processes_mentioning
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `full`, unless that is asked for."""
+    if os.environ.get("FAULTLOAD_TESTS") == "full":
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture

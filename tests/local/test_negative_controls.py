@@ -31,6 +31,7 @@ def test_fault_aimed_at_nothing_is_invalid(project: Project) -> None:
     project.is_clean()
 
 
+@pytest.mark.full
 def test_engine_slow_from_the_start_is_invalid(project: Project) -> None:
     """A platform that misses its objectives before any fault: invalid, and nothing is injected."""
     done = project.faultload(
@@ -171,6 +172,7 @@ def test_dry_run_says_what_a_run_would_refuse(left_up: Project) -> None:
     assert "WOULD FAIL    hitting 1 of 4 ready engine replicas is 25% of them" in done.stdout
 
 
+@pytest.mark.full
 def test_engines_that_drop_their_streams_are_seen(project: Project) -> None:
     """Engines that end at SIGTERM cut what they serve: a graceful delete loses streams, and fails.
 
