@@ -39,10 +39,13 @@ class HangEngine:
     def plan(self) -> Plan:
         """Choose the victims; the undo names them by uid."""
         victims = as_victims(self._intent.resolve(self._target, self._limits))
+        component = self._intent.component
+        ready = ready_now(self._target, component)
         return Plan(
             victims=victims,
+            hit={component: [len(victims), sum(ready.values())]},
             undo={"continue": [{"name": v["name"], "uid": v["uid"]} for v in victims]},
-            before={"ready": ready_now(self._target, self._intent.component)},
+            before={"ready": ready},
         )
 
     def inject(self, plan: Plan) -> None:

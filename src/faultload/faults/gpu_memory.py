@@ -42,10 +42,13 @@ class ExhaustGpuMemory:
         """Choose the victims, and count what their logs say already."""
         victims = as_victims(self._intent.resolve(self._target, self._limits))
         said = {v["name"]: self._target.count_said(v["name"], OUT_OF_MEMORY) for v in victims}
+        component = self._intent.component
+        ready = ready_now(self._target, component)
         return Plan(
             victims=victims,
+            hit={component: [len(victims), sum(ready.values())]},
             undo={"release": [{k: v[k] for k in ("name", "uid", "node")} for v in victims]},
-            before={"ready": ready_now(self._target, self._intent.component), "said": said},
+            before={"ready": ready, "said": said},
         )
 
     def inject(self, plan: Plan) -> None:

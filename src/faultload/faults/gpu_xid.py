@@ -55,11 +55,14 @@ class RaiseGpuXid:
         victims = as_victims(self._intent.resolve(self._target, self._limits))
         line = _line(self._intent.xid)
         said = {v["name"]: self._target.count_said(v["name"], line) for v in victims}
+        component = self._intent.component
+        ready = ready_now(self._target, component)
         return Plan(
             victims=victims,
+            hit={component: [len(victims), sum(ready.values())]},
             undo={"reset": [{k: v[k] for k in ("name", "uid", "node")} for v in victims]},
             before={
-                "ready": ready_now(self._target, self._intent.component),
+                "ready": ready,
                 "said": said,
                 "xid": self._intent.xid,
             },
