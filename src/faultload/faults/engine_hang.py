@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 from faultload.faults.limits import NO_LIMITS, Limits
-from faultload.faults.proofs import prove_restored, ready_now, wait_until
+from faultload.faults.proofs import prove_restored, wait_until
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import Choice, as_victims
+from faultload.faults.victims import Choice, plan_on
 from faultload.targets import HANG_ENGINE, Target
 
 _EFFECT_TIMEOUT_S = 15.0
@@ -38,15 +38,9 @@ class HangEngine:
 
     def plan(self) -> Plan:
         """Choose the victims; the undo names them by uid."""
-        victims = as_victims(self._intent.resolve(self._target, self._limits))
-        component = self._intent.component
-        ready = ready_now(self._target, component)
-        return Plan(
-            victims=victims,
-            hit={component: [len(victims), sum(ready.values())]},
-            undo={"continue": [{"name": v["name"], "uid": v["uid"]} for v in victims]},
-            before={"ready": ready},
-        )
+        plan = plan_on(self._target, self._intent, self._limits)
+        named = [{"name": v["name"], "uid": v["uid"]} for v in plan.victims]
+        return replace(plan, undo={"continue": named})
 
     def inject(self, plan: Plan) -> None:
         """Stop each victim's core."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from faultload.faults.limits import NO_LIMITS, Limits
-from faultload.faults.proofs import ready_now, say_restored, wait_until
+from faultload.faults.proofs import say_restored, wait_until
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import Choice, as_victims
+from faultload.faults.victims import Choice, plan_on
 from faultload.targets import GPU_MEMORY, Target
 
 OUT_OF_MEMORY = "CUDA out of memory"
@@ -40,16 +41,11 @@ class ExhaustGpuMemory:
 
     def plan(self) -> Plan:
         """Choose the victims, and count what their logs say already."""
-        victims = as_victims(self._intent.resolve(self._target, self._limits))
-        said = {v["name"]: self._target.count_said(v["name"], OUT_OF_MEMORY) for v in victims}
-        component = self._intent.component
-        ready = ready_now(self._target, component)
-        return Plan(
-            victims=victims,
-            hit={component: [len(victims), sum(ready.values())]},
-            undo={"release": [{k: v[k] for k in ("name", "uid", "node")} for v in victims]},
-            before={"ready": ready, "said": said},
-        )
+        plan = plan_on(self._target, self._intent, self._limits)
+        names = [victim["name"] for victim in plan.victims]
+        said = {name: self._target.count_said(name, OUT_OF_MEMORY) for name in names}
+        placed = [{k: v[k] for k in ("name", "uid", "node")} for v in plan.victims]
+        return replace(plan, undo={"release": placed}, before=plan.before | {"said": said})
 
     def inject(self, plan: Plan) -> None:
         """Hold the memory beside each victim."""

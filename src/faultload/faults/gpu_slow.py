@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from faultload.faults.limits import NO_LIMITS, Limits
-from faultload.faults.proofs import ready_now, wait_until
+from faultload.faults.proofs import wait_until
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import STRICT, Choice, as_victims
+from faultload.faults.victims import STRICT, Choice, plan_on
 from faultload.targets import GPU_SLOW, Target
 
 Factor = Annotated[float, Field(ge=1.5, le=20, allow_inf_nan=False)]
@@ -54,18 +55,10 @@ class SlowGpu:
 
     def plan(self) -> Plan:
         """Choose the victims; the undo names them by uid."""
-        victims = as_victims(self._intent.resolve(self._target, self._limits))
-        component = self._intent.component
-        ready = ready_now(self._target, component)
-        return Plan(
-            victims=victims,
-            hit={component: [len(victims), sum(ready.values())]},
-            undo={"quicken": [{"name": v["name"], "uid": v["uid"]} for v in victims]},
-            before={
-                "ready": ready,
-                "factor": self._intent.factor,
-            },
-        )
+        plan = plan_on(self._target, self._intent, self._limits)
+        named = [{"name": v["name"], "uid": v["uid"]} for v in plan.victims]
+        before = plan.before | {"factor": self._intent.factor}
+        return replace(plan, undo={"quicken": named}, before=before)
 
     def inject(self, plan: Plan) -> None:
         """Slow each victim down."""

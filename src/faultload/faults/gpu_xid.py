@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
 from faultload.faults.limits import NO_LIMITS, Limits
-from faultload.faults.proofs import ready_now, say_restored, wait_until
+from faultload.faults.proofs import say_restored, wait_until
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import STRICT, Choice, as_victims
+from faultload.faults.victims import STRICT, Choice, plan_on
 from faultload.targets import GPU_XID, Target
 
 Xid = Literal[48, 74, 79, 94]
@@ -52,21 +53,12 @@ class RaiseGpuXid:
 
     def plan(self) -> Plan:
         """Choose the victims, and count what their logs say already."""
-        victims = as_victims(self._intent.resolve(self._target, self._limits))
-        line = _line(self._intent.xid)
-        said = {v["name"]: self._target.count_said(v["name"], line) for v in victims}
-        component = self._intent.component
-        ready = ready_now(self._target, component)
-        return Plan(
-            victims=victims,
-            hit={component: [len(victims), sum(ready.values())]},
-            undo={"reset": [{k: v[k] for k in ("name", "uid", "node")} for v in victims]},
-            before={
-                "ready": ready,
-                "said": said,
-                "xid": self._intent.xid,
-            },
-        )
+        plan = plan_on(self._target, self._intent, self._limits)
+        line, names = _line(self._intent.xid), [victim["name"] for victim in plan.victims]
+        said = {name: self._target.count_said(name, line) for name in names}
+        placed = [{k: v[k] for k in ("name", "uid", "node")} for v in plan.victims]
+        before = plan.before | {"said": said, "xid": self._intent.xid}
+        return replace(plan, undo={"reset": placed}, before=before)
 
     def inject(self, plan: Plan) -> None:
         """Raise the error on each victim's GPU."""

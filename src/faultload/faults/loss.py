@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from faultload.faults.limits import Limits
-from faultload.faults.proofs import prove_unready, ready_now, say_restored
+from faultload.faults.proofs import prove_unready, say_restored
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import Choice, as_victims
+from faultload.faults.victims import Choice, plan_on
 from faultload.targets import Target
 
 
@@ -30,14 +30,7 @@ class ReplicaLoss:
 
     def plan(self) -> Plan:
         """Choose the victims."""
-        victims = as_victims(self._choice.resolve(self._target, self._limits))
-        component = self._choice.component
-        ready = ready_now(self._target, component)
-        return Plan(
-            victims,
-            before={"ready": ready},
-            hit={component: [len(victims), sum(ready.values())]},
-        )
+        return plan_on(self._target, self._choice, self._limits)
 
     def verify(self, plan: Plan) -> Evidence:
         """Prove that every victim is gone: its uid no longer is a ready replica."""

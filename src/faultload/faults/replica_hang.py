@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from faultload.faults.limits import NO_LIMITS, Limits
-from faultload.faults.proofs import prove_restored, prove_unready, ready_now
+from faultload.faults.proofs import prove_restored, prove_unready
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import Choice, as_victims
+from faultload.faults.victims import Choice, plan_on
 from faultload.targets import HANG_REPLICA, Target
 
 _EFFECT_TIMEOUT_S = 30.0
@@ -32,15 +33,9 @@ class HangReplica:
 
     def plan(self) -> Plan:
         """Choose the victims; the undo names them by uid."""
-        component = self._intent.component
-        victims = as_victims(self._intent.resolve(self._target, self._limits))
-        ready = ready_now(self._target, component)
-        return Plan(
-            victims=victims,
-            undo={"continue": [{"name": v["name"], "uid": v["uid"]} for v in victims]},
-            before={"ready": ready},
-            hit={component: [len(victims), sum(ready.values())]},
-        )
+        plan = plan_on(self._target, self._intent, self._limits)
+        named = [{"name": v["name"], "uid": v["uid"]} for v in plan.victims]
+        return replace(plan, undo={"continue": named})
 
     def inject(self, plan: Plan) -> None:
         """Stop each victim."""

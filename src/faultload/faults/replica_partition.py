@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from faultload.faults.limits import NO_LIMITS, Limits
-from faultload.faults.proofs import ready_now, say_restored, wait_until
+from faultload.faults.proofs import say_restored, wait_until
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import Choice, as_victims
+from faultload.faults.victims import Choice, plan_on
 from faultload.targets import PARTITION, Target
 
 _EFFECT_TIMEOUT_S = 30.0
@@ -39,15 +40,9 @@ class PartitionReplica:
 
     def plan(self) -> Plan:
         """Choose the victims; the undo names them."""
-        component = self._choice.component
-        victims = as_victims(self._choice.resolve(self._target, self._limits))
-        ready = ready_now(self._target, component)
-        return Plan(
-            victims=victims,
-            undo={"join": [{"name": v["name"], "uid": v["uid"]} for v in victims]},
-            before={"ready": ready},
-            hit={component: [len(victims), sum(ready.values())]},
-        )
+        plan = plan_on(self._target, self._choice, self._limits)
+        named = [{"name": v["name"], "uid": v["uid"]} for v in plan.victims]
+        return replace(plan, undo={"join": named})
 
     def inject(self, plan: Plan) -> None:
         """Cut the victims off."""

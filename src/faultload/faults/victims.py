@@ -12,6 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from faultload.errors import FaultError
 from faultload.faults.limits import Limits
+from faultload.faults.proofs import ready_now
+from faultload.faults.protocol import Plan
 from faultload.targets import Node, Replica, Target
 
 Select = Literal["busiest", "random"]
@@ -128,6 +130,19 @@ def ordered(replicas: Sequence[Replica], select: Select, seed: int) -> list[Repl
 def as_victims(replicas: list[Replica]) -> list[dict[str, Any]]:
     """Return replicas as a plan's victims."""
     return [asdict(replica) for replica in replicas]
+
+
+def plan_on(target: Target, choice: Choice, limits: Limits) -> Plan:
+    """Return the plan of hitting who is chosen, without an undo: nothing is touched.
+
+    Raises:
+        FaultError: fewer are ready than asked for.
+        RefusedError: more than the blast radius allows.
+    """
+    victims = as_victims(choice.resolve(target, limits))
+    ready = ready_now(target, choice.component)
+    hit = {choice.component: [len(victims), sum(ready.values())]}
+    return Plan(victims, before={"ready": ready}, hit=hit)
 
 
 def as_node(node: Node) -> dict[str, Any]:
