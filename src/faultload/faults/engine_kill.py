@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.loss import ReplicaLoss
 from faultload.faults.protocol import Plan
 from faultload.faults.victims import Choice
-from faultload.targets import KILL_ENGINE, Target
+from faultload.targets import KILL_ENGINE
 
 
 class KillEngine(ReplicaLoss):
@@ -22,12 +21,6 @@ class KillEngine(ReplicaLoss):
     capability: ClassVar[str] = KILL_ENGINE
     intent: ClassVar[type[Choice]] = Choice
     over = "the kill is over"
-
-    def __init__(
-        self, target: Target, intent: Choice = Choice(), limits: Limits = NO_LIMITS
-    ) -> None:
-        """Hit what `intent` says on `target`, within `limits`."""
-        super().__init__(target, intent, limits)
 
     def inject(self, plan: Plan) -> None:
         """Kill each victim's core."""

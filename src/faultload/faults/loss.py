@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from faultload.faults.limits import Limits
+from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.proofs import prove_unready, say_restored
 from faultload.faults.protocol import Evidence, Plan
 from faultload.faults.victims import Choice, plan_on
@@ -24,7 +24,9 @@ class ReplicaLoss:
     effect_timeout_s: ClassVar[float] = 10.0
     return_timeout_s: ClassVar[float] = 60.0
 
-    def __init__(self, target: Target, intent: Choice, limits: Limits) -> None:
+    def __init__(
+        self, target: Target, intent: Choice = Choice(), limits: Limits = NO_LIMITS
+    ) -> None:
         """Hit what `intent` says on `target`, within `limits`."""
         self._target, self._choice, self._limits = target, intent, limits
 
