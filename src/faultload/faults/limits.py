@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from faultload.errors import RefusedError
+from faultload.spec.target import TargetSpec
+
+
+@dataclass(frozen=True)
+class Radius:
+    """The most of one component that an experiment may hit.
+
+    Attributes:
+        replicas_max: so many replicas.
+        share_max: largest share of those that are ready, 0-1.
+    """
+
+    replicas_max: int
+    share_max: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -15,8 +29,10 @@ class Limits:
 
     Attributes:
         seed: of random choices, and to break ties.
-        share_max: largest share of a component's ready replicas that may be hit, 0-1.
-        replicas_max: most of them; None: no such limit.
+        share_max: largest share of a component's ready replicas that the target lets anybody hit,
+            0-1.
+        radius: component → what the experiment may hit; None: as much as the target lets it.
+        expendable: components that the target lets be hit whole, whatever `share_max` is.
         healthy_min: component → how many must stay ready; absent: no such limit.
         earlier: component → how many replicas the faults still in force hit, and how many were
             ready before any of them; absent: none does.
@@ -24,7 +40,8 @@ class Limits:
 
     seed: int = 0
     share_max: float = 1.0
-    replicas_max: int | None = None
+    radius: Mapping[str, Radius] | None = None
+    expendable: Collection[str] = ()
     healthy_min: Mapping[str, int] = field(default_factory=dict)
     earlier: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -52,17 +69,34 @@ class Limits:
 
     def _check(self, component: str, hit: int, ready: int, how: str = "") -> None:
         of = f"hitting {hit} of {ready} ready {component} replicas{how}"
-        if self.replicas_max is not None and hit > self.replicas_max:
-            raise RefusedError(f"{of} is over the blast radius of {self.replicas_max}")
-        if ready and hit / ready > self.share_max:
+        share_max = 1.0 if component in self.expendable else self.share_max
+        if self.radius is not None:
+            allowed = self.radius.get(component, Radius(0))
+            share_max = min(share_max, allowed.share_max)
+            if hit > allowed.replicas_max:
+                raise RefusedError(f"{of} is over the blast radius of {allowed.replicas_max}")
+        if ready and hit / ready > share_max:
             raise RefusedError(
-                f"{of} is {hit / ready:.0%} of them, over the blast radius of {self.share_max:.0%}"
+                f"{of} is {hit / ready:.0%} of them, over the blast radius of {share_max:.0%}"
             )
         least = self.healthy_min.get(component, 0)
         if hit and ready - hit < least:
             raise RefusedError(
                 f"{of} leaves {ready - hit}, and the target's healthy_min wants {least}"
             )
+
+
+def limits_of(
+    target: TargetSpec, seed: int = 0, radius: Mapping[str, Radius] | None = None
+) -> Limits:
+    """Return what a target file allows, within an experiment's blast radius."""
+    return Limits(
+        seed=seed,
+        share_max=target.blast_radius_share_max,
+        radius=radius,
+        expendable=target.expendable,
+        healthy_min=target.healthy_min,
+    )
 
 
 NO_LIMITS = Limits()

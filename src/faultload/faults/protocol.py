@@ -75,7 +75,7 @@ class Intent(Protocol):
 
     @property
     def component(self) -> str:
-        """What is hit."""
+        """What is hit; "" where no replica is."""
         ...
 
     @property

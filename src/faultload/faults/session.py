@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from faultload.errors import FaultError, FaultloadError, MissingError, TargetGoneError
 from faultload.faults.catalogue import FAULTS
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius, limits_of
 from faultload.faults.protocol import Fault, Plan
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep
 from faultload.spec.target import load_target
@@ -40,8 +40,7 @@ class SessionFile:
         slos: file with the SLOs that probes may name; "" for none.
         t0_unix_s: the run's start, for the rows' times.
         seed: for the choice of victims.
-        share_max: largest share of a component's ready replicas that may be hit, 0-1.
-        replicas_max: most replicas that may be hit; None: the share alone counts.
+        radius: component → what may be hit of it; None: what the target file allows.
         ttl_s: how long what a fault leaves on an object is ours alone to undo.
     """
 
@@ -52,8 +51,7 @@ class SessionFile:
     slos: str = ""
     t0_unix_s: float = 0.0
     seed: int = 0
-    share_max: float = 1.0
-    replicas_max: int | None = None
+    radius: dict[str, Radius] | None = None
     ttl_s: float = 3600.0
 
     def write(self, path: Path) -> None:
@@ -108,7 +106,7 @@ class SessionFile:
     def limits(self) -> Limits:
         """What a fault may do here, beside those in force."""
         target = load_target(Path(self.target_file))
-        limits = Limits(self.seed, self.share_max, self.replicas_max, target.healthy_min)
+        limits = limits_of(target, self.seed, self.radius)
         for entry in self.journal.unreverted():
             limits = limits.after(entry.plan.get("hit", {}))
         return limits

@@ -165,10 +165,13 @@ def _pairs(data: Mapping[str, Any]) -> str:
 
 
 def _in_words(limits: dict[str, Any]) -> str:
-    most = limits["replicas_max"]
     words = [
         f"at most {limits['share_max']:.0%} of a component's ready replicas",
-        *([f"at most {most} of them"] if most is not None else []),
+        *(f"{name} may be hit whole" for name in limits["expendable"]),
+        *(
+            f"at most {one['replicas_max']} {name}, {one['share_max']:.0%} of those ready"
+            for name, one in (limits["radius"] or {}).items()
+        ),
         *(f"at least {least} {name} stay ready" for name, least in limits["healthy_min"].items()),
     ]
     return ", ".join([*words, f"chosen with seed {limits['seed']}"])

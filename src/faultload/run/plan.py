@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from faultload.errors import RefusedError, SpecError
 from faultload.faults import FAULTS
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius, limits_of
 from faultload.faults.protocol import FaultClass, Intent
 from faultload.load import check_recording, check_workers
 from faultload.run.chaos import arguments_of, check_with_chaoslib
@@ -133,12 +134,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         baseline_s=length(lengths.baseline_s, block.phases.baseline_s),
         hold_s=chosen.hold_s,
         recovery_s=length(lengths.recovery_s, block.phases.recovery_s),
-        limits=Limits(
-            seed=use_seed,
-            share_max=min(block.blast_radius.share_max, target_spec.blast_radius_share_max),
-            replicas_max=block.blast_radius.replicas,
-            healthy_min=target_spec.healthy_min,
-        ),
+        limits=limits_of(target_spec, use_seed, _radius(chosen)),
         reports=reports or catalogue.root / "reports",
         repeat=_repeat(experiment, target, use_seed, load or {}),
         faults=faults,
@@ -180,17 +176,29 @@ def _intended(experiment: Experiment) -> list[tuple[str, Intent]]:
             elif fault is not None:
                 problem = f"{fault} does harm: it belongs into the method, as an action"
                 raise SpecError(experiment.path, at, problem)
-    radius = experiment.block.blast_radius
-    hit = sum(intent.hits or 0 for _, intent in faults)
-    others = {intent.component for _, intent in faults} - {radius.component}
-    if hit > radius.replicas or others:
-        raise SpecError(
-            experiment.path,
-            "extensions[faultload].blast_radius",
-            f"the method hits {hit} of {', '.join(sorted(others | {radius.component}))}, and"
-            f" {radius.replicas} {radius.component} is allowed; change one of them",
-        )
+    _check_radius(experiment, [intent for _, intent in faults])
     return faults
+
+
+def _radius(experiment: Experiment) -> dict[str, Radius]:
+    found = experiment.block.blast_radius
+    return {one.component: Radius(one.replicas, one.share_max) for one in found}
+
+
+def _check_radius(experiment: Experiment, intents: Sequence[Intent]) -> None:
+    allowed = {one.component: one.replicas for one in experiment.block.blast_radius}
+    hit: Counter[str] = Counter()
+    for intent in intents:
+        if intent.component:
+            hit[intent.component] += intent.hits or 0
+    for component, replicas in hit.items():
+        if replicas > allowed.get(component, 0) or component not in allowed:
+            may = ", ".join(f"{most} {name}" for name, most in allowed.items())
+            raise SpecError(
+                experiment.path,
+                "extensions[faultload].blast_radius",
+                f"the method hits {replicas} {component}, and {may} is allowed; change one of them",
+            )
 
 
 def _sections(experiment: Experiment) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -66,7 +66,6 @@ def _set_up(  # noqa: PLR0913  # what a host owns
         target_file=str(folder / "target.yaml"),
         attachment=dict(platform.attachment()),
         injections=str(state.journal.path),
-        share_max=spec.blast_radius_share_max,
     )
     if scenario:
         load, session = _start_load(catalogue, scenario, target_path, platform, folder, session)

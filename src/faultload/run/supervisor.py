@@ -303,6 +303,7 @@ class Supervisor:
         self._state.save_draft(self._draft)
 
     def _session(self) -> SessionFile:
+        radius = self._plan.limits.radius
         return SessionFile(
             target_file=str(self.directory.target.resolve()),
             attachment=dict(self._target.attachment()),
@@ -311,8 +312,7 @@ class Supervisor:
             slos=str(self.directory.slos.resolve()),
             t0_unix_s=self._clock.t0_unix_s,
             seed=self._plan.seed,
-            share_max=self._plan.limits.share_max,
-            replicas_max=self._plan.limits.replicas_max,
+            radius=None if radius is None else dict(radius),
             ttl_s=self._plan.length_s + self._plan.steps_s_max,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from faultload.errors import SpecError, nearest
 from faultload.spec.reading import Spec, parse, read_document
@@ -62,7 +62,8 @@ class BlastRadius(Spec):
     replicas: int = Field(ge=1)
     """How many at most."""
     share_max: float = Field(default=0.5, gt=0, le=1)
-    """Largest share of the component's ready replicas, 0-1."""
+    """Largest share of the component's ready replicas, 0-1. 1 for what there is only one of, where
+    the target calls it expendable."""
 
 
 class Expects(Spec):
@@ -85,12 +86,26 @@ class FaultloadBlock(Spec):
     slos: list[str] = Field(min_length=1)
     """Names of SLOs in slos/; a file's stem stands for all SLOs in it."""
     phases: Phases
-    blast_radius: BlastRadius
+    blast_radius: list[BlastRadius] = Field(min_length=1)
+    """One for each component that is hit; a single one needs no list."""
     requires: list[str] = Field(default_factory=list)
     """Capabilities the target must have, else the experiment is skipped with that reason."""
     gaps: list[str] = Field(default_factory=list)
     """Telemetry this fault takes away by nature: its absence is then not held against the run."""
     expects: Expects = Expects()
+
+    @field_validator("blast_radius", mode="before")
+    @classmethod
+    def _may_be_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @field_validator("blast_radius")
+    @classmethod
+    def _names_each_once(cls, value: list[BlastRadius]) -> list[BlastRadius]:
+        names = [one.component for one in value]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected each component once, found {', '.join(names)}")
+        return value
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,9 @@ class TargetSpec(Spec):
     load: LoadWorkers = LoadWorkers()
     blast_radius_share_max: float = Field(default=0.5, gt=0, le=1)
     """Largest share of a component's ready replicas any experiment may hit here."""
+    expendable: list[str] = Field(default_factory=list)
+    """Components that may be hit whole all the same: those there is only one of, and whose loss is
+    to be tried."""
     healthy_min: dict[str, int] = Field(default_factory=dict)
     """Component → how many of its replicas must stay ready whatever is hit; absent: no such
     limit."""

@@ -1,19 +1,30 @@
 """Where a run happens, and what can be done to it there."""
 
 from faultload.targets.base import (
+    ADD_LOAD,
+    AUTOSCALING,
+    BAD_RELEASE,
     CORDON_NODE,
     DELETE_REPLICA,
+    DISTURB_NETWORK,
     DRAIN_NODE,
     EVICT_REPLICA,
+    FAIL_ZONE,
     GPU_MEMORY,
     GPU_SLOW,
     GPU_XID,
     HANG_ENGINE,
     HANG_REPLICA,
+    INTERRUPT_SPOT,
     KILL_ENGINE,
     KILL_REPLICA,
+    KV_PRESSURE,
+    LOSE_NODE,
     PARTITION,
+    ROLL_OUT,
     SCALE,
+    SPOIL_MODEL,
+    WITHHOLD_CAPACITY,
     Acts,
     Identity,
     Lock,
@@ -28,24 +39,41 @@ from faultload.targets.base import (
 )
 from faultload.targets.engine_acts import Pulse
 from faultload.targets.local import LocalTarget
+from faultload.targets.machine_acts import Capacity
+from faultload.targets.network_acts import Disturbance
 from faultload.targets.opening import attach, connect
+from faultload.targets.release_acts import Flaw, Rollout, Spoiling
 from faultload.targets.state import TargetLock, is_locked, state_home
 
 __all__ = [
+    "ADD_LOAD",
+    "AUTOSCALING",
+    "BAD_RELEASE",
     "CORDON_NODE",
     "DELETE_REPLICA",
+    "DISTURB_NETWORK",
     "DRAIN_NODE",
     "EVICT_REPLICA",
+    "FAIL_ZONE",
     "GPU_MEMORY",
     "GPU_SLOW",
     "GPU_XID",
     "HANG_ENGINE",
     "HANG_REPLICA",
+    "INTERRUPT_SPOT",
     "KILL_ENGINE",
     "KILL_REPLICA",
+    "KV_PRESSURE",
+    "LOSE_NODE",
     "PARTITION",
+    "ROLL_OUT",
     "SCALE",
+    "SPOIL_MODEL",
+    "WITHHOLD_CAPACITY",
     "Acts",
+    "Capacity",
+    "Disturbance",
+    "Flaw",
     "Identity",
     "LocalTarget",
     "Lock",
@@ -56,6 +84,8 @@ __all__ = [
     "Pulse",
     "Refusal",
     "Replica",
+    "Rollout",
+    "Spoiling",
     "Target",
     "TargetLock",
     "Workload",

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from faultload.targets.engine_acts import EngineActs
+from faultload.targets.machine_acts import MachineActs
+from faultload.targets.network_acts import NetworkActs
+from faultload.targets.release_acts import ReleaseActs
 
 KILL_REPLICA = "kill-replica"
 """Capability: end a replica at once, nothing drained."""
@@ -40,6 +43,28 @@ SCALE = "scale"
 """Capability: set how many replicas a component or tier has, and set it back."""
 PARTITION = "partition"
 """Capability: cut replicas off from the network, and join them again."""
+LOSE_NODE = "lose-node"
+"""Capability: end a machine at once, and everything on it."""
+INTERRUPT_SPOT = "interrupt-spot"
+"""Capability: advise a spot machine to rebalance, and take it away after its notice."""
+FAIL_ZONE = "fail-zone"
+"""Capability: take all machines of a zone away, and let new ones come again."""
+WITHHOLD_CAPACITY = "withhold-capacity"
+"""Capability: have the cloud refuse to launch machines of a kind, and launch them again."""
+DISTURB_NETWORK = "disturb-network"
+"""Capability: add latency, narrow a way, reset connections, and take that back."""
+ROLL_OUT = "roll-out"
+"""Capability: replace all replicas of a workload in a rolling update."""
+BAD_RELEASE = "bad-release"
+"""Capability: roll out a flawed release, and roll it back."""
+SPOIL_MODEL = "spoil-model"
+"""Capability: spoil the weights that new replicas load, and make them whole again."""
+KV_PRESSURE = "kv-pressure"
+"""Capability: ask one engine directly, past the router, and see how full its KV cache is."""
+ADD_LOAD = "add-load"
+"""Capability: take more traffic than the workload's own."""
+AUTOSCALING = "autoscaling"
+"""Capability: scales its workloads of its own accord."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +117,7 @@ class Node:
         zone: "" where unknown.
         ready: it answers its control plane.
         schedulable: new replicas may come.
+        capacity_type: `spot` or `on-demand`; "" where unknown.
     """
 
     name: str
@@ -99,6 +125,7 @@ class Node:
     zone: str
     ready: bool
     schedulable: bool
+    capacity_type: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,7 +231,7 @@ class Lock(Protocol):
         ...
 
 
-class Acts(EngineActs, Protocol):
+class Acts(EngineActs, MachineActs, NetworkActs, ReleaseActs, Protocol):
     """What faults are made of: one thing done to one victim, named by name and uid.
 
     All are bounded and idempotent, and raise `FaultError` when the victim is gone or its uid is

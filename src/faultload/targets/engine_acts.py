@@ -87,6 +87,17 @@ class EngineActs(Protocol):
         """
         ...
 
+    def kv_cache_used(self, replica: str, uid: str) -> float | None:
+        """Return how full its KV cache is by its own gauge, 0-1; None: gone, or it does not say."""
+        ...
+
+    def engine_url(self, replica: str, uid: str) -> str | None:
+        """Return where it can be asked past the router; None: that uid is gone.
+
+        Needs `KV_PRESSURE`.
+        """
+        ...
+
 
 class NoEngineActs:
     """A target that reaches no process inside a replica, and no GPU: every act is refused."""
@@ -132,6 +143,14 @@ class NoEngineActs:
         """Nothing to do: nothing was slowed down."""
 
     def token_time_s(self, replica: str, uid: str) -> float | None:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
+
+    def kv_cache_used(self, replica: str, uid: str) -> float | None:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
+
+    def engine_url(self, replica: str, uid: str) -> str | None:  # noqa: ARG002
         """Nothing: not offered."""
         raise _not_offered(replica)
 

@@ -50,6 +50,9 @@ from faultload.targets.base import (
 )
 from faultload.targets.control import GONE, ControlApi, reason_of
 from faultload.targets.local_engines import LocalEngines
+from faultload.targets.local_machines import LocalMachines
+from faultload.targets.local_network import LocalNetwork
+from faultload.targets.local_releases import LocalReleases
 from faultload.targets.processes import end, last_line, spawn
 
 _STOP_GRACE_S = 10.0
@@ -65,7 +68,7 @@ class _NeverLost:
     problem = ""
 
 
-class LocalTarget(LocalEngines):
+class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
     """A local platform, started by us or left up by `faultload platform up`."""
 
     def __init__(

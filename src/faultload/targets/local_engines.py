@@ -87,6 +87,19 @@ class LocalEngines:
         url = self._url(replica, uid)
         return _token_time_s(url) if url else None
 
+    def kv_cache_used(self, replica: str, uid: str) -> float | None:
+        """Read the engine's own gauge."""
+        url = self._url(replica, uid)
+        if url is None:
+            return None
+        with requests.Session() as http:
+            http.trust_env = False  # a proxy must not see loopback calls
+            return _read(http, url, "vllm:kv_cache_usage_perc{")
+
+    def engine_url(self, replica: str, uid: str) -> str | None:
+        """Return where the engine itself listens."""
+        return self._url(replica, uid)
+
     def _url(self, replica: str, uid: str) -> str | None:
         """Return where the engine itself listens; None: that uid is gone."""
         for row in self._control.call("GET", "/v1/state")["replicas"]:

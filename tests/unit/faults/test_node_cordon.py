@@ -10,7 +10,7 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.replica_kill import KillReplica
 from faultload.faults.session import FaultSession
@@ -87,7 +87,12 @@ def test_somebody_elses_cordon_is_no_victim_and_not_taken_back(
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(replicas_max=1), Limits(share_max=0.4), Limits(healthy_min={"engine": 3})]
+    "limits",
+    [
+        Limits(radius={"engine": Radius(1)}),
+        Limits(share_max=0.4),
+        Limits(healthy_min={"engine": 3}),
+    ],
 )
 def test_each_limit_counts_the_replicas_on_the_node(limits: Limits) -> None:
     """A node counts as much as it carries: two replicas are over a radius of one."""

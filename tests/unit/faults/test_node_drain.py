@@ -9,7 +9,7 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius
 from faultload.faults.node_drain import Drain, DrainNode
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
@@ -143,7 +143,7 @@ def test_platform_that_does_not_heal_is_for_the_judge_and_a_cordon_is_not(
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        (Limits(replicas_max=1), "hitting 2 of 4 ready engine replicas"),
+        (Limits(radius={"engine": Radius(1)}), "hitting 2 of 4 ready engine replicas"),
         (Limits(share_max=0.4), "over the blast radius of 40%"),
         (Limits(healthy_min={"engine": 3}), "healthy_min wants 3"),
         (Limits(healthy_min={"router": 1}), "hitting 1 of 1 ready router replicas leaves 0"),

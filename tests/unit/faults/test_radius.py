@@ -7,7 +7,7 @@ from memory import Platform, replica
 
 from faultload.errors import RefusedError
 from faultload.faults import FAULTS
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius
 from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 
@@ -24,7 +24,7 @@ def platform() -> Platform:
 def test_every_fault_counts_for_those_beside_it(name: str) -> None:
     """One replica is allowed: after this fault hit it, no other fault may hit one."""
     fault = FAULTS[name]
-    limits = Limits(replicas_max=1)
+    limits = Limits(radius={"engine": Radius(1)})
     plan = fault(platform(), fault.intent(), limits).plan()
 
     assert plan.hit == {"engine": [1, 4]}

@@ -7,7 +7,7 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius
 from faultload.faults.replica_delete import DeleteReplica, Deletion
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
@@ -85,7 +85,7 @@ def test_victim_that_was_replaced_is_not_hit(journal: InjectionJournal) -> None:
     ("limits", "said"),
     [
         (Limits(share_max=0.5), "over the blast radius of 50%"),
-        (Limits(replicas_max=1), "over the blast radius of 1"),
+        (Limits(radius={"engine": Radius(1)}), "over the blast radius of 1"),
         (Limits(healthy_min={"engine": 2}), "healthy_min wants 2"),
     ],
 )

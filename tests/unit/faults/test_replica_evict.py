@@ -7,7 +7,7 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius
 from faultload.faults.replica_evict import Eviction, EvictReplica
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
@@ -92,7 +92,12 @@ def test_granted_eviction_without_effect_is_not_proven(
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(replicas_max=1), Limits(share_max=0.6), Limits(healthy_min={"engine": 2})]
+    "limits",
+    [
+        Limits(radius={"engine": Radius(1)}),
+        Limits(share_max=0.6),
+        Limits(healthy_min={"engine": 2}),
+    ],
 )
 def test_each_limit_refuses(limits: Limits) -> None:
     """The blast radius counts before the budget is asked at all."""

@@ -9,7 +9,7 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius
 from faultload.faults.replica_partition import PartitionReplica
 from faultload.faults.session import FaultSession
 from faultload.faults.victims import Choice
@@ -124,7 +124,12 @@ def test_half_a_partition_is_reverted(journal: InjectionJournal, clock: Clock) -
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(replicas_max=1), Limits(share_max=0.5), Limits(healthy_min={"engine": 1})]
+    "limits",
+    [
+        Limits(radius={"engine": Radius(1)}),
+        Limits(share_max=0.5),
+        Limits(healthy_min={"engine": 1}),
+    ],
 )
 def test_each_limit_refuses(platform: Platform, limits: Limits) -> None:
     """Both of two replicas are over each limit in turn."""

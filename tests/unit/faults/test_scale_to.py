@@ -9,7 +9,7 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius
 from faultload.faults.scale_to import ScaleTo, Size
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
@@ -95,7 +95,7 @@ def test_what_cannot_be_scaled_is_said(platform: Platform, size: Size, said: str
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        (Limits(replicas_max=1), "hitting 2 of 4"),
+        (Limits(radius={"engine": Radius(1)}), "hitting 2 of 4"),
         (Limits(share_max=0.4), "over the blast radius of 40%"),
         (Limits(healthy_min={"engine": 3}), "healthy_min wants 3"),
     ],

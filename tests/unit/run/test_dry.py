@@ -10,7 +10,7 @@ import pytest
 from memory import Platform, replica
 
 from faultload.errors import ExitCode
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius
 from faultload.faults.node_drain import Drain
 from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
@@ -37,7 +37,7 @@ def test_it_shows_what_a_run_would_do_and_touches_nothing(
     plan: RunPlan, platform: Platform, tmp_path: Path
 ) -> None:
     """Target, victims, undo, limits, phases and requests; no lock, no record, no act."""
-    wide = replace(plan.limits, share_max=1.0, replicas_max=2)
+    wide = replace(plan.limits, share_max=1.0, radius={"engine": Radius(2)})
     plan = replace(plan, limits=wide, faults=[*plan.faults, ("drain_node", Drain())])
 
     found = dry_run(plan, platform)
@@ -57,7 +57,9 @@ def test_it_shows_what_a_run_would_do_and_touches_nothing(
         "victim      component engine, name b",
         "nothing to take back",
         "1.1 minutes",
-        "at most 100% of a component's ready replicas, at most 2 of them",
+        "at most 100% of a component's ready replicas",
+        "redis may be hit whole",
+        "at most 2 engine, 100% of those ready",
     ):
         assert words in text
     assert platform.acts == []

@@ -13,7 +13,7 @@ import yaml
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError, SpecError
-from faultload.faults.limits import Limits
+from faultload.faults.limits import Limits, Radius
 from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep, Phase, PhaseName
@@ -92,8 +92,8 @@ def arguments(**values: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("how", "error", "said"),
     [
-        (arguments(replicas=2), SpecError, "hits 2 of engine, and 1 engine is allowed"),
-        (two_kills, SpecError, "hits 2 of engine"),
+        (arguments(replicas=2), SpecError, "hits 2 engine, and 1 engine is allowed"),
+        (two_kills, SpecError, "hits 2 engine"),
         (arguments(component="router"), SpecError, "1 engine is allowed"),
         (kill_as_probe, SpecError, "does harm: it belongs into the method"),
         (kill_as_rollback, SpecError, "does harm: it belongs into the method"),
@@ -184,7 +184,10 @@ def test_more_than_the_target_allows_is_refused(plan: RunPlan) -> None:
 @pytest.mark.parametrize(
     ("allowed", "said"),
     [
-        ({"replicas_max": 1}, "hitting 2 of 4 .* by several faults is over the blast radius of 1"),
+        (
+            {"radius": {"engine": Radius(1)}},
+            "hitting 2 of 4 .* by several faults is over the blast radius of 1",
+        ),
         ({"share_max": 0.4}, "by several faults is 50% of them"),
         ({"healthy_min": {"engine": 3}}, "by several faults leaves 2, and .* wants 3"),
     ],

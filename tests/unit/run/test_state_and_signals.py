@@ -17,6 +17,7 @@ import pytest
 
 from faultload.errors import ExitCode, Interrupted, MissingError, RefusedError, UsageError
 from faultload.faults import Plan, SessionFile, revert_unreverted
+from faultload.faults.limits import Radius
 from faultload.record import InjectionEntry, InjectionStep
 from faultload.run import flow
 from faultload.run.platform import PlatformUp, down, find_platform, platform_folder
@@ -94,7 +95,7 @@ def test_limits_know_what_is_in_force(tmp_path: Path) -> None:
     target.write_text("name: t\nkind: local\nlocal: {config: x.yaml}\n", encoding="utf-8")
     state = RunState.create("f" * 16, "run-1", tmp_path)
     plan = Plan([], hit={"engine": [1, 4]}).as_json()
-    session = SessionFile(str(target), {}, str(state.journal.path), share_max=0.25)
+    session = SessionFile(str(target), {}, str(state.journal.path), radius={"engine": Radius(1)})
     for step in (InjectionStep.PLANNED, InjectionStep.INJECTING):
         state.journal.append(InjectionEntry("k-1", step, "kill_replica", 1.0, plan=plan))
 

@@ -56,7 +56,7 @@ def test_valid_file(project: Path) -> None:
         (
             "blast_radius: {component: engine, replicas: 1}",
             "blast_radius: {component: engine, replicas: none}",
-            "extensions[0].blast_radius.replicas",
+            "extensions[0].blast_radius.0.replicas",
             "found 'none'",
         ),
         ("- name: faultload", "- name: faultlaod", "extensions", "found 0"),

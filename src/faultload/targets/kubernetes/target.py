@@ -37,9 +37,12 @@ from faultload.targets.kubernetes.cluster import Cluster, name_of
 from faultload.targets.kubernetes.replicas import Replicas
 from faultload.targets.kubernetes.resources import NODES
 from faultload.targets.kubernetes.signin import kubeconfig_of, sign_in
+from faultload.targets.machine_acts import NoMachineActs
+from faultload.targets.network_acts import NoNetworkActs
+from faultload.targets.release_acts import NoReleaseActs
 
 
-class KubernetesTarget(NoEngineActs):
+class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs):
     """The platform in some namespaces of one cluster, reached through the cluster's API.
 
     Nothing is kept here but connections: every answer is the API's of now. Errors are those of
