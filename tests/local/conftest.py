@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from projects import Project, make_project, processes_mentioning
+from live import Live, is_whole, live
+from projects import Project, make_project, processes_mentioning, wait_for
+
+from faultload.faults import FaultSession
+from faultload.record import InjectionJournal
+from faultload.targets import LocalTarget
+
+# The shipped platform, quicker: a replacement is there in a second or two.
+QUICK = ("cold_start_s=5", "model_store.enabled=false", "restart.backoff_s=1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -44,3 +52,29 @@ def left_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     yield made
     made.faultload("platform", "down")
     made.is_clean()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Start one platform with a load for all tests of single faults."""
+    with live(tmp_path_factory.mktemp("live"), QUICK) as started:
+        yield started
+
+
+@pytest.fixture
+def watched(shared: Live) -> Live:
+    """Return it once every tier has what it is to have."""
+    wait_for(lambda: is_whole(shared.target), 30, "two ready replicas in each tier")
+    return shared
+
+
+@pytest.fixture
+def platform(watched: Live) -> LocalTarget:
+    """Return the target alone."""
+    return watched.target
+
+
+@pytest.fixture
+def session(platform: LocalTarget, tmp_path: Path) -> FaultSession:
+    """Return a hold on it with an empty journal."""
+    return FaultSession(platform, InjectionJournal(tmp_path / "injections.jsonl"))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from projects import ROOT, wait_for
+from projects import wait_for
 
 from faultload.errors import FaultError
 from faultload.faults import FAULTS, FaultSession
@@ -25,45 +24,9 @@ from faultload.faults.replica_partition import PartitionReplica
 from faultload.faults.scale_to import ScaleTo, Size
 from faultload.faults.victims import Choice, NodeChoice
 from faultload.record import InjectionJournal
-from faultload.spec import LocalTargetSpec, load_target
 from faultload.targets import LocalTarget, Mark, Replica
 
 pytestmark = pytest.mark.local
-
-# The shipped platform, quicker: a replacement is there in a second or two.
-QUICK = ("cold_start_s=5", "model_store.enabled=false", "restart.backoff_s=1")
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[LocalTarget]:
-    """Start one platform for the module."""
-    path = ROOT / "targets" / "local.yaml"
-    spec = load_target(path)
-    assert isinstance(spec, LocalTargetSpec)
-    target = LocalTarget.start(spec, path, QUICK)
-    yield target
-    target.close()
-
-
-@pytest.fixture
-def platform(shared: LocalTarget) -> LocalTarget:
-    """Return the platform once every tier has what it is to have."""
-
-    def is_whole() -> bool:
-        ready = [one for one in shared.replicas("engine") if one.ready]
-        return all(
-            sum(one.tier == workload.tier for one in ready) == workload.wanted == 2
-            for workload in shared.workloads("engine", None)
-        )
-
-    wait_for(is_whole, 30, "two ready replicas in each tier")
-    return shared
-
-
-@pytest.fixture
-def session(platform: LocalTarget, tmp_path: Path) -> FaultSession:
-    """Return a hold on it with an empty journal."""
-    return FaultSession(platform, InjectionJournal(tmp_path / "injections.jsonl"))
 
 
 def ready(platform: LocalTarget, tier: str) -> list[Replica]:
