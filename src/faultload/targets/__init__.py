@@ -41,7 +41,7 @@ from faultload.targets.engine_acts import Pulse
 from faultload.targets.local import LocalTarget
 from faultload.targets.machine_acts import Capacity
 from faultload.targets.network_acts import Disturbance
-from faultload.targets.opening import attach, connect
+from faultload.targets.opening import attach, connect, offers
 from faultload.targets.release_acts import Flaw, Rollout, Spoiling
 from faultload.targets.state import TargetLock, is_locked, state_home
 
@@ -92,5 +92,6 @@ __all__ = [
     "attach",
     "connect",
     "is_locked",
+    "offers",
     "state_home",
 ]
