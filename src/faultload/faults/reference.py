@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from faultload.errors import UsageError, nearest
 from faultload.faults.catalogue import FAULTS
 from faultload.faults.protocol import FaultClass
+from faultload.faults.stock_list import ACTIONS, PROBES, REFUSED
 from faultload.targets import offers
 
 IN_FORCE, REVERTED = "In force when", "Reverted"
@@ -37,6 +38,13 @@ journalled, injected, proven, and proven gone again. `faultload faults show NAME
 these sections, and `chaos discover faultload` lists them for Chaos Toolkit.
 
 "Needs" is the capability that a target must offer; one that does not skips the experiment.
+"""
+
+_CHAOSK8S = """\
+## What of chaosk8s may be used
+
+By [stock experiments](writing-experiments.md#stock-experiments). What is not listed was not
+examined, and is refused.
 """
 
 
@@ -131,7 +139,18 @@ def page() -> str:
         for one in found
     ]
     head = f"| fault | | {' | '.join(kinds)} |\n|--|--|{'--|' * len(kinds)}"
-    return "\n".join([_HEAD, head, *rows, "", *(one.markdown() for one in found)]).rstrip() + "\n"
+    sections = [*(one.markdown() for one in found), _chaosk8s()]
+    return "\n".join([_HEAD, head, *rows, "", *sections]).rstrip() + "\n"
+
+
+def _chaosk8s() -> str:
+    """Return the section about the functions of Chaos Toolkit's own extension."""
+    rows = [
+        *(f"| `{name}` | played by `{one.fault}`: {one.why} |" for name, one in ACTIONS.items()),
+        *(f"| `{name}` | asked: {why} |" for name, why in PROBES.items()),
+        *(f"| `{name}` | refused: {why} |" for name, why in REFUSED.items()),
+    ]
+    return "\n".join([_CHAOSK8S, "| function | |\n|--|--|", *rows]) + "\n"
 
 
 def _emphasized(paragraph: str) -> str:

@@ -44,6 +44,7 @@ from faultload.targets.network_acts import Disturbance
 from faultload.targets.opening import attach, connect, offers
 from faultload.targets.release_acts import Flaw, Rollout, Spoiling
 from faultload.targets.state import TargetLock, is_locked, state_home
+from faultload.targets.stock_acts import Found, StockActs
 
 __all__ = [
     "ADD_LOAD",
@@ -74,6 +75,7 @@ __all__ = [
     "Capacity",
     "Disturbance",
     "Flaw",
+    "Found",
     "Identity",
     "LocalTarget",
     "Lock",
@@ -86,6 +88,7 @@ __all__ = [
     "Replica",
     "Rollout",
     "Spoiling",
+    "StockActs",
     "Target",
     "TargetLock",
     "Workload",

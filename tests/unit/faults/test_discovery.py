@@ -19,7 +19,7 @@ def test_every_fault_and_probe_is_discovered_with_its_arguments() -> None:
     assert {activity["mod"] for activity in activities.values()} == {"faultload.faults"}
     actions = {name for name, activity in activities.items() if activity["type"] == "action"}
     assert actions == {*FAULTS, "revert_all"}
-    assert set(activities) - actions == {"replicas_are_ready", "slos_are_met"}
+    assert set(activities) - actions == {"ask_chaosk8s", "replicas_are_ready", "slos_are_met"}
     arguments = {one["name"]: one for one in activities["scale_to"]["arguments"]}
     assert arguments["replicas"] == {"name": "replicas", "type": "integer"}
     assert arguments["timeout_s"] == {"name": "timeout_s", "type": "number", "default": 60.0}
