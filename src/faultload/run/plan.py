@@ -116,8 +116,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     chosen = played_by_us(chosen, target_spec)
     faults = _intended(chosen)
     lengths, block = target_spec.phases, chosen.block
-    if lengths.hold_s is not None:
-        chosen = chosen.holding(lengths.hold_s)
+    chosen = chosen if lengths.hold_s is None else chosen.holding(lengths.hold_s)
 
     def length(override: float | None, own: float) -> float:
         return own if override is None else override

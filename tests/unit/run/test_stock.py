@@ -127,6 +127,14 @@ def test_a_referenced_activity_is_written_out(tmp_path: Path) -> None:
         prepared(stock(tmp_path, {"ref": "elsewhere"}))
 
 
+def test_a_namespace_from_an_environment_that_lacks_it_is_an_error(tmp_path: Path) -> None:
+    """Stock files often take it from there: one line says which variable is missing."""
+    where = {"where": {"type": "env", "key": "NO_SUCH_NAMESPACE"}}
+    action = activity(TERMINATE, label_selector="app=vllm", ns="${where}")
+    with pytest.raises(SpecError, match="NO_SUCH_NAMESPACE"):
+        prepared(stock(tmp_path, action, configuration=where))
+
+
 def test_it_needs_a_cluster(tmp_path: Path) -> None:
     """The local platform has no pods: skipped, as whatever a target cannot do."""
     catalogue = stock(tmp_path, activity(TERMINATE, label_selector="app=vllm", ns="llm"))
