@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster check chaos bench samples screenshot clean
+.PHONY: help setup demo test test-cluster check chaos bench samples screenshot reference clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,10 @@ samples: setup  ## Publish a passing and a failing run of the demo in reports/sa
 screenshot: setup  ## Draw docs/images/report.png from a published run (needs Chromium)
 	@$(BIN)/python scripts/screenshot.py reports/samples/replica-loss/report.html docs/images/report.png
 
+reference: setup  ## Write docs/faults.md from what the faults say of themselves
+	@$(BIN)/faultload faults page > docs/faults.md.new
+	@mv docs/faults.md.new docs/faults.md
+
 clean:  ## Remove .venv, .tools and caches; reports/ stays
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src platform tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -77,6 +77,18 @@ def run(
             metavar="HOST:PORT", help="Wait here for load workers of other machines (load.listen)."
         ),
     ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="The load of a stock experiment: one without our block.")
+    ] = None,
+    slos: Annotated[
+        list[str] | None, typer.Option(help="SLOs of a stock experiment, by name or file.")
+    ] = None,
+    blast_radius: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COMPONENT=REPLICAS", help="The most a stock experiment may hit; engine=1."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what a run would do, and touch nothing.")
     ] = False,
@@ -86,12 +98,14 @@ def run(
     """Run experiments on a target, judge them and write their reports; the worst verdict counts."""
     from faultload.cli.running import dry_run_all, gameday_of, run_all
     from faultload.load.plan import address_of
+    from faultload.spec import GivenBlock
 
     if load_listen is not None:
         address_of(load_listen)
     given = {"workers": workers, "listen": load_listen}
     load = {key: value for key, value in given.items() if value is not None}
-    catalogue = catalogue_of(root)
+    block = GivenBlock.of(scenario, slos or [], blast_radius or [])
+    catalogue = dataclasses.replace(catalogue_of(root), given=block)
     day = gameday_of(catalogue, experiments, target)
     if dry_run:
         return dry_run_all(catalogue, day, seed, set_ or [], load, as_json=as_json)

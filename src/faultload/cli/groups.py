@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 from pathlib import Path
 from typing import Annotated
@@ -93,17 +92,35 @@ def slo_list(root: Root = None, as_json: Json = False) -> None:
 def faults_list(as_json: Json = False) -> None:
     """List every fault, what it does and what it asks of a target."""
     from faultload.faults import FAULTS
+    from faultload.faults.reference import describe
 
-    rows = [
-        {"name": name, "capability": fault.capability, "does": inspect.getdoc(fault) or ""}
-        for name, fault in sorted(FAULTS.items())
-    ]
+    found = [describe(name) for name in sorted(FAULTS)]
     if as_json:
-        echo_json(rows)
-        return
-    for row in rows:
-        first, *_ = row["does"].split("\n\n")
-        say(f"{row['name']} (needs {row['capability']})\n  {' '.join(first.split())}")
+        echo_json([dataclasses.asdict(one) for one in found])
+    else:
+        echo_lines([f"{o.name} (needs {o.capability})\n  {o.summary}" for o in found])
+
+
+@_faults.command("show")
+def faults_show(
+    name: Annotated[str, typer.Argument(help="As faults list has it.")], as_json: Json = False
+) -> None:
+    """Say how one fault works, what proves it, how it ends and what it takes."""
+    from faultload.faults.reference import describe
+
+    found = describe(name)
+    if as_json:
+        echo_json(dataclasses.asdict(found))
+    else:
+        say(found.markdown().rstrip())
+
+
+@_faults.command("page")
+def faults_page() -> None:
+    """Print the page about all of them, docs/faults.md."""
+    from faultload.faults.reference import page
+
+    say(page().rstrip())
 
 
 @_runs.command("list")

@@ -6,7 +6,7 @@ The functions of `actions` and `probes` are what an experiment's `provider.func`
 
 from faultload.faults.actions import ACTIONS
 from faultload.faults.catalogue import FAULTS
-from faultload.faults.probes import replicas_are_ready, slos_are_met
+from faultload.faults.probes import ask_chaosk8s, replicas_are_ready, slos_are_met
 from faultload.faults.protocol import Evidence, Fault, Plan
 from faultload.faults.session import FaultSession, SessionFile, revert_unreverted
 
@@ -19,6 +19,7 @@ __all__ = [  # noqa: PLE0604  # those of the actions are names too
     "FaultSession",
     "Plan",
     "SessionFile",
+    "ask_chaosk8s",
     "replicas_are_ready",
     "revert_unreverted",
     "slos_are_met",

@@ -18,6 +18,7 @@ from faultload.faults.replica_hang import HangReplica
 from faultload.faults.replica_kill import KillReplica
 from faultload.faults.replica_partition import PartitionReplica
 from faultload.faults.scale_to import ScaleTo
+from faultload.faults.stock import ScaleDeployment, ScaleStatefulset, TerminatePods
 
 FAULTS: Mapping[str, FaultClass] = {
     fault.name: fault
@@ -35,6 +36,9 @@ FAULTS: Mapping[str, FaultClass] = {
         ExhaustGpuMemory,
         RaiseGpuXid,
         SlowGpu,
+        TerminatePods,
+        ScaleDeployment,
+        ScaleStatefulset,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

@@ -19,11 +19,14 @@ class HangEngine:
     """Stop the engine's core alone with SIGSTOP: a grey failure, as of a GPU that is stuck.
 
     `/health` is the server's and stays 200, and vLLM's counters freeze with its core, so neither
-    readiness nor a frozen counter proves anything. What is proven is that the engine, asked
-    directly for one token, generates none for anybody while that request waits; and afterwards
-    that it generates again.
+    readiness nor a frozen counter proves anything. The API of Kubernetes cannot stop a process
+    inside a pod.
 
-    Reverted by SIGCONT. A victim that was replaced meanwhile needs no reverting.
+    In force when each victim is healthy and, asked directly for one token, generates none for
+    anybody while that request waits.
+
+    Reverted by SIGCONT; a victim that was replaced meanwhile needs none. Proven is that each
+    victim's name is ready, or was replaced, and that it generates a token that is asked for.
     """
 
     name: ClassVar[str] = "hang_engine"

@@ -11,10 +11,17 @@ from faultload.targets import KILL_ENGINE
 
 
 class KillEngine(ReplicaLoss):
-    """Kill the engine's core alone with SIGKILL.
+    """Kill the engine's core alone with SIGKILL; its server is left to notice.
 
-    Its server notices: streams end with an error event instead of a cut, `/health` says 503, and
-    the server ends of its own accord, within its watchdog's 5 s at the latest, to be started again.
+    It stands for the OOM killer taking the engine, or a fault of the driver. The server ends
+    streams with an error event where a killed replica cuts them, says 503 at `/health`, and ends
+    of its own accord, within its watchdog's 5 s at the latest, to be started again. The API of
+    Kubernetes reaches no process inside a pod.
+
+    In force when no victim is a ready replica under its planned uid.
+
+    Reverted by the platform alone, which starts it again: said is whether each tier has as many
+    ready replicas as before within 60 s.
     """
 
     name: ClassVar[str] = "kill_engine"

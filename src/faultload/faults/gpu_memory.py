@@ -20,13 +20,17 @@ _RETURN_TIMEOUT_S = 90.0
 class ExhaustGpuMemory:
     """Hold all memory that engines left on their GPUs; a step that needs more kills the engine.
 
-    What is proven is that each victim is gone *and* that its log names this very cause: a replica
-    that happens to die of something else proves nothing. An idle engine computes no step, so the
-    proof asks for a token. GPU telemetry proves nothing either way: a busy engine dies, and its
-    series end, within milliseconds of the hold, long before the next scrape.
+    It stands for a neighbour on the same GPU, or a leak. A second process takes what vLLM left
+    free; while it lasts no engine starts there, because vLLM refuses too little free memory. GPU
+    telemetry proves nothing either way: a busy engine dies, and its series end, within
+    milliseconds of the hold, long before the next scrape. The API of Kubernetes reaches no GPU.
 
-    While it lasts no engine starts there: vLLM refuses too little free memory. Reverted by giving
-    the memory back.
+    In force when each victim is gone *and* its log newly says `CUDA out of memory`: one that
+    happens to die of something else proves nothing. An idle engine computes no step, so the proof
+    asks each for a token.
+
+    Reverted by giving the memory back. Said is whether each tier has as many ready replicas as
+    before within 90 s: an engine only starts with its memory free.
     """
 
     name: ClassVar[str] = "exhaust_gpu_memory"

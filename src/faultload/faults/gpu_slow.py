@@ -38,9 +38,16 @@ class Slowness(Choice):
 class SlowGpu:
     """Make every step of the victims' engines take longer, as a GPU that throttles does.
 
-    What is proven is a comparison made at one time: each victim takes longer for a token than every
-    sound replica of its tier, by at least half of what was asked for; and afterwards that it does
-    not. A tier without a sound replica has nobody to compare with, and the proof fails.
+    It stands for heat, a power limit, or a bad link: engines serve on, and nothing calls them
+    unhealthy. Locally the simulator computes each step for `factor` times as long; the API of
+    Kubernetes reaches no GPU.
+
+    In force when each victim takes longer for a token than every sound replica of its tier at the
+    same time, by at least half of what was asked for. A tier without a sound replica has nobody to
+    compare with, and the proof fails.
+
+    Reverted by letting the engine be as quick as it was. Proven is that no victim that is still
+    there is that slow any more, by the same comparison.
     """
 
     name: ClassVar[str] = "slow_gpu"

@@ -35,10 +35,16 @@ class Breakage(Choice):
 class RaiseGpuXid:
     """Have the driver report an Xid error on the victims' GPUs, with its consequences.
 
-    What is proven is that the kernel's line about this Xid is new in each victim's log *and* that
-    its engine is gone or, for 74, takes requests and generates nothing.
+    It stands for broken hardware: a GPU that fell off the bus (79), ECC errors (48, 94), an NVLink
+    that fails (74). Locally a simulated driver writes the kernel's line, and the engine dies of it
+    or hangs; the API of Kubernetes reaches no GPU.
 
-    Reverted by a reset of the machine's GPUs, which ends whoever is still on the victims'.
+    In force when the kernel's line about this Xid is new in each victim's log *and* its engine is
+    gone or, for 74, takes requests and generates nothing.
+
+    Reverted by a reset of the machine's GPUs, which ends whoever is still on the victims'. Said is
+    whether each tier has as many ready replicas as before within 90 s: no engine starts on a
+    broken GPU.
     """
 
     name: ClassVar[str] = "gpu_xid"

@@ -16,7 +16,14 @@ _TIMEOUT_S = 30.0
 class CordonNode:
     """Keep new replicas away from nodes: no harm of its own until something must move.
 
-    A node that was cordoned already is no victim: its cordon is not ours to take back.
+    It stands for the first half of every maintenance: `kubectl cordon`, `spec.unschedulable` on
+    Kubernetes, a machine that takes no replica locally. A node that was cordoned already is no
+    victim: its cordon is not ours to take back.
+
+    In force when no new replica may come to any of the nodes.
+
+    Reverted by taking our own cordon off. Proven is that new replicas may come to each node that
+    still is there.
     """
 
     name: ClassVar[str] = "cordon_node"

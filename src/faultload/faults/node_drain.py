@@ -34,8 +34,16 @@ class Drain(NodeChoice):
 class DrainNode:
     """Drain nodes: cordon each, and evict what was there when it was planned.
 
-    What belongs to the node is left alone. What forbids a drain makes the plan fail: evicting the
-    rest would be half a drain. Reverting uncordons; what was evicted does not move back.
+    It stands for maintenance and for a cluster that scales down, and does what `kubectl drain`
+    does: a cordon, then evictions, asked again while a disruption budget refuses them. What belongs
+    to the node is left alone. What forbids a drain makes the plan fail: evicting the rest would be
+    half a drain. Other components on the nodes are hit, too, and count against their own blast
+    radius.
+
+    In force when the nodes take no new replicas and everybody planned has left.
+
+    Reverted by taking our own cordon off; what was evicted does not move back. Proven is that the
+    nodes take replicas again, and said whether each tier has as many ready as before within 60 s.
     """
 
     name: ClassVar[str] = "drain_node"

@@ -6,13 +6,27 @@ rollbacks not played, so numbers never leave this module.
 
 import time
 from pathlib import Path
+from typing import Any
 
+from faultload.faults import stock
 from faultload.faults.session import SessionFile
 from faultload.judge.slo import count_events
 from faultload.record import read_live_rows
 from faultload.spec.slo import load_slos
 
-__all__ = ["replicas_are_ready", "slos_are_met"]
+__all__ = ["ask_chaosk8s", "replicas_are_ready", "slos_are_met"]
+
+
+def ask_chaosk8s(probe: str, arguments: dict[str, Any]) -> bool:
+    """Have a probe of chaosk8s answer, on the run's cluster: `chaosk8s.pod.probes.pods_in_phase`.
+
+    Only those on our list may, all of which answer yes or no.
+    """
+    target = SessionFile.find().attach()
+    try:
+        return stock.ask(target, probe, arguments)
+    finally:
+        target.close()
 
 
 def replicas_are_ready(component: str = "engine", replicas_min: int = 1) -> bool:

@@ -28,7 +28,15 @@ class Deletion(Choice):
 class DeleteReplica(ReplicaLoss):
     """Delete replicas: each leaves the endpoints and may finish what it has begun.
 
-    A victim is hit when it is no longer ready; it may still be serving open streams then.
+    It stands for `kubectl delete pod`, and for every replica that a rollout replaces. Locally the
+    replica gets SIGTERM, and SIGKILL when its grace is over; on Kubernetes the pod is deleted with
+    its own grace period or the one given, of at least a second.
+
+    In force when no victim is a ready replica under its planned uid; it may still be serving open
+    streams then.
+
+    Reverted by the platform alone, as for `kill_replica`: said is whether each tier has as many
+    ready replicas as before within 60 s.
     """
 
     name: ClassVar[str] = "delete_replica"

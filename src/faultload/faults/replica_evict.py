@@ -29,8 +29,15 @@ class Eviction(Choice):
 class EvictReplica(ReplicaLoss):
     """Evict replicas: each is stopped in order, once the disruption budget allows it.
 
-    A refusal is the budget at work and no error; the evidence counts them. One that lasts until
-    the time is up is: nothing was shown but the budget.
+    It stands for a drain, a cluster's own scaling down, and every other voluntary disruption. On
+    Kubernetes it is the Eviction API; locally the platform keeps such a budget of its own. A
+    refusal is the budget at work and no error; the evidence counts them. One that lasts until the
+    time is up is: nothing was shown but the budget.
+
+    In force when no victim is a ready replica under its planned uid.
+
+    Reverted by the platform alone, as for `kill_replica`: said is whether each tier has as many
+    ready replicas as before within 60 s.
     """
 
     name: ClassVar[str] = "evict_replica"

@@ -18,7 +18,15 @@ _RETURN_TIMEOUT_S = 60.0
 class HangReplica:
     """Stop replicas with SIGSTOP: sockets stay open, no byte comes.
 
-    Reverted by SIGCONT. A victim that was replaced meanwhile needs no reverting.
+    It stands for a process that is stuck: swapped out, in a debugger, on a host that stalls. All of
+    the replica's processes are stopped and none ends, so that connections are accepted by the
+    kernel and never answered. The API of Kubernetes cannot stop a process without ending it.
+
+    In force when no victim is ready any more: its readiness probe goes unanswered.
+
+    Reverted by SIGCONT; a victim that was replaced meanwhile needs none. Proven is that each
+    victim's name is ready, as itself or as its replacement, or that its tier has as many ready
+    replicas as before.
     """
 
     name: ClassVar[str] = "hang_replica"

@@ -11,7 +11,18 @@ from faultload.targets import KILL_REPLICA
 
 
 class KillReplica(ReplicaLoss):
-    """Kill replicas of a component with SIGKILL: open streams are cut, nothing is drained."""
+    """Kill replicas of a component with SIGKILL: open streams are cut, nothing is drained.
+
+    It stands for a crash, the kernel's OOM killer, or a host that dies. Locally the replica's
+    processes get SIGKILL; on Kubernetes the pod is deleted with a grace of 0, so that the API
+    forgets it at once and its kubelet ends the processes a second or so later.
+
+    In force when no victim is a ready replica under its planned uid.
+
+    Reverted by the platform alone, which replaces what ended: there is nothing to take back. Said
+    is whether each tier has as many ready replicas as before within 60 s; a platform that does not
+    heal is for the judge, and makes no run invalid.
+    """
 
     name: ClassVar[str] = "kill_replica"
     capability: ClassVar[str] = KILL_REPLICA

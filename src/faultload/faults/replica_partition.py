@@ -19,13 +19,18 @@ _RETURN_TIMEOUT_S = 60.0
 class PartitionReplica:
     """Cut replicas off the network: packets to them are lost, and nothing says so.
 
-    Readiness proves nothing here. A kubelet probes from beside its pod, and network policies let
-    it, so a replica that nobody can reach stays ready on a cluster as it does on the local
-    platform. What is proven is that the target lists every victim as cut off, and that each falls
-    silent: it is serving no request any more, for want of new ones. A cluster whose network does
-    not enforce policies lists the victims and goes on serving. A target that does not know what a
-    replica is serving leaves that half to the request rows, which the judge reads:
-    `judge.isolation`.
+    It stands for a broken switch, a wrong security group or a bad network policy. Locally the
+    replica's link drops what comes; on Kubernetes a NetworkPolicy that allows nothing selects the
+    victims. Readiness proves nothing here: a kubelet probes from beside its pod, and network
+    policies let it, so a replica that nobody can reach stays ready.
+
+    In force when the target lists every victim as cut off and each is serving no request any more.
+    A cluster whose network does not enforce policies lists the victims and goes on serving. A
+    target that does not know what a replica is serving leaves that half to the request rows: a run
+    in which a victim served a request that was sent after the partition is invalid.
+
+    Reverted by joining the victims again. Proven is that none is cut off, and said whether each
+    tier has as many ready as before within 60 s.
     """
 
     name: ClassVar[str] = "partition_replica"

@@ -41,8 +41,16 @@ class Size:
 class ScaleTo:
     """Have one workload keep another number of replicas; its platform chooses which go.
 
-    Refused where an autoscaler owns the number: it would undo the change at once, and the run
-    would be about that race.
+    It stands for a person or a pipeline that scales the wrong thing, or to the wrong number. On
+    Kubernetes it is `spec.replicas` of a Deployment or StatefulSet, locally a tier's number.
+    Refused where an autoscaler owns the number: it would undo the change at once, and the run would
+    be about that race.
+
+    In force when the workload is to have that many and that many are ready.
+
+    Reverted by setting the number back, if it is still ours. Proven is that the workload is to have
+    what it had; said is whether as many are ready as before within 60 s. A workload that is gone
+    took the change along.
     """
 
     name: ClassVar[str] = "scale_to"

@@ -47,11 +47,20 @@ def check_with_chaoslib(experiment: Experiment) -> None:
 
 
 def arguments_of(experiment: Experiment, activity: dict[str, Any]) -> Any:
-    """Return an activity's arguments with `${names}` replaced, as Chaos Toolkit will pass them."""
+    """Return an activity's arguments with `${names}` replaced, as Chaos Toolkit will pass them.
+
+    Raises:
+        SpecError: the configuration takes something from the environment that is not there.
+    """
     from chaoslib import substitute  # noqa: PLC0415
     from chaoslib.configuration import load_configuration  # noqa: PLC0415
+    from chaoslib.exceptions import ChaosException  # noqa: PLC0415
 
-    configuration = load_configuration(experiment.raw.get("configuration", {}))
+    try:
+        configuration = load_configuration(experiment.raw.get("configuration", {}))
+    except ChaosException as error:
+        problem = " ".join(str(error).split())
+        raise SpecError(experiment.path, "configuration", problem) from None
     return substitute(activity["provider"].get("arguments", {}), configuration, {})
 
 

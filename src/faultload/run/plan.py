@@ -17,7 +17,8 @@ from faultload.faults.limits import Limits, Radius, limits_of
 from faultload.faults.protocol import FaultClass, Intent
 from faultload.load import check_recording, check_workers
 from faultload.run.chaos import arguments_of, check_with_chaoslib
-from faultload.spec import SLO, Catalogue, Experiment, Scenario, TargetSpec
+from faultload.run.stock import played_by_us
+from faultload.spec import SLO, Catalogue, Experiment, GivenBlock, Scenario, TargetSpec
 
 _OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
 """Keys of a target file's `load`, and the options of `faultload run` that replace them."""
@@ -112,10 +113,10 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     check_recording(scenario, scenario_path)
     ca = check_workers(target_spec.load, target_path)
     check_with_chaoslib(chosen)
+    chosen = played_by_us(chosen, target_spec)
     faults = _intended(chosen)
     lengths, block = target_spec.phases, chosen.block
-    if lengths.hold_s is not None:
-        chosen = chosen.holding(lengths.hold_s)
+    chosen = chosen if lengths.hold_s is None else chosen.holding(lengths.hold_s)
 
     def length(override: float | None, own: float) -> float:
         return own if override is None else override
@@ -136,14 +137,21 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         recovery_s=length(lengths.recovery_s, block.phases.recovery_s),
         limits=limits_of(target_spec, use_seed, _radius(chosen)),
         reports=reports or catalogue.root / "reports",
-        repeat=_repeat(experiment, target, use_seed, load or {}),
+        repeat=_repeat(experiment, target, use_seed, load or {}, catalogue.given),
         faults=faults,
         ca=ca,
     )
 
 
-def _repeat(experiment: str, target: str, seed: int, load: Mapping[str, str | int]) -> str:
+def _repeat(
+    experiment: str,
+    target: str,
+    seed: int,
+    load: Mapping[str, str | int],
+    given: GivenBlock | None,
+) -> str:
     words = ["faultload", "run", experiment, "--target", target, "--seed", str(seed)]
+    words += given.words() if given else []
     for key, value in load.items():
         words += [_OPTIONS[key], str(value)]
     return shlex.join(words)
@@ -163,6 +171,9 @@ def _intended(experiment: Experiment) -> list[tuple[str, Intent]]:
     faults: list[tuple[str, Intent]] = []
     for section, activities in _sections(experiment):
         for activity in activities:
+            if "provider" not in activity:
+                problem = f"{section}: what is called by 'ref' is not seen here: write it out"
+                raise SpecError(experiment.path, f"{section}.ref", problem)
             provider, at = activity["provider"], f"{section}[{activity['name']}]"
             is_ours = provider.get("module") == "faultload.faults"
             fault = provider.get("func") if is_ours and provider["func"] in FAULTS else None

@@ -7,6 +7,7 @@ nearest right one.
 from faultload.spec.catalogue import Catalogue
 from faultload.spec.experiment import Experiment, load_experiment
 from faultload.spec.gameday import GameDay, load_gameday
+from faultload.spec.given import GivenBlock
 from faultload.spec.scenario import Scenario, load_scenario
 from faultload.spec.slo import SLO, load_slos
 from faultload.spec.target import (
@@ -21,6 +22,7 @@ __all__ = [
     "Catalogue",
     "Experiment",
     "GameDay",
+    "GivenBlock",
     "KubernetesTargetSpec",
     "LocalTargetSpec",
     "Scenario",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from faultload.errors import SpecError, UsageError, nearest
 from faultload.spec.experiment import Experiment, load_experiment
+from faultload.spec.given import GivenBlock
 from faultload.spec.scenario import Scenario, load_scenario
 from faultload.spec.slo import SLO, load_slos
 from faultload.spec.target import TargetSpec, load_target
@@ -19,9 +20,11 @@ class Catalogue:
 
     Attributes:
         root: the folder that holds them.
+        given: stands in for the extension block of experiments that have none; None: all have one.
     """
 
     root: Path
+    given: GivenBlock | None = None
 
     @classmethod
     def find(cls, start: Path) -> Catalogue:
@@ -46,7 +49,7 @@ class Catalogue:
         """Return an experiment by path or by `folder/name`."""
         given = Path(name)
         if given.suffix in (".yaml", ".yml"):
-            return load_experiment(given if given.exists() else self.root / given)
+            return load_experiment(given if given.exists() else self.root / given, self.given)
         path = self.root / "experiments" / f"{name}.yaml"
         if not path.exists():
             known = [
@@ -56,7 +59,7 @@ class Catalogue:
             raise UsageError(
                 f"no experiment {name!r} in {self.root / 'experiments'}{nearest(name, known)}"
             )
-        return load_experiment(path)
+        return load_experiment(path, self.given)
 
     def scenario(self, name: str, asked_by: Path | None = None) -> tuple[Path, Scenario]:
         """Return a scenario and its path; `asked_by` is the file named in the error."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from faultload.errors import SpecError, nearest
+from faultload.spec.given import GivenBlock
 from faultload.spec.reading import Spec, parse, read_document
 
 # chaoslib reads these and ignores every other key without a word, so a misspelt one would
@@ -162,8 +163,12 @@ def _seconds(pause: Any, configuration: Mapping[str, Any]) -> float:
     return float(pause)
 
 
-def load_experiment(path: Path) -> Experiment:
+def load_experiment(path: Path, given: GivenBlock | None = None) -> Experiment:
     """Read and validate one experiment file.
+
+    Args:
+        path: of the file.
+        given: stands in for the block of a file that has none; None: it must have one.
 
     Raises:
         SpecError: the file, the key and the remedy.
@@ -179,17 +184,16 @@ def load_experiment(path: Path) -> Experiment:
     for key in ("title", "description", "method"):
         if not raw.get(key):
             raise SpecError(path, key, "this key is required and missing")
-    blocks = [
-        (index, block)
-        for index, block in enumerate(raw.get("extensions", []))
-        if isinstance(block, dict) and block.get("name") == "faultload"
-    ]
+    if given is not None:
+        raw = _with_given(path, raw, given)
+    blocks = _blocks(raw)
     if len(blocks) != 1:
         raise SpecError(
             path,
             "extensions",
             f"expected one extension with name: faultload, found {len(blocks)}"
-            " (docs/writing-experiments.md shows one)",
+            " (docs/writing-experiments.md shows one; for a stock experiment, the options"
+            " --scenario and --slos say what it would)",
         )
     index, block = blocks[0]
     _check_activities(path, raw)
@@ -203,6 +207,25 @@ def load_experiment(path: Path) -> Experiment:
     )
     _check_hold(experiment)
     return experiment
+
+
+def _blocks(raw: Mapping[str, Any]) -> list[tuple[int, Any]]:
+    return [
+        (index, block)
+        for index, block in enumerate(raw.get("extensions", []))
+        if isinstance(block, dict) and block.get("name") == "faultload"
+    ]
+
+
+def _with_given(path: Path, raw: dict[str, Any], given: GivenBlock) -> dict[str, Any]:
+    if _blocks(raw):
+        raise SpecError(
+            path,
+            "extensions",
+            "this file has a block named faultload: leave the options out that would contradict"
+            f" it ({' '.join(given.words())}), or change the block",
+        )
+    return raw | {"extensions": [*raw.get("extensions", []), given.document()]}
 
 
 def _check_hold(experiment: Experiment) -> None:

@@ -41,9 +41,10 @@ from faultload.targets.engine_acts import Pulse
 from faultload.targets.local import LocalTarget
 from faultload.targets.machine_acts import Capacity
 from faultload.targets.network_acts import Disturbance
-from faultload.targets.opening import attach, connect
+from faultload.targets.opening import attach, connect, offers
 from faultload.targets.release_acts import Flaw, Rollout, Spoiling
 from faultload.targets.state import TargetLock, is_locked, state_home
+from faultload.targets.stock_acts import Found, StockActs
 
 __all__ = [
     "ADD_LOAD",
@@ -74,6 +75,7 @@ __all__ = [
     "Capacity",
     "Disturbance",
     "Flaw",
+    "Found",
     "Identity",
     "LocalTarget",
     "Lock",
@@ -86,11 +88,13 @@ __all__ = [
     "Replica",
     "Rollout",
     "Spoiling",
+    "StockActs",
     "Target",
     "TargetLock",
     "Workload",
     "attach",
     "connect",
     "is_locked",
+    "offers",
     "state_home",
 ]

@@ -54,3 +54,14 @@ def attach(spec: TargetSpec, attachment: Mapping[str, str], *, to_undo: bool = F
 
         return KubernetesTarget.attach(spec, attachment, to_undo=to_undo)
     raise DefectError(f"no target of kind {spec.kind!r}")
+
+
+def offers() -> Mapping[str, frozenset[str]]:
+    """Return kind of target → the capabilities it offers.
+
+    They are the same for every target of a kind, so none is opened to ask.
+    """
+    from faultload.targets.kubernetes import KubernetesTarget
+
+    kinds = {"local": LocalTarget, "kubernetes": KubernetesTarget}
+    return {kind: object.__new__(target).capabilities for kind, target in kinds.items()}

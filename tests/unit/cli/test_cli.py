@@ -211,6 +211,18 @@ def test_lists_speak_json(
     json.loads(capsys.readouterr().out)
 
 
+def test_one_fault_is_shown_and_a_misspelt_one_is_not(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What proves it, what ends it, and every argument with its type, unit and default."""
+    assert invoke(["faults", "show", "drain_node"]) == ExitCode.PASS
+    shown = capsys.readouterr().out
+    assert "**In force when**" in shown
+    assert "| `timeout_s` | number over 0 to 3600, s | `120` |" in shown
+    assert invoke(["faults", "show", "drain_nodes"]) == ExitCode.USAGE
+    assert "did you mean 'drain_node'" in capsys.readouterr().err
+
+
 def test_trace_is_byte_identical(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same scenario and seed write the same bytes; another seed writes others."""
     for name, seed in (("a", "7"), ("b", "7"), ("c", "8")):

@@ -143,6 +143,10 @@ class Api:
         self._client.rest_client.pool_manager.clear()
         self._client.close()
 
+    def new_client(self) -> client.ApiClient:
+        """Return another client, signed in in the same way."""
+        return self._sign_in()
+
     def now_unix_s(self) -> float:
         """Return the API server's time: one clock for all who call it, as of the last answer."""
         return time.time() + self._ahead_s

@@ -31,6 +31,7 @@ from faultload.targets.kubernetes import (
     partition,
     rights,
     scaling,
+    stock,
 )
 from faultload.targets.kubernetes.api import Api, Patience
 from faultload.targets.kubernetes.cluster import Cluster, name_of
@@ -40,6 +41,7 @@ from faultload.targets.kubernetes.signin import kubeconfig_of, sign_in
 from faultload.targets.machine_acts import NoMachineActs
 from faultload.targets.network_acts import NoNetworkActs
 from faultload.targets.release_acts import NoReleaseActs
+from faultload.targets.stock_acts import Found
 
 
 class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs):
@@ -225,6 +227,19 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:
         """Undo what expired marks on nodes, workloads, pods and policies say."""
         return expiry.revert_expired(self._cluster, now_unix_s)
+
+    def find_replicas(self, namespace: str, selector: str) -> Sequence[Found]:
+        """Return the pods that a selector finds in one of our namespaces."""
+        return stock.find_replicas(self._cluster, self._replicas, namespace, selector)
+
+    def find_workload(self, namespace: str, name: str) -> Workload | None:
+        """Return the deployment or stateful set of a component by its name."""
+        return stock.find_workload(self._cluster, namespace, name)
+
+    def kubernetes_client(self, namespace: str) -> Any:
+        """Return a client for the context and the credentials that the target file names."""
+        stock.insist_on(self._cluster, namespace)
+        return self._cluster.api.new_client()
 
     def close(self) -> None:
         """Close the connections."""
