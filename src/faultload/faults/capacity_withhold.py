@@ -77,7 +77,7 @@ class WithholdCapacity:
             victims=[],
             undo=asdict(self._kind),
             before={"refused": self._target.launches_refused()},
-            whom=f"nobody: the cloud has no {self._kind}",
+            whom=f"nobody: {self._kind} is withheld",
         )
 
     def inject(self, plan: Plan) -> None:

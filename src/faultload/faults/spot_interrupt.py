@@ -44,7 +44,8 @@ class InterruptSpot:
 
     In force when each machine has itself read the notice, and at its end, or sooner where it was
     drained and let go, is gone with the replicas that it had. The evidence says how long the notice
-    was, and which replicas had not left when their machine ended, where the target can tell.
+    was, to the second, and which replicas had not left when their machine ended, where the target
+    can tell.
 
     Reverted there is nothing: a notice stands. Whether the platform has as many ready replicas in
     each tier and as many ready machines as before is said, not asserted.
@@ -59,6 +60,7 @@ class InterruptSpot:
     ) -> None:
         """Hit what `intent` says on `target`, within `limits`."""
         self._target, self._choice, self._limits = target, intent, limits
+        self._given_unix_s = 0.0
 
     def plan(self) -> Plan:
         """Choose spot machines; the victims are the ready replicas there."""
@@ -73,18 +75,19 @@ class InterruptSpot:
                 self._target.advise_rebalance(machine["name"], machine["uid"])
             prove_told(self._target, plan, REBALANCE)
             time.sleep(self._choice.rebalance_s)
+        self._given_unix_s = self._target.now_unix_s()
         for machine in machines:
             self._target.interrupt_spot(machine["name"], machine["uid"])
 
     def verify(self, plan: Plan) -> Evidence:
         """Prove that the machines have read their notice, and wait until they are gone."""
         told = prove_told(self._target, plan, INTERRUPTION)
-        notice_s = max(told.values()) - self._target.now_unix_s()
-        ended = prove_ended(self._target, plan, max(notice_s, 0.0) + _LATE_S)
+        notice_s = max(told.values()) - self._given_unix_s
+        ended = prove_ended(self._target, plan, notice_s + _LATE_S)
         left, data = self._left(plan)
         text = (
-            f"{names_of(plan)} read that its time is up in {notice_s:.1f} s, and ended"
-            f" after {ended.data['waited_s']:.1f} s; {left}"
+            f"{names_of(plan)} read a notice of {notice_s:.1f} s, and ended"
+            f" {ended.data['waited_s']:.1f} s later; {left}"
         )
         return Evidence(text, {**ended.data, "notice_s": notice_s, **data})
 

@@ -39,7 +39,7 @@ def test_interruption_is_read_and_the_machine_ends(
     done = session.apply(InterruptSpot(two_zones))
     session.revert_all()
 
-    assert 110 < done["data"]["notice_s"] <= 120
+    assert done["data"]["notice_s"] == pytest.approx(120, abs=5)
     assert 9 <= done["data"]["waited_s"] < 10
     assert done["data"]["ended_with_machine"] == []
     assert done["text"].endswith("; its replicas had left before")
@@ -70,7 +70,7 @@ def test_machine_that_outlives_its_notice_was_not_interrupted(
     two_zones: Platform, journal: InjectionJournal, clock: Clock
 ) -> None:
     """The bound is the notice itself and a minute."""
-    with pytest.raises(FaultError, match="expected node-b to have ended.* within 1[78]"):
+    with pytest.raises(FaultError, match="expected node-b to have ended.* within 180"):
         FaultSession(two_zones, journal).apply(InterruptSpot(two_zones))
 
 
