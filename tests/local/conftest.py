@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live import Live, is_whole, live
+from live import QUICK, Live, is_whole, live
 from projects import Project, make_project, processes_mentioning, wait_for
 
 from faultload.faults import FaultSession
 from faultload.record import InjectionJournal
 from faultload.targets import LocalTarget
-
-# The shipped platform, quicker: a replacement is there in a second or two.
-QUICK = ("cold_start_s=5", "model_store.enabled=false", "restart.backoff_s=1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

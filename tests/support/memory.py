@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from memory_machines import MachinesInMemory
+
 import faultload.targets
 from faultload.errors import FaultError
 from faultload.targets import (
@@ -25,7 +27,6 @@ from faultload.targets import (
     Workload,
 )
 from faultload.targets.base import Endpoints
-from faultload.targets.machine_acts import NoMachineActs
 from faultload.targets.network_acts import NoNetworkActs
 from faultload.targets.release_acts import NoReleaseActs
 
@@ -44,12 +45,13 @@ def replica(
     ready: bool = True,
     inflight: int | None = 0,
     node: str = "node-a",
+    zone: str = "zone-a",
 ) -> Replica:
     """Return an engine replica whose uid is derived from its name."""
-    return Replica("engine", name, f"u-{name}", tier, node, "zone-a", ready, 0, inflight)
+    return Replica("engine", name, f"u-{name}", tier, node, zone, ready, 0, inflight)
 
 
-class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
+class Platform(MachinesInMemory, NoNetworkActs, NoReleaseActs):
     """A target in memory, with as many machines and workloads as its replicas need.
 
     Attributes:
@@ -69,6 +71,7 @@ class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
     """
 
     def __init__(self, *replicas: Replica, deaf: bool = False, heals: bool = True) -> None:
+        super().__init__()
         self.engines = {r.name: r for r in replicas}
         self.acts: list[tuple[str, str]] = []
         self.deaf, self.heals = deaf, heals
@@ -76,8 +79,8 @@ class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
         self.identity = Identity("memory", "memory", "0" * 16)
         self.endpoints = Endpoints("http://127.0.0.1:1", "http://127.0.0.1:1")
         self.machines = {
-            name: Node(name, f"i-{name}", "zone-a", ready=True, schedulable=True)
-            for name in sorted({r.node for r in replicas})
+            name: Node(name, f"i-{name}", zone, ready=True, schedulable=True)
+            for name, zone in sorted({(r.node, r.zone) for r in replicas})
         }
         self.tiers = {
             name: Workload(name, f"w-{name}", "engine", name, count, "")
@@ -330,7 +333,8 @@ class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
         open_ = [node.name for node in self.machines.values() if node.schedulable]
         if open_:
             self._made += 1
-            made = replica(f"{tier}-new-{self._made}", tier=tier, node=open_[0])
+            zone = self.machines[open_[0]].zone
+            made = replica(f"{tier}-new-{self._made}", tier=tier, node=open_[0], zone=zone)
             self.engines[made.name] = made
 
     def _scale(self, workload: str, replicas: int) -> None:

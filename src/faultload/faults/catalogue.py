@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faultload.faults.capacity_withhold import WithholdCapacity
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
 from faultload.faults.gpu_memory import ExhaustGpuMemory
@@ -11,6 +12,7 @@ from faultload.faults.gpu_slow import SlowGpu
 from faultload.faults.gpu_xid import RaiseGpuXid
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import DrainNode
+from faultload.faults.node_lose import LoseNode
 from faultload.faults.protocol import FaultClass
 from faultload.faults.replica_delete import DeleteReplica
 from faultload.faults.replica_evict import EvictReplica
@@ -19,6 +21,9 @@ from faultload.faults.replica_kill import KillReplica
 from faultload.faults.replica_partition import PartitionReplica
 from faultload.faults.scale_to import ScaleTo
 from faultload.faults.stock import ScaleDeployment, ScaleStatefulset, TerminatePods
+from faultload.faults.spot_advise import AdviseRebalance
+from faultload.faults.spot_interrupt import InterruptSpot
+from faultload.faults.zone_fail import FailZone
 
 FAULTS: Mapping[str, FaultClass] = {
     fault.name: fault
@@ -39,6 +44,11 @@ FAULTS: Mapping[str, FaultClass] = {
         TerminatePods,
         ScaleDeployment,
         ScaleStatefulset,
+        LoseNode,
+        AdviseRebalance,
+        InterruptSpot,
+        FailZone,
+        WithholdCapacity,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

@@ -14,7 +14,7 @@ from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.node_cordon import cordon, prove_schedulable, uncordon
 from faultload.faults.proofs import ready_now, say_restored
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import STRICT, NodeChoice, TimeoutS, as_node
+from faultload.faults.victims import STRICT, NodeChoice, TimeoutS, as_node, check_others
 from faultload.targets import DRAIN_NODE, Node, Occupant, Replica, Target
 
 _RETURN_TIMEOUT_S = 60.0
@@ -66,9 +66,10 @@ class DrainNode:
         if forbidden:
             raise FaultError(f"cannot be drained: {'; '.join(forbidden)}")
         going = [(node, one) for node, one in found if not one.stays]
-        others = {one.component for _, one in going} - {component, ""}
         ready = ready_now(self._target, component)
         hit = {component: [sum(len(on) for _, on in chosen), sum(ready.values())]}
+        leaving = [one for _, one in going]
+        others = check_others(self._target, self._limits, component, leaving)
         return Plan(
             victims=self._described(going),
             undo={"uncordon": [as_node(node) for node, _ in chosen]},
@@ -76,7 +77,7 @@ class DrainNode:
                 "ready": ready,
                 "stays": [{"name": one.name, "why": one.stays} for _, one in found if one.stays],
             },
-            hit=hit | self._check_others(others, going),
+            hit=hit | others,
         )
 
     def inject(self, plan: Plan) -> None:
@@ -129,18 +130,6 @@ class DrainNode:
             for one in self._target.occupants(node["name"])
             if (node["name"], one.name) in planned
         ]
-
-    def _check_others(
-        self, components: set[str], going: Sequence[tuple[Node, Occupant]]
-    ) -> dict[str, list[int]]:
-        """Hold the limits for components that are hit because they live on the same node."""
-        found = {}
-        for component in sorted(components):
-            ready = {one.name for one in self._target.replicas(component) if one.ready}
-            hit = sum(one.component == component and one.name in ready for _, one in going)
-            self._limits.check(component, hit, len(ready))
-            found[component] = [hit, len(ready)]
-        return found
 
     def _described(self, going: Sequence[tuple[Node, Occupant]]) -> list[dict[str, Any]]:
         known: Mapping[str, Replica] = {

@@ -21,7 +21,7 @@ class Plan:
         before: what `verify` and `verify_reverted` compare with.
         token: names this injection on the objects it changes, too.
         expires_unix_s: from then on, by the target's clock, anybody may undo what it changed.
-        whom: whom it hits, in words, where the platform chooses; "" where `victims` says it.
+        whom: whom it hits, in words, where that is more than the names of `victims`.
         hit: component → how many of its ready replicas it takes away, and of how many.
     """
 

@@ -12,8 +12,9 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -26,6 +27,8 @@ from faultload.spec.target import load_target
 from faultload.targets import Target, attach, state_home
 
 SESSION_VARIABLE = "FAULTLOAD_SESSION"
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -144,22 +147,33 @@ class FaultSession:
     def revert_all(self) -> list[dict[str, Any]]:
         """Revert everything unreverted, newest first; one failure does not stop the rest.
 
+        All harm is taken back before any of it is proven gone: a platform does not heal from one
+        fault while another holds it down.
+
         Raises:
             FaultError: after all were tried, what is still in force.
         """
         outcomes: list[dict[str, Any]] = []
         problems: list[str] = []
-        for entry in self.journal.unreverted():
+
+        def trying(entry: InjectionEntry, act: Callable[[], Seen]) -> Seen | None:
             try:
-                outcomes.append(self._revert(entry))
+                return act()
             except Exception as error:  # noqa: BLE001  # the next may be what does the harm
                 said = error if isinstance(error, FaultloadError) else repr(error)
                 problems.append(f"{entry.injection_id}: {said}")
+                return None
+
+        entries = self.journal.unreverted()
+        reverted = [(entry, trying(entry, partial(self._revert, entry))) for entry in entries]
+        for entry, done in reverted:
+            proven = done and trying(entry, partial(self._prove_reverted, entry, *done))
+            outcomes += [proven] if proven else []
         if problems:
             raise FaultError("still in force: " + "; ".join(problems))
         return outcomes
 
-    def _revert(self, entry: InjectionEntry) -> dict[str, Any]:
+    def _revert(self, entry: InjectionEntry) -> tuple[Fault, Plan]:
         fault_class = FAULTS.get(entry.fault)
         if fault_class is None:
             raise FaultError(f"this version knows no fault {entry.fault!r}")
@@ -172,6 +186,10 @@ class FaultSession:
         self._write(key, InjectionStep.REVERTING, name)
         self._step(key, name, "revert", lambda: fault.revert(plan))
         self._write(key, InjectionStep.REVERTED, name)
+        return fault, plan
+
+    def _prove_reverted(self, entry: InjectionEntry, fault: Fault, plan: Plan) -> dict[str, Any]:
+        name, key = entry.fault, entry.injection_id
         evidence = self._step(key, name, "verify_reverted", lambda: fault.verify_reverted(plan))
         self._write(key, InjectionStep.VERIFIED_REVERTED, name, evidence=evidence.as_json())
         return {"injection_id": key, **evidence.as_json()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -14,7 +14,8 @@ from faultload.errors import FaultError
 from faultload.faults.limits import Limits
 from faultload.faults.proofs import ready_now
 from faultload.faults.protocol import Plan
-from faultload.targets import Node, Replica, Target
+from faultload.targets import Node, Occupant, Replica, Target
+from faultload.targets.machine_acts import SPOT
 
 Select = Literal["busiest", "random"]
 
@@ -86,6 +87,8 @@ class NodeChoice:
     nodes: _AtLeastOne = 1
     tier: str | None = None
     select: Select = "busiest"
+    capacity_type: ClassVar[str] = ""
+    """Only machines of this one; "": of any."""
 
     @property
     def hits(self) -> int | None:
@@ -100,31 +103,55 @@ class NodeChoice:
             RefusedError: more than the blast radius allows.
         """
         ready = [replica for replica in target.replicas(self.component) if replica.ready]
+        eligible = self._eligible(target, ready)
+        on = {name: [r for r in ready if r.node == name] for name in eligible}
+        chosen = ordered_places(on, self.select, limits.seed)[: self.nodes]
+        limits.check(self.component, sum(len(on[name]) for name in chosen), len(ready))
+        return [(eligible[name], on[name]) for name in chosen]
+
+    def _eligible(self, target: Target, ready: Sequence[Replica]) -> dict[str, Node]:
+        of_kind = f"{self.capacity_type} " if self.capacity_type else ""
+        of_tier = f" of tier {self.tier!r}" if self.tier else ""
+        known = target.nodes()
         wanted = {r.node for r in ready if self.tier is None or r.tier == self.tier}
-        eligible = [n for n in target.nodes() if n.name in wanted and n.schedulable]
-        if len(eligible) < self.nodes:
-            of_tier = f" of tier {self.tier!r}" if self.tier else ""
+        found = {
+            node.name: node
+            for node in known
+            if node.name in wanted
+            and node.schedulable
+            and self.capacity_type in ("", node.capacity_type)
+        }
+        if len(found) < self.nodes:
+            types = ", ".join(f"{n.name}: {n.capacity_type or 'unknown'}" for n in known)
             raise FaultError(
-                f"expected at least {self.nodes} schedulable node(s) with ready"
-                f" {self.component} replicas{of_tier} to hit, found {len(eligible)}"
+                f"expected at least {self.nodes} schedulable {of_kind}node(s) with ready"
+                f" {self.component} replicas{of_tier} to hit, found {len(found)}"
+                + (f" (capacity types: {types or 'no nodes'})" if of_kind else "")
             )
-        on = {n.name: [r for r in ready if r.node == n.name] for n in eligible}
-        order = np.random.default_rng(limits.seed).permutation(len(eligible))
-        chosen = [eligible[index] for index in order]
-        if self.select == "busiest":
-            chosen.sort(key=lambda node: -sum(r.inflight or 0 for r in on[node.name]))
-        chosen = chosen[: self.nodes]
-        limits.check(self.component, sum(len(on[node.name]) for node in chosen), len(ready))
-        return [(node, on[node.name]) for node in chosen]
+        return found
+
+
+@dataclass(frozen=True, config=STRICT)
+class SpotChoice(NodeChoice):
+    """An intent: how many spot machines with replicas of a component to hit."""
+
+    capacity_type: ClassVar[str] = SPOT
+
+
+def ordered_places(on: Mapping[str, Sequence[Replica]], select: Select, seed: int) -> list[str]:
+    """Return machines or zones, given with their replicas, in the order they are hit."""
+    names = list(on)
+    shuffled = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    if select == "busiest":
+        shuffled.sort(key=lambda name: -sum(r.inflight or 0 for r in on[name]))
+    return shuffled
 
 
 def ordered(replicas: Sequence[Replica], select: Select, seed: int) -> list[Replica]:
     """Return replicas in the order they are hit."""
-    order = np.random.default_rng(seed).permutation(len(replicas))
-    shuffled = [replicas[index] for index in order]
-    if select == "busiest":
-        shuffled.sort(key=lambda replica: -(replica.inflight or 0))
-    return shuffled
+    by_name = {replica.name: replica for replica in replicas}
+    order = ordered_places({name: [one] for name, one in by_name.items()}, select, seed)
+    return [by_name[name] for name in order]
 
 
 def as_victims(replicas: list[Replica]) -> list[dict[str, Any]]:
@@ -143,6 +170,26 @@ def plan_on(target: Target, choice: Choice, limits: Limits) -> Plan:
     ready = ready_now(target, choice.component)
     hit = {choice.component: [len(victims), sum(ready.values())]}
     return Plan(victims, before={"ready": ready}, hit=hit)
+
+
+def check_others(
+    target: Target, limits: Limits, component: str, going: Sequence[Occupant]
+) -> dict[str, list[int]]:
+    """Hold the limits for components that are hit because they live on the same machine.
+
+    Returns:
+        What they add to `Plan.hit`.
+
+    Raises:
+        RefusedError: more than the blast radius allows.
+    """
+    found = {}
+    for other in sorted({one.component for one in going} - {component, ""}):
+        ready = {one.name for one in target.replicas(other) if one.ready}
+        hit = sum(one.component == other and one.name in ready for one in going)
+        limits.check(other, hit, len(ready))
+        found[other] = [hit, len(ready)]
+    return found
 
 
 def as_node(node: Node) -> dict[str, Any]:

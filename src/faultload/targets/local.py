@@ -50,7 +50,7 @@ from faultload.targets.base import (
 )
 from faultload.targets.control import GONE, ControlApi, reason_of
 from faultload.targets.local_engines import LocalEngines
-from faultload.targets.local_machines import LocalMachines
+from faultload.targets.local_machines import MACHINE_CAPABILITIES, LocalMachines
 from faultload.targets.local_network import LocalNetwork
 from faultload.targets.local_releases import LocalReleases
 from faultload.targets.processes import end, last_line, spawn
@@ -189,6 +189,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
                 SCALE,
                 PARTITION,
             }
+            | MACHINE_CAPABILITIES
         )
 
     @property
@@ -280,6 +281,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
                 zone=row["zone"],
                 ready=row["state"] == "ready",
                 schedulable=not row["cordoned"],
+                capacity_type=row["capacity_type"],
             )
             for row in sorted(rows, key=lambda row: str(row["name"]))
         ]

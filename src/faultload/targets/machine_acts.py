@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 INTERRUPTION, REBALANCE = "interruption", "rebalance"
 """What a spot machine is told: it will be taken away soon; it may be."""
+SPOT = "spot"
+"""The capacity type of machines that the cloud may take away."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,18 @@ class MachineActs(Protocol):
         """Tell a spot machine that it is at risk. Needs `INTERRUPT_SPOT`."""
         ...
 
-    def spot_notices(self, node: str) -> Collection[str]:
-        """Return what the machine itself reads of `INTERRUPTION` and `REBALANCE`.
+    def spot_notices(self, node: str) -> Mapping[str, float]:
+        """Return what the machine itself reads: `INTERRUPTION`, `REBALANCE` → Unix time.
 
-        Empty: nothing, or there is no such machine.
+        When it will be taken away, and when the advice was given; to the second, as EC2 says it.
+        Empty: it reads neither, or there is no such machine.
+        """
+        ...
+
+    def ended_with(self, node: str, uid: str, replicas: Collection[str]) -> Collection[str] | None:
+        """Return which of these replicas had not ended before their machine did.
+
+        None: the machine has not ended, or it cannot be told.
         """
         ...
 
@@ -79,6 +89,10 @@ class MachineActs(Protocol):
         """Return what the cloud refuses now, a failed zone's machines among it."""
         ...
 
+    def launches_refused(self) -> int | None:
+        """Return how many launches it has refused so far; None: it cannot be told."""
+        ...
+
 
 class NoMachineActs:
     """A target whose control plane cannot reach the cloud beneath it: every act is refused."""
@@ -95,9 +109,18 @@ class NoMachineActs:
         """Nothing: not offered."""
         raise _not_offered(node)
 
-    def spot_notices(self, node: str) -> Collection[str]:  # noqa: ARG002
+    def spot_notices(self, node: str) -> Mapping[str, float]:  # noqa: ARG002
         """Nothing: none was given."""
-        return ()
+        return {}
+
+    def ended_with(
+        self,
+        node: str,  # noqa: ARG002
+        uid: str,  # noqa: ARG002
+        replicas: Collection[str],  # noqa: ARG002
+    ) -> Collection[str] | None:
+        """Nobody can tell."""
+        return None
 
     def fail_zone(self, zone: str, mark: Mark) -> None:  # noqa: ARG002
         """Nothing: not offered."""
@@ -116,6 +139,10 @@ class NoMachineActs:
     def withheld(self) -> Collection[Capacity]:
         """Nothing: nothing was withheld."""
         return ()
+
+    def launches_refused(self) -> int | None:
+        """Nobody can tell."""
+        return None
 
 
 def _not_offered(what: str) -> FaultError:

@@ -141,6 +141,23 @@ def test_no_capacity_means_no_machine_until_it_is_back(
     assert "extra-1" in world.states
 
 
+def test_a_launch_that_is_refused_is_said_once_a_shortage() -> None:
+    """Asked for several times a second, a node group's and a pool's refusal are an event each."""
+    world = World()
+    for _ in range(2):
+        world.machines.run_short(Shortage())
+        world.ec2.terminate("node-a")
+        world.go(51)
+        world.machines.launch_missing(1, 1)
+        world.machines.launch_missing(1, 1)
+        assert world.reasons.count("LaunchFailed") == 2
+        world.machines.recover(Shortage())
+        world.go(0)
+        world.go(61)
+        world.machines.remove_empty([])
+        world.reasons.clear()
+
+
 def test_a_pool_of_machines_that_are_too_small_is_not_asked() -> None:
     """A replica of eight GPUs would wait for ever on machines of four."""
     world = World()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from clock import Clock
+from memory import Platform, replica
 
 from faultload.record import InjectionJournal
 
@@ -16,6 +18,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr("faultload.faults.proofs.time", made)
     monkeypatch.setattr("faultload.faults.eviction.time", made)
+    monkeypatch.setattr("faultload.faults.spot_interrupt.time", made)
     return made
 
 
@@ -23,3 +26,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def journal(tmp_path: Path) -> InjectionJournal:
     """Return an empty journal."""
     return InjectionJournal(tmp_path / "injections.jsonl")
+
+
+@pytest.fixture
+def two_zones() -> Platform:
+    """Return a quiet on-demand machine and a busy spot one, in zones of their own."""
+    made = Platform(
+        replica("a"),
+        replica("b", tier="slow"),
+        replica("c", node="node-b", zone="zone-b", inflight=3),
+        replica("d", node="node-b", zone="zone-b", inflight=1, tier="slow"),
+    )
+    for name, kind in (("node-a", "on-demand"), ("node-b", "spot")):
+        made.machines[name] = replace(made.machines[name], capacity_type=kind)
+    return made

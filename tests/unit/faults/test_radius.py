@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from memory import Platform, replica
 
@@ -11,8 +13,12 @@ from faultload.faults.limits import Limits, Radius
 from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 
-HARMLESS = {"cordon_node"}
-"""Takes no replica away."""
+HARMLESS = {"cordon_node", "withhold_capacity"}
+"""Takes no replica away: what runs stays, and nothing new comes."""
+OF_MACHINES = {"drain_node", "lose_node", "advise_rebalance", "interrupt_spot", "fail_zone"}
+"""Hits all that is on a machine or in a zone."""
+STOCK = {"terminate_pods", "scale_deployment", "scale_statefulset"}
+"""Know a component's replicas on a cluster only; test_stock.py holds the rule for them."""
 
 
 def platform() -> Platform:
@@ -20,12 +26,9 @@ def platform() -> Platform:
     return Platform(*(replica(f"r{index}") for index in range(4)))
 
 
-STOCK = {"terminate_pods", "scale_deployment", "scale_statefulset"}
-"""Know a component's replicas on a cluster only; test_stock.py holds the rule for them."""
-OTHERS = {"drain_node", "scale_to"}
-
-
-@pytest.mark.parametrize("name", sorted(FAULTS.keys() - HARMLESS - STOCK - OTHERS))
+@pytest.mark.parametrize(
+    "name", sorted(FAULTS.keys() - HARMLESS - STOCK - OF_MACHINES - {"scale_to"})
+)
 def test_every_fault_counts_for_those_beside_it(name: str) -> None:
     """One replica is allowed: after this fault hit it, no other fault may hit one."""
     fault = FAULTS[name]
@@ -35,6 +38,26 @@ def test_every_fault_counts_for_those_beside_it(name: str) -> None:
     assert plan.hit == {"engine": [1, 4]}
     with pytest.raises(RefusedError, match="by several faults"):
         Choice().resolve(platform(), limits.after(plan.hit))
+
+
+@pytest.mark.parametrize("name", sorted(OF_MACHINES))
+def test_every_fault_of_machines_counts_all_replicas_there(name: str) -> None:
+    """Also those of other components, which are held to their own limit."""
+    spread = Platform(
+        *(replica(f"r{n}", node=f"node-{n // 2}", zone=f"zone-{n // 2}") for n in range(4))
+    )
+    spread.machines = {k: replace(m, capacity_type="spot") for k, m in spread.machines.items()}
+    spread.others = [
+        replace(replica(f"router-{n}", node=f"node-{n}"), component="router") for n in (0, 1)
+    ]
+    fault = FAULTS[name]
+    radius = {"engine": Radius(2), "router": Radius(1)}
+
+    plan = fault(spread, fault.intent(), Limits(radius=radius)).plan()
+
+    assert plan.hit == {"engine": [2, 4], "router": [1, 2]}
+    with pytest.raises(RefusedError, match="router"):
+        fault(spread, fault.intent(), Limits(radius={"engine": Radius(2)})).plan()
 
 
 def test_the_faults_left_out_say_it_too() -> None:

@@ -87,6 +87,7 @@ class Machines:
         self._later = later
         self._launched = 0
         self.shortages: list[Shortage] = []
+        self._refused: set[str] = set()
         self.by_name = {name: Machine(name, node) for name, node in config.nodes.items()}
 
     def named(self, name: str) -> Machine:
@@ -145,20 +146,34 @@ class Machines:
             largest: the most GPUs that one of them needs.
         """
         for name, node in self._config.nodes.items():
-            if name not in self.by_name and self._has_capacity(node.zone, node):
+            if name in self.by_name:
+                continue
+            if self._has_capacity(node.zone, node):
                 self._launch(Machine(name, node))
+            else:
+                self._refuse(f"node/{name}", node, node.zone)
         coming = sum(m.spec.gpus for m in self.by_name.values() if m.state == "launching")
         if wanted_gpus <= coming:
             return
         for name, pool in self._config.pools.items():
             there = sum(machine.pool == name for machine in self.by_name.values())
+            if there >= pool.nodes_max or pool.gpus < largest:
+                continue
             zone = next((z for z in pool.zones if self._has_capacity(z, pool)), None)
-            if zone is None or there >= pool.nodes_max or pool.gpus < largest:
+            if zone is None:
+                self._refuse(f"pool/{name}", pool, " or ".join(pool.zones))
                 continue
             self._launched += 1
             node = Node(zone=zone, **pool.model_dump(exclude={"zones", "nodes_max"}))
             self._launch(Machine(f"{name}-{self._launched}", node, name))
             return
+
+    def _refuse(self, obj: str, kind: Instance, where: str) -> None:
+        """Say that EC2 has not what is asked for: once, however often it is asked again."""
+        if obj not in self._refused:
+            self._refused.add(obj)
+            words = f"{kind.instance_type} {kind.capacity_type} in {where}"
+            self._note("LaunchFailed", obj, f"InsufficientInstanceCapacity: {words}")
 
     def _launch(self, machine: Machine) -> None:
         machine.state, machine.has_image = "launching", False
@@ -204,6 +219,7 @@ class Machines:
         """Let EC2 have no more of these; what runs stays."""
         if shortage not in self.shortages:
             self.shortages.append(shortage)
+            self._refused.clear()
             self._note("InsufficientInstanceCapacity", "ec2/capacity", described(shortage))
 
     def recover(self, shortage: Shortage) -> None:

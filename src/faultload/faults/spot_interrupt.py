@@ -1,0 +1,112 @@
+"""Interrupt spot machines: notice is given, and then they are taken away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from faultload.faults.limits import NO_LIMITS, Limits
+from faultload.faults.machine_loss import names_of, plan_on_machines, prove_ended, say_whole
+from faultload.faults.protocol import Evidence, Plan
+from faultload.faults.spot_advise import prove_told
+from faultload.faults.victims import STRICT, SpotChoice
+from faultload.targets import INTERRUPT_SPOT, Target
+from faultload.targets.machine_acts import INTERRUPTION, REBALANCE
+
+_LATE_S = 60.0
+"""How much later than announced a machine may go, and its node be missed."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Interruption(SpotChoice):
+    """Which spot machines to interrupt, and whether advice comes before.
+
+    Attributes:
+        rebalance_s: the advice to rebalance comes so many seconds before the notice; None: with
+            the notice at the earliest, as the cloud pleases.
+    """
+
+    rebalance_s: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] | None = None
+
+
+class InterruptSpot:
+    """Take spot machines away, after the notice that the cloud gives them.
+
+    The cloud wants its machine back: EC2 gives two minutes of notice, which each machine reads from
+    its own metadata service and which is never taken back. What drains it (Karpenter, a managed
+    node group) has that long to move the replicas; what has not left by then ends with it. Only
+    machines whose capacity type is spot may be chosen. The local platform plays EC2's part with its
+    notice scaled by `time_scale`; on AWS, FIS sends the same signal.
+
+    In force when each machine has itself read the notice, and at its end, or sooner where it was
+    drained and let go, is gone with the replicas that it had. The evidence says how long the notice
+    was, to the second, and which replicas had not left when their machine ended, where the target
+    can tell.
+
+    Reverted there is nothing: a notice stands. Whether the platform has as many ready replicas in
+    each tier and as many ready machines as before is said, not asserted.
+    """
+
+    name: ClassVar[str] = "interrupt_spot"
+    capability: ClassVar[str] = INTERRUPT_SPOT
+    intent: ClassVar[type[Interruption]] = Interruption
+
+    def __init__(
+        self, target: Target, intent: Interruption = Interruption(), limits: Limits = NO_LIMITS
+    ) -> None:
+        """Hit what `intent` says on `target`, within `limits`."""
+        self._target, self._choice, self._limits = target, intent, limits
+        self._given_unix_s = 0.0
+
+    def plan(self) -> Plan:
+        """Choose spot machines; the victims are the ready replicas there."""
+        chosen = self._choice.resolve(self._target, self._limits)
+        return plan_on_machines(self._target, self._choice.component, self._limits, chosen)
+
+    def inject(self, plan: Plan) -> None:
+        """Give the advice, if any is to come before, and then the notice."""
+        machines = plan.before["machines"]
+        if self._choice.rebalance_s is not None:
+            for machine in machines:
+                self._target.advise_rebalance(machine["name"], machine["uid"])
+            prove_told(self._target, plan, REBALANCE)
+            time.sleep(self._choice.rebalance_s)
+        self._given_unix_s = self._target.now_unix_s()
+        for machine in machines:
+            self._target.interrupt_spot(machine["name"], machine["uid"])
+
+    def verify(self, plan: Plan) -> Evidence:
+        """Prove that the machines have read their notice, and wait until they are gone."""
+        told = prove_told(self._target, plan, INTERRUPTION)
+        notice_s = max(told.values()) - self._given_unix_s
+        ended = prove_ended(self._target, plan, notice_s + _LATE_S)
+        left, data = self._left(plan)
+        text = (
+            f"{names_of(plan)} read a notice of {notice_s:.1f} s, and ended"
+            f" {ended.data['waited_s']:.1f} s later; {left}"
+        )
+        return Evidence(text, {**ended.data, "notice_s": notice_s, **data})
+
+    def revert(self, plan: Plan) -> None:
+        """Nothing to take back: a notice stands, and the platform replaces what ended."""
+
+    def verify_reverted(self, plan: Plan) -> Evidence:
+        """Say whether as many replicas and machines are ready as before."""
+        return say_whole(self._target, plan, "the interruption is over")
+
+    def _left(self, plan: Plan) -> tuple[str, Mapping[str, Any]]:
+        """Return whether the replicas had left before their machines ended, in words and data."""
+        lost: list[str] = []
+        for machine in plan.before["machines"]:
+            here = [v["name"] for v in plan.victims if v["node"] == machine["name"]]
+            found = self._target.ended_with(machine["name"], machine["uid"], here)
+            if found is None:
+                return "whether its replicas had left before is not known here", {}
+            lost += found
+        if lost:
+            return f"{', '.join(lost)} had not left before", {"ended_with_machine": lost}
+        return "its replicas had left before", {"ended_with_machine": []}
