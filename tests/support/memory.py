@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from memory_releases import Releases
+
 import faultload.targets
 from faultload.errors import FaultError
 from faultload.targets import (
@@ -27,7 +29,6 @@ from faultload.targets import (
 from faultload.targets.base import Endpoints
 from faultload.targets.machine_acts import NoMachineActs
 from faultload.targets.network_acts import NoNetworkActs
-from faultload.targets.release_acts import NoReleaseActs
 
 EVERYTHING = frozenset(
     value
@@ -49,7 +50,7 @@ def replica(
     return Replica("engine", name, f"u-{name}", tier, node, "zone-a", ready, 0, inflight)
 
 
-class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
+class Platform(NoMachineActs, NoNetworkActs, Releases):
     """A target in memory, with as many machines and workloads as its replicas need.
 
     Attributes:
@@ -66,6 +67,8 @@ class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
         slowed: uid → factor.
         lacking: what `missing_rights` says.
         ahead_s: how far its clock is ahead of ours.
+
+    What belongs to releases is in `Releases`.
     """
 
     def __init__(self, *replicas: Replica, deaf: bool = False, heals: bool = True) -> None:
@@ -96,6 +99,7 @@ class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
         self.log: list[tuple[str, str]] = []
         self.slowed: dict[str, float] = {}
         self._made = 0
+        super().__init__()
 
     def attachment(self) -> Mapping[str, str]:
         return {}

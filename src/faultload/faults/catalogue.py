@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faultload.faults.bad_release import BadRelease
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
 from faultload.faults.gpu_memory import ExhaustGpuMemory
@@ -17,6 +18,7 @@ from faultload.faults.replica_evict import EvictReplica
 from faultload.faults.replica_hang import HangReplica
 from faultload.faults.replica_kill import KillReplica
 from faultload.faults.replica_partition import PartitionReplica
+from faultload.faults.roll_out import RollOut
 from faultload.faults.scale_to import ScaleTo
 
 FAULTS: Mapping[str, FaultClass] = {
@@ -35,6 +37,8 @@ FAULTS: Mapping[str, FaultClass] = {
         ExhaustGpuMemory,
         RaiseGpuXid,
         SlowGpu,
+        RollOut,
+        BadRelease,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

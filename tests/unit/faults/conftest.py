@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr("faultload.faults.proofs.time", made)
     monkeypatch.setattr("faultload.faults.eviction.time", made)
+    # Of the package, `bad_release` is the action.
+    bad_release = import_module("faultload.faults.bad_release")
+    monkeypatch.setattr(bad_release, "time", made)
     return made
 
 

@@ -13,6 +13,8 @@ from faultload.faults.victims import Choice
 
 HARMLESS = {"cordon_node"}
 """Takes no replica away."""
+CHOSEN_BY_THE_PLATFORM = {"drain_node", "scale_to", "roll_out", "bad_release"}
+"""Hit as many as the platform takes away."""
 
 
 def platform() -> Platform:
@@ -20,7 +22,7 @@ def platform() -> Platform:
     return Platform(*(replica(f"r{index}") for index in range(4)))
 
 
-@pytest.mark.parametrize("name", sorted(FAULTS.keys() - HARMLESS - {"drain_node", "scale_to"}))
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - HARMLESS - CHOSEN_BY_THE_PLATFORM))
 def test_every_fault_counts_for_those_beside_it(name: str) -> None:
     """One replica is allowed: after this fault hit it, no other fault may hit one."""
     fault = FAULTS[name]
@@ -37,3 +39,8 @@ def test_the_faults_left_out_say_it_too() -> None:
     scaled = FAULTS["scale_to"](platform(), Size(3), Limits()).plan()
 
     assert scaled.hit == {"engine": [1, 4]}
+
+    rolling = platform()
+    rolling.max_unavailable = 1
+    for name in ("roll_out", "bad_release"):
+        assert FAULTS[name](rolling, FAULTS[name].intent()).plan().hit == {"engine": [1, 4]}
