@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from memory_machines import MachinesInMemory
+from memory_releases import Releases
 
 import faultload.targets
 from faultload.errors import FaultError
@@ -28,7 +29,6 @@ from faultload.targets import (
 )
 from faultload.targets.base import Endpoints
 from faultload.targets.network_acts import NoNetworkActs
-from faultload.targets.release_acts import NoReleaseActs
 
 EVERYTHING = frozenset(
     value
@@ -51,7 +51,7 @@ def replica(
     return Replica("engine", name, f"u-{name}", tier, node, zone, ready, 0, inflight)
 
 
-class Platform(MachinesInMemory, NoNetworkActs, NoReleaseActs):
+class Platform(MachinesInMemory, NoNetworkActs, Releases):
     """A target in memory, with as many machines and workloads as its replicas need.
 
     Attributes:
@@ -68,10 +68,11 @@ class Platform(MachinesInMemory, NoNetworkActs, NoReleaseActs):
         slowed: uid → factor.
         lacking: what `missing_rights` says.
         ahead_s: how far its clock is ahead of ours.
+
+    What belongs to releases is in `Releases`.
     """
 
     def __init__(self, *replicas: Replica, deaf: bool = False, heals: bool = True) -> None:
-        super().__init__()
         self.engines = {r.name: r for r in replicas}
         self.acts: list[tuple[str, str]] = []
         self.deaf, self.heals = deaf, heals
@@ -99,6 +100,8 @@ class Platform(MachinesInMemory, NoNetworkActs, NoReleaseActs):
         self.log: list[tuple[str, str]] = []
         self.slowed: dict[str, float] = {}
         self._made = 0
+        MachinesInMemory.__init__(self)
+        Releases.__init__(self)
 
     def attachment(self) -> Mapping[str, str]:
         return {}

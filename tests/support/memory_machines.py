@@ -49,19 +49,19 @@ class MachinesInMemory:
             self.machines[node] = replace(old, uid=f"{old.uid}'")
 
     def lose_node(self, node: str, uid: str) -> None:
-        self._insist_on(node, uid)
+        self._insist_on_machine(node, uid)
         self.acts.append(("lose", node))
         if not self.deaf:
             self.end_machine(node)
 
     def interrupt_spot(self, node: str, uid: str) -> None:
-        self._insist_on(node, uid)
+        self._insist_on_machine(node, uid)
         self.acts.append(("interrupt", node))
         if not self.deaf:
             self.told.setdefault(node, {})[INTERRUPTION] = time.time() + NOTICE_S
 
     def advise_rebalance(self, node: str, uid: str) -> None:
-        self._insist_on(node, uid)
+        self._insist_on_machine(node, uid)
         self.acts.append(("advise", node))
         if not self.deaf:
             self.told.setdefault(node, {})[REBALANCE] = time.time()
@@ -101,6 +101,6 @@ class MachinesInMemory:
             self.acts.append(("offer", str(kind)))
             self.shortages.remove(kind)
 
-    def _insist_on(self, node: str, uid: str) -> None:
+    def _insist_on_machine(self, node: str, uid: str) -> None:
         if node not in self.machines or self.machines[node].uid != uid:
             raise FaultError(f"node {node} is gone, or is another by now")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faultload.faults.bad_release import BadRelease
 from faultload.faults.capacity_withhold import WithholdCapacity
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
@@ -19,10 +20,12 @@ from faultload.faults.replica_evict import EvictReplica
 from faultload.faults.replica_hang import HangReplica
 from faultload.faults.replica_kill import KillReplica
 from faultload.faults.replica_partition import PartitionReplica
+from faultload.faults.roll_out import RollOut
 from faultload.faults.scale_to import ScaleTo
-from faultload.faults.stock import ScaleDeployment, ScaleStatefulset, TerminatePods
+from faultload.faults.spoil_model import SpoilModel
 from faultload.faults.spot_advise import AdviseRebalance
 from faultload.faults.spot_interrupt import InterruptSpot
+from faultload.faults.stock import ScaleDeployment, ScaleStatefulset, TerminatePods
 from faultload.faults.zone_fail import FailZone
 
 FAULTS: Mapping[str, FaultClass] = {
@@ -49,6 +52,9 @@ FAULTS: Mapping[str, FaultClass] = {
         InterruptSpot,
         FailZone,
         WithholdCapacity,
+        RollOut,
+        BadRelease,
+        SpoilModel,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

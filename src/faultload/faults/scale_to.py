@@ -11,7 +11,7 @@ from faultload.errors import FaultError
 from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.proofs import wait_until
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.victims import STRICT, TimeoutS
+from faultload.faults.victims import STRICT, TimeoutS, only_workload
 from faultload.targets import SCALE, Target, Workload
 
 _RETURN_TIMEOUT_S = 60.0
@@ -65,7 +65,8 @@ class ScaleTo:
 
     def plan(self) -> Plan:
         """Find the workload; nobody knows yet which replicas will go."""
-        size, workload = self._size, self._workload()
+        size = self._size
+        workload = self._workload()
         if workload.scaled_by:
             raise FaultError(
                 f"{workload.name} is scaled by {workload.scaled_by}, which would undo the change at"
@@ -153,16 +154,7 @@ class ScaleTo:
         return Evidence(text, {"waited_s": waited_s, **seen})
 
     def _workload(self) -> Workload:
-        component, tier = self._size.component, self._size.tier
-        found = self._target.workloads(component, tier)
-        if len(found) == 1:
-            return found[0]
-        of_tier = f" of tier {tier!r}" if tier else ""
-        names = ", ".join(f"{one.name} (tier {one.tier!r})" for one in found) or "none"
-        raise FaultError(
-            f"expected one workload of {component}{of_tier} to scale, found {names};"
-            f" name one with 'tier'"
-        )
+        return only_workload(self._target, self._size.component, self._size.tier)
 
     def _find(self, plan: Plan) -> Workload | None:
         # Of any tier: somebody may have given it another meanwhile, and it is the same still.

@@ -14,7 +14,7 @@ from faultload.errors import FaultError
 from faultload.faults.limits import Limits
 from faultload.faults.proofs import ready_now
 from faultload.faults.protocol import Plan
-from faultload.targets import Node, Occupant, Replica, Target
+from faultload.targets import Node, Occupant, Replica, Target, Workload
 from faultload.targets.machine_acts import SPOT
 
 Select = Literal["busiest", "random"]
@@ -195,3 +195,19 @@ def check_others(
 def as_node(node: Node) -> dict[str, Any]:
     """Return a machine as a plan's victim, or as what its undo names."""
     return {"component": "node", **asdict(node)}
+
+
+def only_workload(target: Target, component: str, tier: str | None) -> Workload:
+    """Return what keeps the replicas of a component, or of one of its tiers.
+
+    Raises:
+        FaultError: there is none, or more than one.
+    """
+    found = target.workloads(component, tier)
+    if len(found) == 1:
+        return found[0]
+    of_tier = f" of tier {tier!r}" if tier else ""
+    names = ", ".join(f"{one.name} (tier {one.tier!r})" for one in found) or "none"
+    raise FaultError(
+        f"expected one workload of {component}{of_tier}, found {names}; name one with 'tier'"
+    )

@@ -28,6 +28,8 @@ class Rollout:
         updated_ready: of those, the ready ones.
         ready: of any revision.
         stalled: the platform has given up waiting for it.
+        token: of the injection whose release that revision is; "" for anybody else's.
+        max_unavailable: replicas that may be missing while it lasts; None: nobody knows.
         waits_for: why replicas of that revision are not ready, in the platform's words; "" when
             all are.
     """
@@ -38,6 +40,8 @@ class Rollout:
     updated_ready: int
     ready: int
     stalled: bool
+    token: str
+    max_unavailable: int | None
     waits_for: str = ""
 
     @property
@@ -81,7 +85,10 @@ class ReleaseActs(Protocol):
         ...
 
     def model_problem(self, tier: str) -> str | None:
-        """Fetch them as a replica does; return what is wrong, "" for nothing, None: no answer."""
+        """Fetch them as a replica does; return what is wrong, "" for nothing, None: no answer.
+
+        What is wrong begins with the word of `Spoiling` that it is, where it is one of these.
+        """
         ...
 
 

@@ -13,12 +13,14 @@ from faultload.faults.limits import Limits, Radius
 from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 
-HARMLESS = {"cordon_node", "withhold_capacity"}
-"""Takes no replica away: what runs stays, and nothing new comes."""
+HARMLESS = {"cordon_node", "withhold_capacity", "spoil_model"}
+"""Takes no replica away: who comes later finds no machine, or no weights."""
 OF_MACHINES = {"drain_node", "lose_node", "advise_rebalance", "interrupt_spot", "fail_zone"}
 """Hits all that is on a machine or in a zone."""
 STOCK = {"terminate_pods", "scale_deployment", "scale_statefulset"}
 """Know a component's replicas on a cluster only; test_stock.py holds the rule for them."""
+CHOSEN_BY_THE_PLATFORM = {"scale_to", "roll_out", "bad_release"}
+"""Hit as many as the platform takes away."""
 
 
 def platform() -> Platform:
@@ -26,9 +28,10 @@ def platform() -> Platform:
     return Platform(*(replica(f"r{index}") for index in range(4)))
 
 
-@pytest.mark.parametrize(
-    "name", sorted(FAULTS.keys() - HARMLESS - STOCK - OF_MACHINES - {"scale_to"})
-)
+COUNTED_ELSEWHERE = STOCK | OF_MACHINES | CHOSEN_BY_THE_PLATFORM
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - HARMLESS - COUNTED_ELSEWHERE))
 def test_every_fault_counts_for_those_beside_it(name: str) -> None:
     """One replica is allowed: after this fault hit it, no other fault may hit one."""
     fault = FAULTS[name]
@@ -65,3 +68,8 @@ def test_the_faults_left_out_say_it_too() -> None:
     scaled = FAULTS["scale_to"](platform(), Size(3), Limits()).plan()
 
     assert scaled.hit == {"engine": [1, 4]}
+
+    rolling = platform()
+    rolling.max_unavailable = 1
+    for name in ("roll_out", "bad_release"):
+        assert FAULTS[name](rolling, FAULTS[name].intent()).plan().hit == {"engine": [1, 4]}
