@@ -19,7 +19,7 @@ from faultload.load import check_recording, check_workers
 from faultload.run.chaos import arguments_of, check_with_chaoslib
 from faultload.spec import SLO, Catalogue, Experiment, Scenario, TargetSpec
 
-_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
+LOAD_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
 """Keys of a target file's `load`, and the options of `faultload run` that replace them."""
 
 FAULT_TIMEOUT_S = 180.0
@@ -145,7 +145,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
 def _repeat(experiment: str, target: str, seed: int, load: Mapping[str, str | int]) -> str:
     words = ["faultload", "run", experiment, "--target", target, "--seed", str(seed)]
     for key, value in load.items():
-        words += [_OPTIONS[key], str(value)]
+        words += [LOAD_OPTIONS[key], str(value)]
     return shlex.join(words)
 
 
