@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _LETTERS = {"fail": "F", "inconclusive": "?", "invalid": "!"}
 _PLATFORM = pytest.StashKey["Target"]()
-_STEADY = pytest.StashKey["SteadyState"]()
+_STEADY: pytest.StashKey[SteadyState] = pytest.StashKey()
 _SAMPLE = pytest.StashKey[str]()
 
 
@@ -229,8 +229,8 @@ class ExperimentItem(pytest.Item):
         return self.path, None, self.name
 
     def _platform(self) -> Target:
+        from faultload.run import steady  # noqa: PLC0415
         from faultload.run.platform import attach_or_start  # noqa: PLC0415
-        from faultload.run.steady import SteadyState  # noqa: PLC0415
         from faultload.spec import Catalogue  # noqa: PLC0415
 
         if _PLATFORM not in self.config.stash:
@@ -239,7 +239,7 @@ class ExperimentItem(pytest.Item):
                 self.config.getoption("--target"),
                 self.config.getoption("--chaos-set"),
             )
-            self.config.stash[_STEADY] = SteadyState(
+            self.config.stash[_STEADY] = steady.SteadyState(
                 self.config.stash[_PLATFORM], self.config.getoption("--chaos-cooldown-max")
             )
         return self.config.stash[_PLATFORM]

@@ -30,7 +30,7 @@ SKIPPED, REFUSED, NOT_RUN = "skipped", "refused", "not run"
 """How an experiment may end beside the verdicts: the target cannot do it; it was not allowed to
 begin; its turn did not come."""
 
-_ENDINGS = (*map(str, reversed(Verdict)), REFUSED, NOT_RUN, SKIPPED)
+_ENDINGS = ("invalid", "fail", "inconclusive", REFUSED, NOT_RUN, SKIPPED, "pass")
 _NOT_MEASURED = "not measured"
 _MEANINGS: Mapping[int, str] = {
     ExitCode.PASS: "every claim that was put to the test held",

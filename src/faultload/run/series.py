@@ -72,7 +72,7 @@ def run_series(  # noqa: PLR0913  # what a series is told
     error: BaseException | None = None
     why = ""
     for step in steps:
-        entry, progress = None, begin(step.plan)
+        about, progress = step.plan.experiment, begin(step.plan)
         try:
             with signals.listening():
                 waited_s = steady.wait(step.plan, pause_s)
@@ -80,11 +80,10 @@ def run_series(  # noqa: PLR0913  # what a series is told
                 progress.note(f"target steady after {waited_s:.0f} s")
             entry, error = _run_one(step.plan, target, signals, progress)
         except BaseException as problem:  # noqa: BLE001  # the summary comes whatever it was
-            error, why = problem, str(problem)
+            error, why = problem, str(problem) or type(problem).__name__
+            entry = Entry(about.name, about.title, NOT_RUN, why, None)
         finally:
             progress.close()
-        if entry is None:
-            break
         entries.append(entry)
         done(entry)
         pause_s = 0.0 if entry.ending == SKIPPED else step.cooldown_s
@@ -93,7 +92,7 @@ def run_series(  # noqa: PLR0913  # what a series is told
         ):  # told to the run, whatever it made of it
             error = Interrupted(signals.received)
         if error is not None or entry.ending in stop_on:
-            why = str(error or f"{entry.experiment} ended as {entry.ending}")
+            why = why or str(error or f"{entry.experiment} ended as {entry.ending}")
             break
     rest = [step.plan.experiment for step in steps[len(entries) :]]
     reason = f"the series ended before it: {why}"

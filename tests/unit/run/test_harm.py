@@ -31,9 +31,7 @@ def planned(
     """Return a plan of another name, with other faults and another blast radius."""
     block = plan.experiment.block.model_copy(update={"blast_radius": list(radius)})
     path = Path("experiments") / f"{name}.yaml"
-    return replace(
-        plan, experiment=replace(plan.experiment, path=path, block=block), faults=faults
-    )
+    return replace(plan, experiment=replace(plan.experiment, path=path, block=block), faults=faults)
 
 
 def test_least_harm_comes_first(plan: RunPlan) -> None:
@@ -53,7 +51,8 @@ def test_least_harm_comes_first(plan: RunPlan) -> None:
         planned(plan, "t/both", [kill, slow], one, both),
     ]
 
-    found = sorted(reversed(in_order), key=harm_of)
+    backwards = in_order[::-1]
+    found = sorted(backwards, key=harm_of)
 
     assert [one.experiment.name for one in found] == [one.experiment.name for one in in_order]
 

@@ -1,4 +1,4 @@
-"""Between experiments: the wait ends when the target is as it was, and says why when it does not."""
+"""Between experiments: wait until the target is as it was, or say what is different."""
 
 from __future__ import annotations
 
