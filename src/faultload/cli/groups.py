@@ -93,17 +93,24 @@ def slo_list(root: Root = None, as_json: Json = False) -> None:
 def faults_list(as_json: Json = False) -> None:
     """List every fault, what it does and what it asks of a target."""
     from faultload.faults import FAULTS
+    from faultload.faults.danger import DANGER
 
     rows = [
-        {"name": name, "capability": fault.capability, "does": inspect.getdoc(fault) or ""}
+        {
+            "name": name,
+            "capability": fault.capability,
+            "danger": DANGER[fault.capability],
+            "does": inspect.getdoc(fault) or "",
+        }
         for name, fault in sorted(FAULTS.items())
     ]
     if as_json:
         echo_json(rows)
         return
     for row in rows:
-        first, *_ = row["does"].split("\n\n")
-        say(f"{row['name']} (needs {row['capability']})\n  {' '.join(first.split())}")
+        first, *_ = str(row["does"]).split("\n\n")
+        about = f"needs {row['capability']}, danger {row['danger']}"
+        say(f"{row['name']} ({about})\n  {' '.join(first.split())}")
 
 
 @_runs.command("list")

@@ -187,7 +187,7 @@ def _sum_up(series: Series, steps: Sequence[Step], chosen: Chosen, options: Opti
         echo_json([entry.as_json() for entry in series.entries])
         return
     say("")
-    echo_lines([*summary.lines(), f"summary: {', '.join(relative(path) for path in written)}"])
+    echo_lines([*summary.lines(relative), f"summary: {', '.join(map(relative, written))}"])
 
 
 def _end(series: Series, *, is_one: bool) -> int:

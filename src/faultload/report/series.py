@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -148,15 +148,21 @@ class Summary:
             return SKIPPED
         return "stopped"
 
-    def lines(self) -> list[str]:
-        """Return it for a terminal or a log: a table, the reasons, the counts."""
+    def lines(self, shown: Callable[[Path], str] = str) -> list[str]:
+        """Return it for a terminal or a log: a table with reasons and reports, and the counts.
+
+        `shown` writes a path as the reader would type it.
+        """
         head = ("experiment", "verdict", "recovery", "budget", "streams lost")
         rows = [head, *(map(_line, _row(entry)) for entry in self.entries)]
         table = [list(row) for row in rows]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         said = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-        reasons = [f"    {_line(entry.reason)}" for entry in self.entries]
-        body = [line for pair in zip(said[1:], reasons, strict=True) for line in pair]
+        body = list[str]()
+        for row, entry in zip(said[1:], self.entries, strict=True):
+            body += [row, f"    {_line(entry.reason)}"]
+            if entry.directory is not None:
+                body.append(f"    {_line(shown(entry.directory / 'report.html'))}")
         end = f"{self.counts}; exit code {self.exit_code}: {self.meaning}"
         return [said[0], *body, *([_line(self.note)] if self.note else []), end]
 

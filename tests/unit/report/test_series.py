@@ -75,7 +75,9 @@ def test_every_ending_is_told_with_its_reason(entries: list[Entry], tmp_path: Pa
         assert text.count("for want of a reason") == 3
     assert files[".html"].count('class="badge v-pass"') == 1
     assert files[".md"].count("**PASS**") == 1
-    assert sum("  PASS  " in line for line in summary.lines()) == 1
+    lines = summary.lines(lambda path: path.parent.name + "!")
+    assert sum("  PASS  " in line for line in lines) == 1
+    assert lines.count(f"    {entries[0].page.split('/')[0]}!") == 4
 
 
 def test_page_links_each_report_and_asks_nothing_of_the_network(
