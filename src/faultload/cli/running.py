@@ -16,6 +16,7 @@ from faultload.cli.selecting import Chosen, Order
 from faultload.errors import ExitCode, FaultloadError, Interrupted
 from faultload.record import RunDirectory
 from faultload.report import render_summary
+from faultload.report.formats import plural
 from faultload.report.series import Entry, Summary, write_summary
 from faultload.run.dry import dry_run
 from faultload.run.harm import harm_of
@@ -80,7 +81,7 @@ def list_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
         row = {"experiment": plan.experiment.name, "title": plan.experiment.title}
         rows.append({**row, "faults": faults, "length_s": plan.length_s, "harm": asdict(harm)})
         if not options.as_json:
-            share = f"{harm.replicas} replicas, {harm.share_max:.0%}"
+            share = f"{plural(harm.replicas, 'replica')}, {harm.share_max:.0%}"
             danger = harm.danger.name.lower().replace("_", " ")
             say(
                 f"{plan.experiment.name:<28} {harm.danger} {danger:<15} at most {share:<17}"
@@ -91,7 +92,8 @@ def list_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
         return int(ExitCode.PASS)
     length_s = sum(float(str(row["length_s"])) for row in rows)
     note = f"; {chosen.note}" if chosen.note else ""
-    say(f"{len(rows)} experiments, {length_s / 60:.1f} minutes and the faults' own steps{note}")
+    count = plural(len(rows), "experiment")
+    say(f"{count}, {length_s / 60:.1f} minutes and the faults' own steps{note}")
     return int(ExitCode.PASS)
 
 
