@@ -38,8 +38,9 @@ check: setup  ## Lint, format, types, layers and contracts, in under a minute
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q tests/contract
 
-chaos: setup  ## Run every experiment on TARGET (local) as a test
-	@$(BIN)/pytest experiments -m chaos --target $(TARGET) $(PYTEST_ARGS)
+chaos: setup  ## Run experiments on TARGET (local) as tests: all, those that SELECT matches, a SAMPLE of them
+	@$(BIN)/pytest experiments -m chaos --target $(TARGET) $(if $(SELECT),--chaos-select '$(SELECT)') \
+	  $(if $(SAMPLE),--chaos-sample $(SAMPLE)) $(if $(SEED),--chaos-seed '$(SEED)') $(PYTEST_ARGS)
 
 bench: setup  ## List the benchmarks and the commands that run them
 	@found=$$(ls benchmarks/*.py benchmarks/*/bench.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \

@@ -7,20 +7,33 @@ breaks anything. One platform serves the session.
 from __future__ import annotations
 
 import os
+import secrets
+import shlex
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faultload.errors import FaultloadError, Interrupted, SkippedError, SpecError
+from faultload.errors import (
+    FaultloadError,
+    Interrupted,
+    RefusedError,
+    SkippedError,
+    SpecError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from faultload.run.flow import RunResult
+    from faultload.run.steady import SteadyState
+    from faultload.spec import Experiment
     from faultload.targets import Target
 
 _LETTERS = {"fail": "F", "inconclusive": "?", "invalid": "!"}
 _PLATFORM = pytest.StashKey["Target"]()
+_STEADY: pytest.StashKey[SteadyState] = pytest.StashKey()
+_SAMPLE = pytest.StashKey[str]()
 
 
 class ExperimentNotPassed(Exception):  # noqa: N818  # it is a verdict, not an error
@@ -34,7 +47,7 @@ class ExperimentNotPassed(Exception):  # noqa: N818  # it is a verdict, not an e
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--target`, `--chaos-set` and `--chaos-reports`."""
+    """Add `--target` and the options that begin with `--chaos`."""
     group = parser.getgroup("faultload")
     group.addoption("--target", default="local", help="target of chaos experiments")
     group.addoption(
@@ -45,6 +58,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="change the local platform's configuration",
     )
     group.addoption("--chaos-reports", default=None, help="where run directories go")
+    group.addoption(
+        "--chaos-select",
+        default="",
+        metavar="EXPRESSION",
+        help="only experiments whose name, tags or faults match, as faultload run -k has it",
+    )
+    group.addoption(
+        "--chaos-sample", type=int, default=None, metavar="N", help="only so many of them"
+    )
+    group.addoption(
+        "--chaos-seed", default="", help="any text that draws the sample; default: drawn, and said"
+    )
+    group.addoption(
+        "--chaos-cooldown-max",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="longest wait between experiments for the target to be steady",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,6 +91,43 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     if not (asked and is_experiment):
         return None
     return ExperimentFile.from_parent(parent, path=file_path)
+
+
+@pytest.hookimpl(trylast=True)  # a sample is drawn from what -k and -m leave
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the experiments that are not selected or not in the sample."""
+    there = [item.experiment for item in items if isinstance(item, ExperimentItem)]
+    expression, size = config.getoption("--chaos-select"), config.getoption("--chaos-sample")
+    if not there or not (expression or size):
+        return
+    # Imported here: a session that asks for no chaos must not pay for it.
+    from faultload.spec.selection import matching, sample  # noqa: PLC0415
+
+    try:
+        names = [one.name for one in (matching(there, expression) if expression else there)]
+    except UsageError as error:
+        raise pytest.UsageError(f"--chaos-select: {error}") from None
+    if size:
+        seed = config.getoption("--chaos-seed") or secrets.token_hex(4)
+        taken = sample(names, size, seed)
+        again = shlex.join(taken)
+        config.stash[_SAMPLE] = (
+            f"chaos: a sample of {len(taken)} of {len(names)}, seed {seed}; the same again:"
+            f" faultload run {again} --target {config.getoption('--target')} --order given"
+        )
+        names = taken
+    left_out = [
+        item
+        for item in items
+        if isinstance(item, ExperimentItem) and item.experiment.name not in names
+    ]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str:
+    """Say which experiments the sample took, and how to take them again."""
+    return config.stash.get(_SAMPLE, "")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -99,22 +168,23 @@ class ExperimentFile(pytest.File):
         from faultload.spec import load_experiment  # noqa: PLC0415
 
         try:
-            title = load_experiment(self.path).title
+            experiment = load_experiment(self.path)
         except SpecError as error:
             raise self.CollectError(str(error)) from None
-        yield ExperimentItem.from_parent(self, name=title)
+        yield ExperimentItem.from_parent(self, name=experiment.title, experiment=experiment)
 
 
 class ExperimentItem(pytest.Item):
     """One experiment."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, experiment: Experiment, **kwargs: Any) -> None:
         """Mark it, so that `-m chaos` selects it."""
         super().__init__(**kwargs)
+        self.experiment = experiment
         self.add_marker("chaos")
 
     def runtest(self) -> None:
-        """Run it on the session's platform; anything but pass raises."""
+        """Run it on the session's platform, once that is steady; anything but pass raises."""
         from faultload.run.flow import run_experiment  # noqa: PLC0415
         from faultload.run.plan import prepare  # noqa: PLC0415
         from faultload.run.progress import Silent  # noqa: PLC0415
@@ -128,8 +198,15 @@ class ExperimentItem(pytest.Item):
             option("--target"),
             reports=Path(reports) if reports else None,
         )
+        platform = self._platform()
         try:
-            result = run_experiment(plan, self._platform(), Silent())
+            self.config.stash[_STEADY].wait(plan)
+        except RefusedError as error:
+            # The rest would wait as long, in vain.
+            self.session.shouldfail = str(error)
+            raise
+        try:
+            result = run_experiment(plan, platform, Silent())
         except SkippedError as error:
             pytest.skip(str(error))
         if isinstance(result.error, Interrupted):
@@ -152,6 +229,7 @@ class ExperimentItem(pytest.Item):
         return self.path, None, self.name
 
     def _platform(self) -> Target:
+        from faultload.run import steady  # noqa: PLC0415
         from faultload.run.platform import attach_or_start  # noqa: PLC0415
         from faultload.spec import Catalogue  # noqa: PLC0415
 
@@ -160,5 +238,8 @@ class ExperimentItem(pytest.Item):
                 Catalogue.find(self.path.parent),
                 self.config.getoption("--target"),
                 self.config.getoption("--chaos-set"),
+            )
+            self.config.stash[_STEADY] = steady.SteadyState(
+                self.config.stash[_PLATFORM], self.config.getoption("--chaos-cooldown-max")
             )
         return self.config.stash[_PLATFORM]

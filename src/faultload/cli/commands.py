@@ -23,7 +23,9 @@ from faultload.cli.output import (
     say,
     worst_code,
 )
+from faultload.cli.selecting import Order, Selection, choose
 from faultload.errors import ExitCode, UsageError
+from faultload.spec.gameday import COOLDOWN_S_MAX
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,8 +58,37 @@ def _root(
 @app.command()
 def run(
     experiments: Annotated[
-        list[str], typer.Argument(help="Experiments, as path or folder/name, or one game day file.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="Experiments, as path or folder/name; folders of them; or one game day file."
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All experiments there are.")] = False,
+    expression: Annotated[
+        str,
+        typer.Option(
+            "-k",
+            metavar="EXPRESSION",
+            help="Only those whose name, tags or faults match: 'node and not drain'.",
+        ),
+    ] = "",
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Only so many of them, drawn by --sample-seed.")
+    ] = None,
+    sample_seed: Annotated[
+        str, typer.Option(help="Any text; the same draws the same. Default: drawn, and said.")
+    ] = "",
+    order: Annotated[
+        Order | None,
+        typer.Option(help="Least harm first, or as given; a game day's is its own by default."),
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Say what would run, in order, and start nothing.")
+    ] = False,
+    cooldown_max: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Longest wait for the target to be steady."),
+    ] = COOLDOWN_S_MAX,
     target: Annotated[str, typer.Option(help="Target, as path or name in targets/.")] = "local",
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of workload and victims; default: the scenario's.")
@@ -96,7 +127,7 @@ def run(
     as_json: Json = False,
 ) -> int:
     """Run experiments on a target, judge them and write their reports; the worst verdict counts."""
-    from faultload.cli.running import dry_run_all, gameday_of, run_all
+    from faultload.cli.running import Options, dry_run_all, list_all, run_all
     from faultload.load.plan import address_of
     from faultload.spec import GivenBlock
 
@@ -106,10 +137,11 @@ def run(
     load = {key: value for key, value in given.items() if value is not None}
     block = GivenBlock.of(scenario, slos or [], blast_radius or [])
     catalogue = dataclasses.replace(catalogue_of(root), given=block)
-    day = gameday_of(catalogue, experiments, target)
-    if dry_run:
-        return dry_run_all(catalogue, day, seed, set_ or [], load, as_json=as_json)
-    return run_all(catalogue, day, seed, reports, set_ or [], load, as_json=as_json)
+    asked = Selection(experiments or (), everything, expression, sample, sample_seed, order)
+    chosen = choose(catalogue, asked, target)
+    options = Options(seed, reports, set_ or (), load, cooldown_max, as_json)
+    do = list_all if list_ else dry_run_all if dry_run else run_all
+    return do(catalogue, chosen, options)
 
 
 @app.command()

@@ -98,7 +98,9 @@ def faults_list(as_json: Json = False) -> None:
     if as_json:
         echo_json([dataclasses.asdict(one) for one in found])
     else:
-        echo_lines([f"{o.name} (needs {o.capability})\n  {o.summary}" for o in found])
+        echo_lines(
+            [f"{o.name} (needs {o.capability}, danger {o.danger})\n  {o.summary}" for o in found]
+        )
 
 
 @_faults.command("show")

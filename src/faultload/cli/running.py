@@ -1,132 +1,218 @@
-"""`faultload run`: a game day of one or more experiments, shown while it goes on."""
+"""`faultload run`: one experiment or several, shown while they go on, and summed up."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import typer
+
 from faultload.cli.output import echo_json, echo_lines, relative, say, worst_code
-from faultload.errors import ExitCode, SkippedError, UsageError
+from faultload.cli.selecting import Chosen, Order
+from faultload.errors import ExitCode, FaultloadError, Interrupted
+from faultload.record import RunDirectory
 from faultload.report import render_summary
+from faultload.report.formats import plural
+from faultload.report.series import Entry, Summary, write_summary
 from faultload.run.dry import dry_run
-from faultload.run.flow import run_experiment
-from faultload.run.plan import RunPlan, prepare
+from faultload.run.harm import harm_of
+from faultload.run.plan import LOAD_OPTIONS, RunPlan, prepare
 from faultload.run.platform import attach_or_start
-from faultload.run.progress import Silent, make_progress
+from faultload.run.progress import Progress, Silent, make_progress
+from faultload.run.series import Series, Step, run_series
 from faultload.run.signals import SignalGuard
-from faultload.spec import Catalogue, GameDay, load_gameday
-from faultload.spec.gameday import GameDayStep
-from faultload.targets import Target
+from faultload.spec import Catalogue
+from faultload.spec.gameday import COOLDOWN_S_MAX
 
 
-def gameday_of(catalogue: Catalogue, names: Sequence[str], target: str) -> GameDay:
-    """Return the plan a game day file holds, or one made of the experiments named.
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of every run.
 
-    Raises:
-        UsageError: a game day file beside other names.
+    Attributes:
+        seed: of workload and victims; None: the scenario's.
+        reports: where run directories go; None: `reports/` of the project.
+        overrides: `key=value` of the local platform's configuration.
+        load: keys of the target file's `load` that are to be others.
+        cooldown_s_max: longest wait between experiments.
+        as_json: for a script.
     """
-    paths = [path if (path := Path(name)).exists() else catalogue.root / name for name in names]
-    days = [path for path in paths if path.parent.name == "gamedays"]
-    if not days:
-        steps = [GameDayStep(experiment=name) for name in names]
-        return GameDay(name="", target=target, steps=steps, stop_on=())
-    if len(names) > 1:
-        raise UsageError("expected one game day file alone, or experiments; found both")
-    return load_gameday(days[0])
+
+    seed: int | None = None
+    reports: Path | None = None
+    overrides: Sequence[str] = ()
+    load: Mapping[str, str | int] | None = None
+    cooldown_s_max: float = COOLDOWN_S_MAX
+    as_json: bool = False
 
 
-def run_all(
-    catalogue: Catalogue,
-    day: GameDay,
-    seed: int | None,
-    reports: Path | None,
-    overrides: list[str],
-    load: Mapping[str, str | int],
-    *,
-    as_json: bool,
-) -> int:
-    """Run the steps of a plan on one platform; return the exit code that counts.
-
-    Every file is read before anything starts. A refusal or a signal ends the day, as does a verdict
-    of the plan's `stop_on`.
-    """
+def steps_of(catalogue: Catalogue, chosen: Chosen, options: Options) -> list[Step]:
+    """Return the steps in the order they run; every file is read before anything starts."""
+    reports, day = options.reports, chosen.day
     steps = [
-        (
-            step,
-            prepare(catalogue, step.experiment, day.target, seed=seed, reports=reports, load=load),
+        Step(
+            prepare(
+                catalogue,
+                step.experiment,
+                day.target,
+                seed=options.seed,
+                reports=reports,
+                load=options.load,
+            ),
+            step.cooldown_s,
         )
         for step in day.steps
     ]
-    started_s, signals, codes = time.monotonic(), SignalGuard(), list[int]()
+    if chosen.order is Order.HARM:
+        steps.sort(key=lambda step: harm_of(step.plan))
+    return steps
+
+
+def list_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
+    """Say what would run, in order, and start nothing."""
+    rows = []
+    for step in steps_of(catalogue, chosen, options):
+        plan, harm = step.plan, harm_of(step.plan)
+        faults = [name for name, _ in plan.faults]
+        row = {"experiment": plan.experiment.name, "title": plan.experiment.title}
+        rows.append({**row, "faults": faults, "length_s": plan.length_s, "harm": asdict(harm)})
+        if not options.as_json:
+            share = f"{plural(harm.replicas, 'replica')}, {harm.share_max:.0%}"
+            danger = harm.danger.name.lower().replace("_", " ")
+            say(
+                f"{plan.experiment.name:<28} {harm.danger} {danger:<15} at most {share:<17}"
+                f" {plan.length_s:4.0f} s  {', '.join(faults)}"
+            )
+    if options.as_json:
+        echo_json(rows)
+        return int(ExitCode.PASS)
+    length_s = sum(float(str(row["length_s"])) for row in rows)
+    note = f"; {chosen.note}" if chosen.note else ""
+    count = plural(len(rows), "experiment")
+    say(f"{count}, {length_s / 60:.1f} minutes and the faults' own steps{note}")
+    return int(ExitCode.PASS)
+
+
+def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
+    """Run what was chosen on one platform; return the exit code that counts.
+
+    Several experiments are summed up whatever ended them.
+
+    Raises:
+        FaultloadError: a single experiment could not begin.
+    """
+    steps = steps_of(catalogue, chosen, options)
+    started_s, signals = time.monotonic(), SignalGuard()
+    if chosen.note:
+        typer.echo(chosen.note, err=True)
     with signals.installed():
         with signals.listening():
-            platform = attach_or_start(catalogue, day.target, overrides)
+            platform = attach_or_start(catalogue, chosen.day.target, list(options.overrides))
         try:
-            for index, (step, plan) in enumerate(steps):
-                code, verdict = _run_one(plan, platform, signals, as_json=as_json)
-                codes.append(code)
-                if verdict in day.stop_on or code > ExitCode.MISSING:
-                    break
-                if index + 1 < len(steps):
-                    with signals.listening():
-                        time.sleep(step.cooldown_s)
+            series = run_series(
+                steps,
+                platform,
+                signals,
+                lambda plan: _begin(plan, options),
+                cooldown_s_max=options.cooldown_s_max,
+                stop_on=chosen.day.stop_on,
+                done=lambda entry: _show(entry, options, is_one=not chosen.is_series),
+            )
+            if chosen.is_series:
+                _sum_up(series, steps, chosen, options)
         finally:
             platform.close()
-    if not as_json:
+    if not options.as_json:
         say(f"took {time.monotonic() - started_s:.0f} s")
-    return worst_code(codes)
+    return _end(series, is_one=not chosen.is_series)
 
 
-def dry_run_all(
-    catalogue: Catalogue,
-    day: GameDay,
-    seed: int | None,
-    overrides: list[str],
-    load: Mapping[str, str | int],
-    *,
-    as_json: bool,
-) -> int:
+def dry_run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
     """Say what each step of a plan would do now; return 0, or the code of the worst problem.
 
     A local platform is started for it, or the one left up is asked; nothing is locked or changed.
     """
-    plans = [
-        prepare(catalogue, step.experiment, day.target, seed=seed, load=load) for step in day.steps
-    ]
-    signals = SignalGuard()
+    steps, signals = steps_of(catalogue, chosen, options), SignalGuard()
     with signals.installed(), signals.listening():
-        platform = attach_or_start(catalogue, day.target, overrides)
+        platform = attach_or_start(catalogue, chosen.day.target, list(options.overrides))
         try:
-            found = [dry_run(plan, platform) for plan in plans]
+            found = [dry_run(step.plan, platform) for step in steps]
         finally:
             platform.close()
-    if as_json:
+    if options.as_json:
         echo_json([asdict(one) for one in found])
     else:
         echo_lines([line for one in found for line in one.lines()])
     return worst_code([one.exit_code for one in found if one.exit_code] or [int(ExitCode.PASS)])
 
 
-def _run_one(
-    plan: RunPlan, platform: Target, signals: SignalGuard, *, as_json: bool
-) -> tuple[int, str]:
-    """Run one experiment; return its exit code and verdict, "" for a skip."""
+def _begin(plan: RunPlan, options: Options) -> Progress:
     plain = bool(os.environ.get("CI"))
-    progress = Silent() if as_json else make_progress(plain=plain)
+    progress = Silent() if options.as_json else make_progress(plain=plain)
     progress.note(f"{plan.experiment.name} on {plan.target.name}: {plan.experiment.title}")
-    try:
-        result = run_experiment(plan, platform, progress, signals)
-    except SkippedError as error:
-        progress.note(str(error))
-        return int(error.exit_code), ""
-    finally:
-        progress.close()
-    if as_json:
-        say((result.directory.path / "verdict.json").read_text(encoding="utf-8"))
-    else:
-        page = relative(result.directory.path / "report.html")
-        say(render_summary(result.judgement, result.directory.manifest(), page))
-    return result.exit_code, result.judgement.verdict.value
+    return progress
+
+
+def _show(entry: Entry, options: Options, *, is_one: bool) -> None:
+    """Print how one run ended; a script gets all of a series at once, at its end."""
+    if entry.directory is None or entry.judgement is None:
+        return
+    if not options.as_json:
+        page = relative(entry.directory / "report.html")
+        say(render_summary(entry.judgement, RunDirectory.open(entry.directory).manifest(), page))
+    elif is_one:
+        say((entry.directory / "verdict.json").read_text(encoding="utf-8"))
+
+
+def _sum_up(series: Series, steps: Sequence[Step], chosen: Chosen, options: Options) -> None:
+    """Write the summary's files, and print it."""
+    words = ["faultload", "run", *(step.plan.experiment.name for step in steps)]
+    words += ["--target", chosen.day.target, "--order", Order.GIVEN.value]
+    words += ["--seed", str(options.seed)] if options.seed is not None else []
+    for override in options.overrides:
+        words += ["--set", override]
+    for key, value in (options.load or {}).items():
+        words += [LOAD_OPTIONS[key], str(value)]
+    summary = Summary(
+        entries=series.entries,
+        exit_code=_code(series),
+        target=chosen.day.target,
+        repeat=shlex.join(words),
+        note=chosen.note,
+    )
+    written = write_summary(summary, steps[0].plan.reports)
+    if options.as_json:
+        echo_json([entry.as_json() for entry in series.entries])
+        return
+    say("")
+    echo_lines([*summary.lines(relative), f"summary: {', '.join(map(relative, written))}"])
+
+
+def _end(series: Series, *, is_one: bool) -> int:
+    """Return the exit code; say what ended the series, if nothing has said it yet.
+
+    Raises:
+        FaultloadError: what kept a single experiment from running.
+        Exception: a defect.
+    """
+    error = series.error
+    was_run = is_one and series.entries[0].directory is not None
+    is_known = isinstance(error, FaultloadError | Interrupted)
+    if error is not None and not was_run and (is_one or not is_known):
+        raise error
+    if error is not None and not is_one:
+        typer.echo(f"faultload: {error}", err=True)
+    return _code(series)
+
+
+def _code(series: Series) -> int:
+    """Return the worst code; what ended a series early never leaves it a pass."""
+    codes = [entry.exit_code for entry in series.entries if entry.exit_code is not None]
+    if series.error is None:
+        return worst_code(codes)
+    ended = int(getattr(series.error, "exit_code", ExitCode.DEFECT))
+    return worst_code([*codes, ended]) or ended

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from faultload.errors import UsageError, nearest
 from faultload.faults.catalogue import FAULTS
+from faultload.faults.danger import DANGER
 from faultload.faults.protocol import FaultClass
 from faultload.faults.stock_list import ACTIONS, PROBES, REFUSED
 from faultload.targets import offers
@@ -74,6 +75,7 @@ class Description:
     Attributes:
         name: as experiments name it.
         capability: what a target must offer.
+        danger: what it can do at its worst, of 4.
         targets: the kinds that do.
         summary: what it does, in a sentence.
         paragraphs: how, what proves it and what ends it.
@@ -82,6 +84,7 @@ class Description:
 
     name: str
     capability: str
+    danger: int
     targets: list[str]
     summary: str
     paragraphs: list[str]
@@ -100,7 +103,7 @@ class Description:
             f"## {self.name}",
             self.summary,
             *map(_emphasized, self.paragraphs),
-            f"Needs `{self.capability}`: {where}.",
+            f"Needs `{self.capability}`: {where}. Danger {self.danger} of 4.",
             "\n".join(table),
         ]
         return "\n\n".join(parts) + "\n"
@@ -121,6 +124,7 @@ def describe(name: str) -> Description:
     return Description(
         name=name,
         capability=fault.capability,
+        danger=int(DANGER[fault.capability]),
         targets=[kind for kind, can in offers().items() if fault.capability in can],
         summary=summary,
         paragraphs=paragraphs,

@@ -20,7 +20,7 @@ from faultload.run.chaos import arguments_of, check_with_chaoslib
 from faultload.run.stock import played_by_us
 from faultload.spec import SLO, Catalogue, Experiment, GivenBlock, Scenario, TargetSpec
 
-_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
+LOAD_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
 """Keys of a target file's `load`, and the options of `faultload run` that replace them."""
 
 FAULT_TIMEOUT_S = 180.0
@@ -153,7 +153,7 @@ def _repeat(
     words = ["faultload", "run", experiment, "--target", target, "--seed", str(seed)]
     words += given.words() if given else []
     for key, value in load.items():
-        words += [_OPTIONS[key], str(value)]
+        words += [LOAD_OPTIONS[key], str(value)]
     return shlex.join(words)
 
 

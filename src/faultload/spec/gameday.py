@@ -9,6 +9,9 @@ from pydantic import Field
 
 from faultload.spec.reading import Spec, parse, read_document
 
+COOLDOWN_S_MAX = 120.0
+"""Longest wait for a target to be steady: three cold starts of the local platform."""
+
 
 class GameDayStep(Spec):
     """One experiment of the plan."""
@@ -16,7 +19,7 @@ class GameDayStep(Spec):
     experiment: str
     """As `faultload run` takes it: a path or `folder/name`."""
     cooldown_s: float = Field(default=0.0, ge=0)
-    """Pause before the next step."""
+    """Shortest pause before the next step, which waits until the target is steady anyway."""
 
 
 class GameDay(Spec):

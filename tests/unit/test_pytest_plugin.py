@@ -1,0 +1,151 @@
+"""Experiments as test items: which are taken, and that each waits for a steady target."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from memory import Platform, replica
+
+from faultload.run.plan import RunPlan
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["engine/graceful-delete", "engine/hang", "engine/replica-loss", "node/drain"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a project of four experiments, as the current folder."""
+    for folder in ("scenarios", "slos", "targets"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copytree(ROOT / "platform", tmp_path / "platform", ignore=lambda *_: ["src"])
+    for name in NAMES:
+        path = tmp_path / "experiments" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "experiments" / f"{name}.yaml", path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+class Session:
+    """What a pytest session inside this one did.
+
+    Attributes:
+        ran: experiments that were run, in order.
+        reports: of their calls: experiment's file → outcome and text.
+    """
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.reports: dict[str, tuple[str, str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what came of each item."""
+        if report.when == "call":
+            self.reports[Path(report.nodeid.split("::")[0]).stem] = (
+                report.outcome,
+                report.longreprtext,
+            )
+
+
+@pytest.fixture
+def session(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[pytest.ExitCode | int, Session]]:
+    """Return what runs a pytest session on a platform in memory, where every run passes."""
+
+    def play(
+        *words: str, act: Callable[[str, Platform], None] = lambda *_: None
+    ) -> tuple[pytest.ExitCode | int, Session]:
+        platform, seen = Platform(replica("a"), replica("b")), Session()
+
+        def run(plan: RunPlan, *_: object) -> Any:
+            name = plan.experiment.name
+            seen.ran.append(name)
+            act(name, platform)
+            verdict = SimpleNamespace(verdict=SimpleNamespace(value="pass"))
+            return SimpleNamespace(error=None, judgement=verdict)
+
+        monkeypatch.setattr("faultload.run.flow.run_experiment", run)
+        monkeypatch.setattr("faultload.run.platform.attach_or_start", lambda *_: platform)
+        given = [
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:asyncio",
+            "-m",
+            "chaos",
+            "--rootdir",
+            str(project),
+            "experiments",
+        ]
+        return pytest.main([*given, *words], plugins=[seen]), seen
+
+    return play
+
+
+def test_selection_is_that_of_the_command(session: Callable[..., Any]) -> None:
+    """Name, tags and faults, as `faultload run -k` has it, and not the words of the title."""
+    code, seen = session("--chaos-select", "engine and not (hang or kill_replica)")
+    assert code == 0
+    assert seen.ran == ["engine/graceful-delete"]
+
+
+def test_selection_of_nothing_is_a_usage_error(
+    session: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the names there are: a chaos run of nothing must not look like a good one."""
+    code, seen = session("--chaos-select", "nowhere")
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "selects none of: engine/graceful-delete, engine/hang" in capsys.readouterr().err
+    assert seen.ran == []
+
+
+def test_sample_is_seeded_said_and_run_in_pytest_s_order(
+    session: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A commit's experiments are the same on every machine; another seed takes others."""
+    taken = set()
+    for seed in ("one", "one", "two", "three", "four"):
+        code, seen = session("--chaos-sample", "2", "--chaos-seed", seed)
+        assert code == 0
+        assert seen.ran == sorted(seen.ran)
+        again = f"faultload run {' '.join(seen.ran)} --target local --order given"
+        said = f"chaos: a sample of 2 of 4, seed {seed}; the same again: {again}"
+        assert said in capsys.readouterr().out
+        taken.add((seed, *seen.ran))
+    assert len(taken) == 4
+    assert len({names for _, *names in taken for names in names}) > 2
+
+
+def test_item_waits_for_the_target_and_the_rest_does_not_wait_in_vain(
+    session: Callable[..., Any],
+) -> None:
+    """One that finds it not steady fails with what was seen, and ends the session."""
+
+    def harm(name: str, platform: Platform) -> None:
+        if name == "engine/hang":
+            platform.engines["a"] = replace(platform.engines["a"], ready=False)
+
+    code, seen = session("--chaos-cooldown-max", "0", act=harm)
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert seen.ran == ["engine/graceful-delete", "engine/hang"]
+    assert set(seen.reports) == {"graceful-delete", "hang", "replica-loss"}
+    outcome, text = seen.reports["replica-loss"]
+    assert outcome == "failed"
+    assert "has 1 ready, expected 2, not ready: a" in text
+
+
+def test_without_chaos_nothing_is_collected(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The options of chaos alone break nothing."""
+    words = ["-p", "no:cacheprovider", "-p", "no:asyncio", "--rootdir", str(project), "experiments"]
+    assert pytest.main([*words, "--chaos-sample", "1"]) == pytest.ExitCode.NO_TESTS_COLLECTED
