@@ -48,6 +48,28 @@ def test_engine_slow_from_the_start_is_invalid(project: Project) -> None:
     project.is_clean()
 
 
+@pytest.mark.full
+def test_fault_aimed_at_who_is_gone_already_is_invalid(project: Project) -> None:
+    """One of two was killed just before: two cannot be hit, however well the first fault went."""
+
+    def kill_one_then_both(document: dict[str, Any]) -> None:
+        first = document["method"][0]
+        first["provider"]["arguments"] = {"component": "engine", "tier": "fast"}
+        first.pop("pauses")
+        both = {**first["provider"], "arguments": {"tier": "fast", "replicas": 2}}
+        document["method"].append({**first, "name": "kill-both", "provider": both})
+        document["extensions"][0]["blast_radius"] = {"component": "engine", "replicas": 3}
+
+    name = project.experiment("aimed-at-the-dead", kill_one_then_both)
+
+    done = project.faultload("run", name, "--set", "cold_start_s=60")
+
+    assert done.returncode == ExitCode.INVALID, done.stdout + done.stderr
+    assert "expected at least 2 ready engine" in project.verdict()["reason"]
+    assert RunDirectory.open(project.run_directory()).manifest().steady_state_met is True
+    project.is_clean()
+
+
 def test_prometheus_that_is_down_is_never_a_pass(project: Project) -> None:
     """Telemetry that is gone and was not declared keeps a run from passing."""
     up = project.faultload("platform", "up", "--set", "cold_start_s=1")
@@ -113,7 +135,10 @@ def test_missing_binary_is_missing(project: Project, monkeypatch: pytest.MonkeyP
 
 
 def test_missing_capability_is_a_skip(left_up: Project) -> None:
-    """What a target cannot do is skipped with the reason, exit 69, and nothing runs."""
+    """What a target cannot do is skipped with the reason, exit 69, and nothing runs.
+
+    A script is told in JSON what a person reads.
+    """
 
     def ask_for_more(document: dict[str, Any]) -> None:
         document["extensions"][0]["requires"] = ["kill-replica", "split-the-sea"]
@@ -121,9 +146,12 @@ def test_missing_capability_is_a_skip(left_up: Project) -> None:
     name = left_up.experiment("needs-more", ask_for_more)
 
     done = left_up.faultload("run", name)
+    as_json = left_up.faultload("run", name, "--json")
 
-    assert done.returncode == ExitCode.MISSING
+    assert done.returncode == as_json.returncode == ExitCode.MISSING
     assert "lacks split-the-sea" in done.stderr
+    told = json.loads(as_json.stdout)
+    assert (told["experiment"], "lacks split-the-sea" in told["skipped"]) == (name, True)
 
 
 def test_blast_radius_is_refused(left_up: Project) -> None:
