@@ -120,6 +120,8 @@ def _run_one(
     try:
         result = run_experiment(plan, platform, progress, signals)
     except SkippedError as error:
+        if as_json:
+            echo_json({"experiment": plan.experiment.name, "skipped": str(error)})
         progress.note(str(error))
         return int(error.exit_code), ""
     finally:
