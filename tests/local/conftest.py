@@ -19,7 +19,10 @@ from faultload.record import InjectionJournal
 from faultload.targets import LocalTarget
 
 # The shipped platform, quicker: a replacement is there in a second or two.
-QUICK = ("cold_start_s=5", "model_store.enabled=false", "restart.backoff_s=1")
+QUICK = (
+    *("cold_start_s=5", "model_store.enabled=false", "restart.backoff_s=1"),
+    "prometheus.scrape_interval_s=0.5",
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ import yaml
 from projects import ROOT, Project, make_project, platform_of
 
 from faultload.errors import ExitCode
-from faultload.record import RunDirectory
+from faultload.record import InjectionStep, RunDirectory
 
 pytestmark = pytest.mark.local
 
@@ -50,23 +50,26 @@ def test_engine_slow_from_the_start_is_invalid(project: Project) -> None:
 
 @pytest.mark.full
 def test_fault_aimed_at_who_is_gone_already_is_invalid(project: Project) -> None:
-    """One of two was killed just before: two cannot be hit, however well the first fault went."""
+    """The tier's only replica was killed just before: nobody is left to hit, and nothing passes."""
 
-    def kill_one_then_both(document: dict[str, Any]) -> None:
+    def kill_twice(document: dict[str, Any]) -> None:
         first = document["method"][0]
         first["provider"]["arguments"] = {"component": "engine", "tier": "fast"}
         first.pop("pauses")
-        both = {**first["provider"], "arguments": {"tier": "fast", "replicas": 2}}
-        document["method"].append({**first, "name": "kill-both", "provider": both})
-        document["extensions"][0]["blast_radius"] = {"component": "engine", "replicas": 3}
+        document["method"].append({**first, "name": "kill-it-again"})
+        document["extensions"][0]["blast_radius"] = {"component": "engine", "replicas": 2}
 
-    name = project.experiment("aimed-at-the-dead", kill_one_then_both)
+    name = project.experiment("aimed-at-the-dead", kill_twice)
+    replicas = ("--set", "tiers.fast.replicas=1", "--set", "tiers.reasoning.replicas=3")
 
-    done = project.faultload("run", name, "--set", "cold_start_s=60")
+    done = project.faultload("run", name, *replicas, "--set", "cold_start_s=60")
 
     assert done.returncode == ExitCode.INVALID, done.stdout + done.stderr
-    assert "expected at least 2 ready engine" in project.verdict()["reason"]
-    assert RunDirectory.open(project.run_directory()).manifest().steady_state_met is True
+    assert "expected at least 1 ready engine" in project.verdict()["reason"]
+    steps = {
+        entry.step for entry in RunDirectory.open(project.run_directory()).injections.entries()
+    }
+    assert InjectionStep.VERIFIED in steps, "the first kill is proven"
     project.is_clean()
 
 
