@@ -40,6 +40,7 @@ RESULTS = ROOT / "docs" / "experiments.jsonl"
 TABLE = ROOT / "docs" / "experiments.md"
 MISCONFIGURATIONS = ROOT / "platform" / "misconfigurations.yaml"
 GOOD, ALL = "good", "all"
+ANY = "any"
 TIMEOUT_S = 900.0
 GREEN = ("pass", "skipped")
 NOT_RESULTS = ("error", "interrupted")
@@ -158,7 +159,7 @@ def run(name: str, variant: str, target: str, overrides: Sequence[str], commit: 
         ]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+                command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
             )
             verdict, reason = understand(done.returncode, done.stdout, done.stderr)
         except subprocess.TimeoutExpired:
@@ -252,7 +253,13 @@ def _arguments(singles: Sequence[str]) -> argparse.Namespace:
         help="only on this platform; may be repeated",
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
-    parser.add_argument("--redo", action="store_true", help="run what has a result, too")
+    parser.add_argument(
+        "--redo",
+        nargs="?",
+        const=ANY,
+        metavar="VERDICT",
+        help="run what has a result, too; with a verdict: what has this one, like invalid",
+    )
     parser.add_argument("--render", action="store_true", help="write the table alone")
     try:
         return parser.parse_args()
@@ -290,7 +297,7 @@ def _measure(
             for key in plan(names, singles, results)
             if key not in tried
             and key[1] in (given.variant or overrides)
-            and (given.redo or key not in results)
+            and (key not in results or given.redo in (ANY, results[key].verdict))
         ]
         if not left:
             return whole

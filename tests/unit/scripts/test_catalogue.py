@@ -45,7 +45,7 @@ def loss() -> Experiment:
 
 def asked(**options: Any) -> argparse.Namespace:
     """Return a command line."""
-    given = {"experiment": None, "variant": None, "jobs": 1, "redo": False, **options}
+    given = {"experiment": None, "variant": None, "jobs": 1, "redo": None, **options}
     return argparse.Namespace(**given)
 
 
@@ -75,7 +75,7 @@ def test_only_what_is_red_on_the_bad_platform_is_attributed(
     assert [variant for variant, _ in ran] == ["good", "all", *SINGLES]
 
     green = answering(catalogue, monkeypatch)
-    catalogue._measure([loss], OVERRIDES, asked(redo=True, variant=["good", "all"]))
+    catalogue._measure([loss], OVERRIDES, asked(redo="any", variant=["good", "all"]))
     assert [variant for variant, _ in green] == ["good", "all"]
 
 
@@ -94,6 +94,20 @@ def test_runs_go_on_where_they_were(
         (LOSS, "good"): "pass",
         (LOSS, "all"): "pass",
     }
+
+
+def test_what_proved_nothing_can_be_run_again_by_its_verdict(
+    catalogue: ModuleType, loss: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine makes runs invalid: those alone are tried again."""
+    answering(catalogue, monkeypatch, good="invalid")
+    catalogue._measure([loss], OVERRIDES, asked())
+
+    ran = answering(catalogue, monkeypatch)
+    catalogue._measure([loss], OVERRIDES, asked(redo="invalid"))
+
+    assert [variant for variant, _ in ran] == ["good"]
+    assert catalogue.read()[LOSS, "good"].verdict == "pass"
 
 
 def test_unknown_experiment_is_a_usage_error(catalogue: ModuleType, loss: Experiment) -> None:
