@@ -38,14 +38,15 @@ class Choice:
         replicas: how many.
         tier: only replicas of this tier; None: of any.
         select: `busiest`: those serving most requests, so that a kill cuts streams; `random`.
-        cordoned: only replicas on nodes that take no new ones.
+        cordoned_first: those on nodes that take no new replicas before all others, as when a
+            machine is emptied by hand; a preference, since before the run no node may be so yet.
     """
 
     component: str = "engine"
     replicas: _AtLeastOne = 1
     tier: str | None = None
     select: Select = "busiest"
-    cordoned: bool = False
+    cordoned_first: bool = False
 
     @property
     def hits(self) -> int | None:
@@ -62,19 +63,19 @@ class Choice:
         known = target.replicas(self.component)
         ready = [replica for replica in known if replica.ready]
         eligible = [r for r in ready if self.tier is None or r.tier == self.tier]
-        if self.cordoned:
-            closed = {node.name for node in target.nodes() if not node.schedulable}
-            eligible = [r for r in eligible if r.node in closed]
         if len(eligible) < self.replicas:
-            which = f" of tier {self.tier!r}" if self.tier else ""
-            which += " on cordoned nodes" if self.cordoned else ""
+            of_tier = f" of tier {self.tier!r}" if self.tier else ""
             raise FaultError(
                 f"expected at least {self.replicas} ready {self.component}"
-                f" replica(s){which} to hit, found {len(eligible)}"
+                f" replica(s){of_tier} to hit, found {len(eligible)}"
                 f" ({len(known)} {self.component} replica(s) known in all)"
             )
         limits.check(self.component, self.replicas, len(ready))
-        return ordered(eligible, self.select, limits.seed)[: self.replicas]
+        victims = ordered(eligible, self.select, limits.seed)
+        if self.cordoned_first:
+            closed = {node.name for node in target.nodes() if not node.schedulable}
+            victims.sort(key=lambda replica: replica.node not in closed)
+        return victims[: self.replicas]
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -62,13 +62,16 @@ def test_blast_radius_counts_ready_replicas() -> None:
         Choice().resolve(platform, Limits(share_max=0.4))
 
 
-def test_only_those_on_cordoned_nodes_are_chosen() -> None:
+def test_those_on_cordoned_nodes_come_first() -> None:
     """What people delete by hand after they closed a machine is what runs there."""
     platform = Platform(
         replica("a", inflight=7), replica("b", node="node-b"), replica("c", node="node-c")
     )
-    with pytest.raises(FaultError, match="replica.s. on cordoned nodes to hit, found 0"):
-        Choice(cordoned=True).resolve(platform, Limits())
+
+    def chosen() -> list[str]:
+        return [v.name for v in Choice(cordoned_first=True).resolve(platform, Limits())]
+
+    before = chosen()
     platform.cordon_node("node-b", "i-node-b", Mark("t", 0.0))
 
-    assert [v.name for v in Choice(cordoned=True).resolve(platform, Limits())] == ["b"]
+    assert (before, chosen()) == (["a"], ["b"])
