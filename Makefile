@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster check chaos bench samples screenshot reference clean
+.PHONY: help setup demo test test-cluster check chaos catalogue bench samples screenshot reference clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ check: setup  ## Lint, format, types, layers and contracts, in under a minute
 chaos: setup  ## Run experiments on TARGET (local) as tests: all, those that SELECT matches, a SAMPLE of them
 	@$(BIN)/pytest experiments -m chaos --target $(TARGET) $(if $(SELECT),--chaos-select '$(SELECT)') \
 	  $(if $(SAMPLE),--chaos-sample $(SAMPLE)) $(if $(SEED),--chaos-seed '$(SEED)') $(PYTEST_ARGS)
+
+catalogue: setup  ## Try every experiment on good and on badly configured platforms; hours
+	@$(BIN)/python scripts/catalogue.py $(CATALOGUE_ARGS)
 
 bench: setup  ## List the benchmarks and the commands that run them
 	@found=$$(ls benchmarks/*.py benchmarks/*/bench.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \

@@ -11,7 +11,7 @@ import yaml
 from projects import ROOT, Project, make_project, platform_of
 
 from faultload.errors import ExitCode
-from faultload.record import RunDirectory
+from faultload.record import InjectionStep, RunDirectory
 
 pytestmark = pytest.mark.local
 
@@ -45,6 +45,31 @@ def test_engine_slow_from_the_start_is_invalid(project: Project) -> None:
     run = RunDirectory.open(project.run_directory())
     assert run.manifest().steady_state_met is False
     assert run.injections.path.read_text() == ""
+    project.is_clean()
+
+
+@pytest.mark.full
+def test_fault_aimed_at_who_is_gone_already_is_invalid(project: Project) -> None:
+    """The tier's only replica was killed just before: nobody is left to hit, and nothing passes."""
+
+    def kill_twice(document: dict[str, Any]) -> None:
+        first = document["method"][0]
+        first["provider"]["arguments"] = {"component": "engine", "tier": "fast"}
+        first.pop("pauses")
+        document["method"].append({**first, "name": "kill-it-again"})
+        document["extensions"][0]["blast_radius"] = {"component": "engine", "replicas": 2}
+
+    name = project.experiment("aimed-at-the-dead", kill_twice)
+    replicas = ("--set", "tiers.fast.replicas=1", "--set", "tiers.reasoning.replicas=3")
+
+    done = project.faultload("run", name, *replicas, "--set", "cold_start_s=60")
+
+    assert done.returncode == ExitCode.INVALID, done.stdout + done.stderr
+    assert "expected at least 1 ready engine" in project.verdict()["reason"]
+    steps = {
+        entry.step for entry in RunDirectory.open(project.run_directory()).injections.entries()
+    }
+    assert InjectionStep.VERIFIED in steps, "the first kill is proven"
     project.is_clean()
 
 
@@ -113,7 +138,10 @@ def test_missing_binary_is_missing(project: Project, monkeypatch: pytest.MonkeyP
 
 
 def test_missing_capability_is_a_skip(left_up: Project) -> None:
-    """What a target cannot do is skipped with the reason, exit 69, and nothing runs."""
+    """What a target cannot do is skipped with the reason, exit 69, and nothing runs.
+
+    A script is told in JSON what a person reads.
+    """
 
     def ask_for_more(document: dict[str, Any]) -> None:
         document["extensions"][0]["requires"] = ["kill-replica", "split-the-sea"]
@@ -121,9 +149,12 @@ def test_missing_capability_is_a_skip(left_up: Project) -> None:
     name = left_up.experiment("needs-more", ask_for_more)
 
     done = left_up.faultload("run", name)
+    as_json = left_up.faultload("run", name, "--json")
 
-    assert done.returncode == ExitCode.MISSING
+    assert done.returncode == as_json.returncode == ExitCode.MISSING
     assert "lacks split-the-sea" in done.stderr
+    told = json.loads(as_json.stdout)
+    assert (told["experiment"], "lacks split-the-sea" in told["skipped"]) == (name, True)
 
 
 def test_blast_radius_is_refused(left_up: Project) -> None:

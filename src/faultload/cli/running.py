@@ -160,6 +160,8 @@ def _begin(plan: RunPlan, options: Options) -> Progress:
 def _show(entry: Entry, options: Options, *, is_one: bool) -> None:
     """Print how one run ended; a script gets all of a series at once, at its end."""
     if entry.directory is None or entry.judgement is None:
+        if options.as_json and is_one and entry.ending == "skipped":
+            echo_json({"experiment": entry.experiment, "skipped": entry.reason})
         return
     if not options.as_json:
         page = relative(entry.directory / "report.html")

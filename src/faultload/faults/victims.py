@@ -39,12 +39,15 @@ class Choice:
         replicas: how many.
         tier: only replicas of this tier; None: of any.
         select: `busiest`: those serving most requests, so that a kill cuts streams; `random`.
+        cordoned_first: those on nodes that take no new replicas before all others, as when a
+            machine is emptied by hand; a preference, since before the run no node may be so yet.
     """
 
     component: str = "engine"
     replicas: _AtLeastOne = 1
     tier: str | None = None
     select: Select = "busiest"
+    cordoned_first: bool = False
 
     @property
     def hits(self) -> int | None:
@@ -69,7 +72,11 @@ class Choice:
                 f" ({len(known)} {self.component} replica(s) known in all)"
             )
         limits.check(self.component, self.replicas, len(ready))
-        return ordered(eligible, self.select, limits.seed)[: self.replicas]
+        victims = ordered(eligible, self.select, limits.seed)
+        if self.cordoned_first:
+            closed = {node.name for node in target.nodes() if not node.schedulable}
+            victims.sort(key=lambda replica: replica.node not in closed)
+        return victims[: self.replicas]
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -12,6 +12,32 @@ from faultload.faults.replica_hang import HangReplica
 from faultload.faults.session import FaultSession
 from faultload.faults.victims import Choice
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep
+from faultload.targets import Pulse
+
+
+class Unprobed(Platform):
+    """A platform that calls every replica ready whose process is there."""
+
+    def _set(self, name: str, *, ready: bool) -> None:
+        """Notice nothing."""
+
+    def pulse(self, name: str, uid: str) -> Pulse | None:
+        frozen = ("stop", name) in self.acts and not self.deaf
+        return Pulse(not frozen, not frozen, None if frozen else 1)
+
+
+def test_frozen_replica_is_proven_on_a_platform_that_notices_nothing(
+    journal: InjectionJournal, clock: Clock
+) -> None:
+    """What it calls ready is asked itself, and silence is the proof; an answer is the opposite."""
+    platform = Unprobed(replica("a"), replica("b"))
+
+    done = FaultSession(platform, journal).apply(HangReplica(platform))
+
+    assert "answered neither a health check nor a request" in done["text"]
+    platform.deaf = True
+    with pytest.raises(FaultError, match="asked directly: .*answered=True"):
+        FaultSession(platform, journal).apply(HangReplica(platform))
 
 
 def test_hang_is_undone_from_the_journal_alone(journal: InjectionJournal, clock: Clock) -> None:

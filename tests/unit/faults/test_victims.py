@@ -8,6 +8,7 @@ from memory import Platform, replica
 from faultload.errors import FaultError, RefusedError
 from faultload.faults.limits import Limits
 from faultload.faults.victims import Choice
+from faultload.targets import Mark
 
 
 def test_busiest_replica_is_chosen() -> None:
@@ -59,3 +60,18 @@ def test_blast_radius_counts_ready_replicas() -> None:
 
     with pytest.raises(RefusedError, match="50% of them, over the blast radius of 40%"):
         Choice().resolve(platform, Limits(share_max=0.4))
+
+
+def test_those_on_cordoned_nodes_come_first() -> None:
+    """What people delete by hand after they closed a machine is what runs there."""
+    platform = Platform(
+        replica("a", inflight=7), replica("b", node="node-b"), replica("c", node="node-c")
+    )
+
+    def chosen() -> list[str]:
+        return [v.name for v in Choice(cordoned_first=True).resolve(platform, Limits())]
+
+    before = chosen()
+    platform.cordon_node("node-b", "i-node-b", Mark("t", 0.0))
+
+    assert (before, chosen()) == (["a"], ["b"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import signal
 
 from inference_platform.local import probe, programs
@@ -52,13 +51,18 @@ class PodUnits:
                 await self._fetch_weights(pod, machine)
             pod.waits_for = ""
 
+        async def ready() -> bool:
+            if not config.readiness.probe_replicas:
+                return True
+            return await probe.http_ok(address, "/health", config.readiness.timeout_s)
+
         address = pod.addresses.engine
         return Recipe(
             name=pod.name,
             kind="replica",
             url=url(address),
             command=command,
-            probe=functools.partial(probe.http_ok, address, "/health", config.readiness.timeout_s),
+            probe=ready,
             log=self._layout.logs / f"{pod.name}.log",
             before=before,
         )

@@ -159,6 +159,8 @@ class Readiness(Model):
     """A probe without an answer for this long has failed, s."""
     failures: Annotated[int, Field(ge=1)] = 3
     """Failed probes in a row that make a ready process unready."""
+    probe_replicas: bool = True
+    """False: a replica is ready as soon as its process runs, as a pod without readinessProbe is."""
 
 
 class Router(Model):
