@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.machine_loss import names_of, plan_on_machines, prove_ended, say_whole
 from faultload.faults.protocol import Evidence, Plan
 from faultload.faults.spot_advise import prove_told
-from faultload.faults.victims import STRICT, SpotChoice
+from faultload.faults.victims import STRICT, SpotChoice, TimeoutS
 from faultload.targets import INTERRUPT_SPOT, Target
 from faultload.targets.machine_acts import INTERRUPTION, REBALANCE
-
-_LATE_S = 60.0
-"""How much later than announced a machine may go, and its node be missed."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -28,9 +25,22 @@ class Interruption(SpotChoice):
     Attributes:
         rebalance_s: the advice to rebalance comes so many seconds before the notice; None: with
             the notice at the earliest, as the cloud pleases.
+        timeout_s: from the first of these until the machines are gone; EC2's notice is 120 s.
     """
 
-    rebalance_s: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] | None = None
+    rebalance_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    timeout_s: TimeoutS = 180.0
+
+    @model_validator(mode="after")
+    def _notice_has_its_time(self) -> Self:
+        if self.notice_timeout_s <= 0:
+            raise ValueError("expected timeout_s to be longer than rebalance_s")
+        return self
+
+    @property
+    def notice_timeout_s(self) -> float:
+        """Longest time from the notice until the machines are gone, s."""
+        return self.timeout_s - (self.rebalance_s or 0.0)
 
 
 class InterruptSpot:
@@ -83,7 +93,7 @@ class InterruptSpot:
         """Prove that the machines have read their notice, and wait until they are gone."""
         told = prove_told(self._target, plan, INTERRUPTION)
         notice_s = max(told.values()) - self._given_unix_s
-        ended = prove_ended(self._target, plan, notice_s + _LATE_S)
+        ended = prove_ended(self._target, plan, self._choice.notice_timeout_s)
         left, data = self._left(plan)
         text = (
             f"{names_of(plan)} read a notice of {notice_s:.1f} s, and ended"

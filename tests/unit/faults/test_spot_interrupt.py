@@ -69,7 +69,7 @@ def test_who_ended_with_the_machine_is_said(
 def test_machine_that_outlives_its_notice_was_not_interrupted(
     two_zones: Platform, journal: InjectionJournal, clock: Clock
 ) -> None:
-    """The bound is the notice itself and a minute."""
+    """The bound is the intent's own: it knows how long a notice is there."""
     with pytest.raises(FaultError, match="expected node-b to have ended.* within 180"):
         FaultSession(two_zones, journal).apply(InterruptSpot(two_zones))
 
@@ -94,3 +94,9 @@ def test_advice_comes_so_long_before_the_notice(
     FaultSession(two_zones, journal).apply(InterruptSpot(two_zones, Interruption(rebalance_s=30)))
 
     assert two_zones.acts == [("advise", "node-b"), ("25 s later", ""), ("interrupt", "node-b")]
+
+
+def test_notice_has_its_time_within_the_bound() -> None:
+    """Advice that outlasts the bound leaves none for the notice: the file is wrong."""
+    with pytest.raises(ValueError, match="expected timeout_s to be longer than rebalance_s"):
+        Interruption(rebalance_s=30, timeout_s=30)
