@@ -68,7 +68,11 @@ def test_rolling_update_hands_users_to_new_replicas_and_cuts_nobody(
 
 
 @pytest.mark.parametrize(
-    ("flaw", "reason"), [("unpullable", "ImagePullBackOff"), ("crashing", "CrashLoopBackOff")]
+    ("flaw", "reason"),
+    [
+        ("unpullable", "ImagePullBackOff"),
+        pytest.param("crashing", "CrashLoopBackOff", marks=pytest.mark.full),
+    ],
 )
 def test_release_that_cannot_start_waits_beside_those_who_serve(
     watched: Live, session: FaultSession, flaw: Flaw, reason: str
