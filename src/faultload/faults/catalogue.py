@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faultload.faults.add_load import AddLoad
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
+from faultload.faults.fill_kv_cache import FillKvCache
 from faultload.faults.gpu_memory import ExhaustGpuMemory
 from faultload.faults.gpu_slow import SlowGpu
 from faultload.faults.gpu_xid import RaiseGpuXid
@@ -35,6 +37,8 @@ FAULTS: Mapping[str, FaultClass] = {
         ExhaustGpuMemory,
         RaiseGpuXid,
         SlowGpu,
+        AddLoad,
+        FillKvCache,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

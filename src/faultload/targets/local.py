@@ -24,6 +24,8 @@ from faultload.errors import (
 )
 from faultload.spec.target import LocalTargetSpec
 from faultload.targets.base import (
+    ADD_LOAD,
+    AUTOSCALING,
     CORDON_NODE,
     DELETE_REPLICA,
     DRAIN_NODE,
@@ -35,6 +37,7 @@ from faultload.targets.base import (
     HANG_REPLICA,
     KILL_ENGINE,
     KILL_REPLICA,
+    KV_PRESSURE,
     PARTITION,
     SCALE,
     Endpoints,
@@ -175,6 +178,9 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
         """What faults may ask of it."""
         return frozenset(
             {
+                *(AUTOSCALING for tier in self.workloads("engine", None) if tier.scaled_by),
+                ADD_LOAD,
+                KV_PRESSURE,
                 KILL_REPLICA,
                 HANG_REPLICA,
                 HANG_ENGINE,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from clock import Clock
+from senders import Senders
 
 from faultload.record import InjectionJournal
 
@@ -23,3 +24,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def journal(tmp_path: Path) -> InjectionJournal:
     """Return an empty journal."""
     return InjectionJournal(tmp_path / "injections.jsonl")
+
+
+@pytest.fixture
+def senders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Senders:
+    """Return senders that send nothing."""
+    return Senders(monkeypatch, tmp_path)

@@ -11,8 +11,8 @@ from faultload.faults.limits import Limits, Radius
 from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 
-HARMLESS = {"cordon_node"}
-"""Takes no replica away."""
+HARMLESS = {"add_load", "cordon_node"}
+"""They take no replica away: traffic hits none, and a cordon ends none."""
 
 
 def platform() -> Platform:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from faultload.targets.base import (
+    ADD_LOAD,
     CORDON_NODE,
     DELETE_REPLICA,
     DRAIN_NODE,
@@ -98,6 +99,7 @@ RIGHTS: Mapping[str, Sequence[Right]] = {
         *_of(PODS, "patch"),
         *_of(NETWORK_POLICIES, "get list create delete"),
     ],
+    ADD_LOAD: [],  # it comes in by the front door
 }
 """Capability → what it needs besides `EVERY_RUN`'s. The capabilities that the target offers."""
 
