@@ -75,6 +75,12 @@ class Expects(Spec):
     """Largest share of a month's error budget that one such fault may spend, per SLO, percent."""
     streams_lost_max: int | None = Field(default=None, ge=0)
     """Streams that began and did not finish."""
+    scale_up_s_max: float | None = Field(default=None, gt=0)
+    """From the injection until every tier that was to grow has one more replica ready."""
+    scale_down_s_max: float | None = Field(default=None, gt=0)
+    """From the proven end of the fault until every tier that grew has as many as before."""
+    refused_max: int | None = Field(default=None, ge=0)
+    """Requests answered 502 or 503, those of traffic that a fault added included."""
 
 
 class FaultloadBlock(Spec):
