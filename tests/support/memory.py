@@ -218,6 +218,9 @@ class Platform(MachinesInMemory, NoNetworkActs, Releases):
     def engine_url(self, name: str, uid: str) -> str | None:
         return "http://127.0.0.1:1" if self._has(name, uid) else None
 
+    def served_model(self, name: str, uid: str) -> str | None:
+        return f"chat-{self.engines[name].tier}" if self._has(name, uid) else None
+
     def delete_replica(self, name: str, uid: str, grace_s: float | None) -> None:
         self._insist(name, uid)
         self.acts.append((f"delete within {grace_s}", name))

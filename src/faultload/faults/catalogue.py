@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from faultload.faults.add_load import AddLoad
 from faultload.faults.bad_release import BadRelease
 from faultload.faults.capacity_withhold import WithholdCapacity
 from faultload.faults.engine_hang import HangEngine
 from faultload.faults.engine_kill import KillEngine
+from faultload.faults.fill_kv_cache import FillKvCache
 from faultload.faults.gpu_memory import ExhaustGpuMemory
 from faultload.faults.gpu_slow import SlowGpu
 from faultload.faults.gpu_xid import RaiseGpuXid
@@ -55,6 +57,8 @@ FAULTS: Mapping[str, FaultClass] = {
         RollOut,
         BadRelease,
         SpoilModel,
+        AddLoad,
+        FillKvCache,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

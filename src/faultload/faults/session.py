@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from faultload.errors import FaultError, FaultloadError, MissingError, TargetGoneError
+from faultload.faults import traffic
 from faultload.faults.catalogue import FAULTS
 from faultload.faults.limits import Limits, Radius, limits_of
 from faultload.faults.protocol import Fault, Plan
@@ -241,6 +242,11 @@ def _platform_gone(
     journal: InjectionJournal, entry: InjectionEntry, why: TargetGoneError
 ) -> dict[str, Any]:
     evidence = {"text": f"the platform is gone, and the fault with it: {why}", "data": {}}
+    if "senders" in entry.plan.get("undo", {}):  # they are no part of the platform
+        plan = Plan.from_json(entry.plan)
+        traffic.stop_all(plan)
+        ended = traffic.prove_ended(plan)
+        evidence = {"text": f"the platform is gone, and {ended.text}", "data": ended.data}
     journal.append(
         InjectionEntry(
             entry.injection_id,

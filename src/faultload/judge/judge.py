@@ -29,6 +29,7 @@ from faultload.judge.model import (
 )
 from faultload.judge.recovery import estimate_recovery
 from faultload.judge.rows import Rows
+from faultload.judge.scaling import hold_scaling
 from faultload.judge.slo import Events, events_of, judge_counted, judge_phase
 from faultload.record import REQUEST_SCHEMA, Outcome, Phase, PhaseName
 from faultload.spec.slo import SLO, PrometheusSource, RequestsSource
@@ -147,7 +148,7 @@ class _Case:
     ) -> list[Expectation]:
         known = {spent.slo for spent in budgets}
         names = [slo.name for slo in self.evidence.slos if not _gap_declared(slo, self.evidence)]
-        return hold_claims(
+        claims = hold_claims(
             self.evidence.expects,
             recoveries=recoveries,
             budgets=budgets,
@@ -156,6 +157,7 @@ class _Case:
             complete=self.evidence.outcome is Outcome.COMPLETED,
             unknown=[name for name in names if name not in known],
         )
+        return [*claims, *hold_scaling(self.evidence, self.window)]
 
     def phases(self, recoveries: Sequence[Recovery]) -> list[PhaseResult]:
         recovered = {r.slo: r.recovery_s for r in recoveries if r.recovery_s is not None}

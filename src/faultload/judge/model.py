@@ -62,6 +62,8 @@ class Evidence:
             the series' declared gaps. A series that never came is 0, not absent.
         counted: good and total events by SLO name and phase, for SLOs whose source is Prometheus.
             None: no data there.
+        replicas: by Deployment or tier, how many it was to have and how many served, over time.
+            Empty: nobody said.
     """
 
     requests: pd.DataFrame
@@ -81,6 +83,20 @@ class Evidence:
     counted: Mapping[tuple[str, PhaseName], tuple[float, float] | None] = field(
         default_factory=dict
     )
+    replicas: Mapping[str, ReplicaCounts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReplicaCounts:
+    """What was seen of one Deployment's size: pairs of seconds since the start and replicas.
+
+    Attributes:
+        wanted: how many it was to have.
+        ready: how many served.
+    """
+
+    wanted: Sequence[tuple[float, float]]
+    ready: Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Read in this order: `arrivals` and `closed` (when), `prompts` (what is said), `t
 file), `plan` (what a worker is told), `checks` (what is needed here), `generator` (the door the
 runner uses), `remote` (a worker on another machine), `rows` (what the workers wrote). Beside them,
 `recordings` and `importing` turn public recordings into traces, and `describe` says what is in one.
+`sender` is a process of its own: the traffic that faults are made of, started by command line.
 `worker` is what runs inside Locust; nothing in faultload imports it, because importing Locust
 patches sockets, threads and signals.
 """

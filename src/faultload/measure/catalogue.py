@@ -108,6 +108,10 @@ _ROUTER = (
 )
 
 
+REPLICAS = ("kube_deployment_spec_replicas", "kube_deployment_status_replicas_available")
+"""How many replicas a Deployment (here: a tier) is to have, and how many serve."""
+
+
 def catalogue(
     matchers: Mapping[str, str] | None = None, rate_window_s: int = 15
 ) -> tuple[Entry, ...]:
@@ -142,6 +146,10 @@ def catalogue(
     raw("kube_pod_status_ready", "1", kube, Absence.GAP, "Pod is ready")
     restarts = "kube_pod_container_status_restarts_total"
     raw(restarts, "restarts", kube, Absence.GAP, "Container restarts")
+    # A platform may keep its replicas in something else than Deployments.
+    wanted, ready = REPLICAS
+    raw(wanted, "replicas", kube, Absence.NOTHING_YET, "Replicas wanted")
+    raw(ready, "replicas", kube, Absence.NOTHING_YET, "Replicas that serve")
 
     window = f"[{rate_window_s}s]"
     tokens = f"sum by (model_name) (rate(vllm:generation_tokens_total{{{where}}}{window}))"

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pandas as pd
 
 from faultload.errors import SpecError
-from faultload.judge import Evidence, Judgement
+from faultload.judge import Evidence, Judgement, ReplicaCounts
 from faultload.judge.judge import judge
-from faultload.measure.catalogue import CATALOGUE
+from faultload.measure.catalogue import CATALOGUE, REPLICAS
 from faultload.measure.counters import counted_events
 from faultload.measure.prometheus import coverage
 from faultload.record import (
@@ -112,6 +113,7 @@ def _evidence(
         clock_drift_s=manifest.clock.wall_drift_s,
         coverage=_coverage(manifest, series, scrape_interval_s),
         counted=_counted(manifest, slos, series),
+        replicas=_replicas(series),
     )
 
 
@@ -132,4 +134,20 @@ def _counted(
         for slo in slos
         if slo.source.type == "prometheus"
         for phase in manifest.phases
+    }
+
+
+def _replicas(series: pd.DataFrame) -> dict[str, ReplicaCounts]:
+    """Return the sizes that Prometheus saw, by Deployment, with its namespace where it has one."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name in REPLICAS:
+        for labels, samples in series[series["series"] == name].groupby("labels"):
+            about = orjson.loads(str(labels))
+            deployment = f"{about.get('namespace', '')}/{about.get('deployment', '')}"
+            pairs = zip(samples["t_s"].tolist(), samples["value"].tolist(), strict=True)
+            found.setdefault(deployment, {}).setdefault(name, []).extend(pairs)
+    wanted, ready = REPLICAS
+    return {
+        deployment: ReplicaCounts(sorted(own.get(wanted, [])), sorted(own.get(ready, [])))
+        for deployment, own in found.items()
     }

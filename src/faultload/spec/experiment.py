@@ -79,6 +79,12 @@ class Expects(Spec):
     revert_s_max: float | None = Field(default=None, gt=0)
     """From the begin of reverting until proven gone, of the fault that takes longest: how long a
     rollback lasts."""
+    scale_up_s_max: float | None = Field(default=None, gt=0)
+    """From the injection until every tier that was to grow has one more replica ready."""
+    scale_down_s_max: float | None = Field(default=None, gt=0)
+    """From the proven end of the fault until every tier that grew has as many as before."""
+    refused_max: int | None = Field(default=None, ge=0)
+    """Requests answered 502 or 503, those of traffic that a fault added included."""
 
 
 class FaultloadBlock(Spec):

@@ -216,10 +216,15 @@ class Endpoints:
     Attributes:
         inference_url: OpenAI-compatible, without `/v1`.
         prometheus_url: its Prometheus.
+        ca: PEM file of the authorities to trust at the former; None: the system's.
+        api_key_env: name of the environment variable with the API key it wants; None: it wants
+            none.
     """
 
     inference_url: str
     prometheus_url: str
+    ca: Path | None = None
+    api_key_env: str | None = None
 
 
 class Lock(Protocol):

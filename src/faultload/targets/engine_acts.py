@@ -98,6 +98,10 @@ class EngineActs(Protocol):
         """
         ...
 
+    def served_model(self, replica: str, uid: str) -> str | None:
+        """Return the model to ask it for; None: that uid is gone, or it does not say."""
+        ...
+
 
 class NoEngineActs:
     """A target that reaches no process inside a replica, and no GPU: every act is refused."""
@@ -151,6 +155,10 @@ class NoEngineActs:
         raise _not_offered(replica)
 
     def engine_url(self, replica: str, uid: str) -> str | None:  # noqa: ARG002
+        """Nothing: not offered."""
+        raise _not_offered(replica)
+
+    def served_model(self, replica: str, uid: str) -> str | None:  # noqa: ARG002
         """Nothing: not offered."""
         raise _not_offered(replica)
 

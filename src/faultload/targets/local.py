@@ -24,6 +24,8 @@ from faultload.errors import (
 )
 from faultload.spec.target import LocalTargetSpec
 from faultload.targets.base import (
+    ADD_LOAD,
+    AUTOSCALING,
     CORDON_NODE,
     DELETE_REPLICA,
     DRAIN_NODE,
@@ -35,6 +37,7 @@ from faultload.targets.base import (
     HANG_REPLICA,
     KILL_ENGINE,
     KILL_REPLICA,
+    KV_PRESSURE,
     PARTITION,
     SCALE,
     Endpoints,
@@ -60,6 +63,29 @@ _TOO_MANY_REQUESTS = 429
 _LINK_ADDRESSES = {"name", "listen", "to"}
 _EVICTION_RETRY_S = 1.0
 """Disruptions become possible again when a replica gets ready; the platform names no time."""
+
+LOCAL_CAPABILITIES = (
+    MACHINE_CAPABILITIES
+    | RELEASE_CAPABILITIES
+    | {
+        ADD_LOAD,
+        KV_PRESSURE,
+        KILL_REPLICA,
+        HANG_REPLICA,
+        HANG_ENGINE,
+        KILL_ENGINE,
+        GPU_MEMORY,
+        GPU_XID,
+        GPU_SLOW,
+        DELETE_REPLICA,
+        EVICT_REPLICA,
+        CORDON_NODE,
+        DRAIN_NODE,
+        SCALE,
+        PARTITION,
+    }
+)
+"""What every local target offers; one that scales itself offers `AUTOSCALING` too."""
 
 
 class _NeverLost:
@@ -173,25 +199,8 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
     @property
     def capabilities(self) -> frozenset[str]:
         """What faults may ask of it."""
-        return frozenset(
-            {
-                KILL_REPLICA,
-                HANG_REPLICA,
-                HANG_ENGINE,
-                KILL_ENGINE,
-                GPU_MEMORY,
-                GPU_XID,
-                GPU_SLOW,
-                DELETE_REPLICA,
-                EVICT_REPLICA,
-                CORDON_NODE,
-                DRAIN_NODE,
-                SCALE,
-                PARTITION,
-            }
-            | MACHINE_CAPABILITIES
-            | RELEASE_CAPABILITIES
-        )
+        scaled = any(tier.scaled_by for tier in self.workloads("engine", None))
+        return LOCAL_CAPABILITIES | ({AUTOSCALING} if scaled else set())
 
     @property
     def endpoints(self) -> Endpoints:

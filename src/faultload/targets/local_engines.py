@@ -100,6 +100,11 @@ class LocalEngines:
         """Return where the engine itself listens."""
         return self._url(replica, uid)
 
+    def served_model(self, replica: str, uid: str) -> str | None:
+        """Ask the engine itself for its list."""
+        url = self._url(replica, uid)
+        return _model(url) if url else None
+
     def _url(self, replica: str, uid: str) -> str | None:
         """Return where the engine itself listens; None: that uid is gone."""
         for row in self._control.call("GET", "/v1/state")["replicas"]:
@@ -154,6 +159,16 @@ def _status(
         return http.request(method, url, json=body, timeout=timeout_s).status_code
     except requests.RequestException:
         return None
+
+
+def _model(url: str) -> str | None:
+    """Return the first model that an engine lists: the base, before any adapters."""
+    with requests.Session() as http:
+        http.trust_env = False  # a proxy must not see loopback calls
+        try:
+            return str(http.get(f"{url}/v1/models", timeout=_ANSWER_S).json()["data"][0]["id"])
+        except (requests.RequestException, LookupError, TypeError):
+            return None
 
 
 def _token_time_s(url: str) -> float | None:

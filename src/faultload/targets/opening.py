@@ -8,7 +8,7 @@ from pathlib import Path
 from faultload.errors import DefectError, UsageError
 from faultload.spec.target import KubernetesTargetSpec, LocalTargetSpec, TargetSpec
 from faultload.targets.base import Target
-from faultload.targets.local import LocalTarget
+from faultload.targets.local import LOCAL_CAPABILITIES, LocalTarget
 
 
 def connect(
@@ -61,7 +61,6 @@ def offers() -> Mapping[str, frozenset[str]]:
 
     They are the same for every target of a kind, so none is opened to ask.
     """
-    from faultload.targets.kubernetes import KubernetesTarget
+    from faultload.targets.kubernetes.rights import KUBERNETES_CAPABILITIES
 
-    kinds = {"local": LocalTarget, "kubernetes": KubernetesTarget}
-    return {kind: object.__new__(target).capabilities for kind, target in kinds.items()}
+    return {"local": LOCAL_CAPABILITIES, "kubernetes": KUBERNETES_CAPABILITIES}

@@ -18,9 +18,12 @@ HOME: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[3] / "platform/observability/metrics.yaml").read_text()
 )
 SHIPPED = spec.load(spec.DEFAULT_PATH)
+# What platform/local-autoscaling.yaml is scaled on.
+SMALL = spec.load(Path(__file__).parents[3] / "platform/local-autoscaling-triggers.yaml")
 QUERIES = [
-    pytest.param(scaled.tier, trigger.metadata.query, id=f"{scaled.name}-{trigger.name}")
-    for scaled in SHIPPED
+    pytest.param(scaled.tier, trigger.metadata.query, id=f"{file}{scaled.name}-{trigger.name}")
+    for file, found in (("", SHIPPED), ("small-", SMALL))
+    for scaled in found
     for trigger in scaled.triggers
 ]
 # What PromQL itself means by a word.

@@ -6,6 +6,7 @@ import pytest
 
 from inference_platform.local import config, programs, settings
 from inference_platform.local.addresses import Addresses
+from inference_platform.local.autoscaling import spec
 from inference_platform.local.errors import ConfigError
 from inference_platform.local.pod import Pod, Revision
 
@@ -22,6 +23,19 @@ def test_the_shipped_file_has_two_tiers_on_two_zones() -> None:
     assert shipped.first_start_s == 0
     recovery_s = shipped.scaled(shipped.restart.backoff_s + shipped.cold_start_s)
     assert recovery_s == pytest.approx(36)
+
+
+def test_the_autoscaling_file_begins_small_and_names_its_triggers(tmp_path: Path) -> None:
+    """One replica, and its neighbour's triggers from whatever folder it is started."""
+    path = config.DEFAULT_PATH.with_name("local-autoscaling.yaml")
+    small = config.load(path)
+
+    assert small.autoscaling
+    assert [tier.replicas for tier in small.tiers.values()] == [1]
+    (scaled,) = spec.load(Path(small.triggers), set(small.tiers))
+    assert scaled.min_replica_count == 1
+    other = config.load(path, [f"triggers={tmp_path / 'other.yaml'}"])
+    assert other.triggers == str(tmp_path / "other.yaml")
 
 
 def test_every_field_is_documented() -> None:

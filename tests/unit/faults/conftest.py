@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from clock import Clock
 from memory import Platform, replica
+from senders import Senders
 
 from faultload.record import InjectionJournal
 
@@ -44,3 +45,9 @@ def two_zones() -> Platform:
     for name, kind in (("node-a", "on-demand"), ("node-b", "spot")):
         made.machines[name] = replace(made.machines[name], capacity_type=kind)
     return made
+
+
+@pytest.fixture
+def senders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Senders:
+    """Return senders that send nothing."""
+    return Senders(monkeypatch, tmp_path)

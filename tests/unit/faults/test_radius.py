@@ -13,8 +13,8 @@ from faultload.faults.limits import Limits, Radius
 from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 
-HARMLESS = {"cordon_node", "withhold_capacity", "spoil_model"}
-"""Takes no replica away: who comes later finds no machine, or no weights."""
+HARMLESS = {"add_load", "cordon_node", "withhold_capacity", "spoil_model"}
+"""Takes no replica away: who comes later finds no machine, no weights, or a crowd."""
 OF_MACHINES = {"drain_node", "lose_node", "advise_rebalance", "interrupt_spot", "fail_zone"}
 """Hits all that is on a machine or in a zone."""
 STOCK = {"terminate_pods", "scale_deployment", "scale_statefulset"}

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 PLATFORM: dict[str, Any] = yaml.safe_load((ROOT / "platform/local.yaml").read_text())
 NAMES = sorted(path.stem for path in (ROOT / "scenarios").glob("*.yaml"))
 # About as many requests whatever the rate, so that a share is known to a few percent.
-SECONDS = {"soak": 300, "long-context": 300, "autoscaling": 240}
+SECONDS = {"soak": 300, "long-context": 300, "autoscaling": 240, "reasoning-calm": 300}
 
 
 @cache

@@ -89,6 +89,25 @@ def test_gone_platform_took_its_fault_with_it(tmp_path: Path) -> None:
     assert state.journal.unreverted() == []
 
 
+def test_traffic_is_ended_although_the_platform_is_gone(tmp_path: Path) -> None:
+    """A sender is no part of the platform: it is told to end, and its folder goes."""
+    target, sender = tmp_path / "t.yaml", tmp_path / "sender"
+    target.write_text("name: t\nkind: local\nlocal: {config: x.yaml}\n", encoding="utf-8")
+    sender.mkdir()
+    (sender / "go").touch()
+    state = RunState.create("f" * 16, "run-1", tmp_path)
+    plan = Plan([], undo={"senders": [str(sender)]}).as_json()
+    for step in (InjectionStep.PLANNED, InjectionStep.INJECTING):
+        state.journal.append(InjectionEntry("a-1", step, "add_load", 1.0, plan=plan))
+    nowhere = {"state": str(tmp_path / "nowhere")}
+
+    (outcome,) = revert_unreverted(SessionFile(str(target), nowhere, str(state.journal.path)))
+
+    assert "its sender has ended" in outcome["text"]
+    assert not sender.exists()
+    assert state.journal.unreverted() == []
+
+
 def test_limits_know_what_is_in_force(tmp_path: Path) -> None:
     """The second fault of a method is held against the first; what is undone counts no more."""
     target = tmp_path / "t.yaml"

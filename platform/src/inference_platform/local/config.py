@@ -27,6 +27,8 @@ def load(path: Path, overrides: Iterable[str] = ()) -> PlatformConfig:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {one_line(error)}") from error
     config = _validated(raw, str(path))
+    if config.triggers:  # a file names its neighbours; `--set` speaks as the shell does
+        config = config.model_copy(update={"triggers": str(path.parent / config.triggers)})
     data = config.model_dump(mode="json")
     assignments = list(overrides)
     if not assignments:

@@ -237,7 +237,7 @@ class PlatformConfig(Model):
     autoscaling: bool = False
     """Scale the tiers that the triggers name."""
     triggers: str = ""
-    """File of scaled objects; "": platform/observability/triggers.yaml."""
+    """File of scaled objects, relative to this one; "": platform/observability/triggers.yaml."""
     ready_timeout_s: PositiveSeconds = 30.0
     """Everything must be ready this long after the start, s, or the platform gives up."""
     stop_grace_s: Seconds = 3.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from faultload.targets.base import (
+    ADD_LOAD,
     CORDON_NODE,
     DELETE_REPLICA,
     DRAIN_NODE,
@@ -98,8 +99,12 @@ RIGHTS: Mapping[str, Sequence[Right]] = {
         *_of(PODS, "patch"),
         *_of(NETWORK_POLICIES, "get list create delete"),
     ],
+    ADD_LOAD: [],  # it comes in by the front door
 }
 """Capability → what it needs besides `EVERY_RUN`'s. The capabilities that the target offers."""
+
+KUBERNETES_CAPABILITIES = frozenset(RIGHTS) - {EVERY_RUN}
+"""Everything that the API can do: it reaches no process inside a pod, and no GPU."""
 
 
 def rules_for(

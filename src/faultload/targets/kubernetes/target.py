@@ -112,14 +112,16 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Everything that the API can do: it reaches no process inside a pod, and no GPU."""
-        return frozenset(rights.RIGHTS) - {rights.EVERY_RUN}
+        """What faults may ask of it."""
+        return rights.KUBERNETES_CAPABILITIES
 
     @property
     def endpoints(self) -> Endpoints:
         """Where the target file says that it listens."""
-        about = self._spec.kubernetes
-        return Endpoints(about.inference_url, about.prometheus_url)
+        about, load = self._spec.kubernetes, self._spec.load
+        folder = Path(self._attachment["target_file"]).parent
+        ca = (folder / load.ca).resolve() if load.ca else None
+        return Endpoints(about.inference_url, about.prometheus_url, ca, load.api_key_env)
 
     def attachment(self) -> Mapping[str, str]:
         """Return the paths of kubeconfig and target file; credentials stay in the former."""
