@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from memory_network import MemoryNetwork
+
 import faultload.targets
 from faultload.errors import FaultError
 from faultload.targets import (
@@ -26,7 +28,6 @@ from faultload.targets import (
 )
 from faultload.targets.base import Endpoints
 from faultload.targets.machine_acts import NoMachineActs
-from faultload.targets.network_acts import NoNetworkActs
 from faultload.targets.release_acts import NoReleaseActs
 
 EVERYTHING = frozenset(
@@ -49,7 +50,7 @@ def replica(
     return Replica("engine", name, f"u-{name}", tier, node, "zone-a", ready, 0, inflight)
 
 
-class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
+class Platform(NoMachineActs, MemoryNetwork, NoReleaseActs):
     """A target in memory, with as many machines and workloads as its replicas need.
 
     Attributes:
@@ -96,6 +97,7 @@ class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
         self.log: list[tuple[str, str]] = []
         self.slowed: dict[str, float] = {}
         self._made = 0
+        self.set_up_network()
 
     def attachment(self) -> Mapping[str, str]:
         return {}
@@ -335,6 +337,13 @@ class Platform(NoMachineActs, NoNetworkActs, NoReleaseActs):
 
     def _scale(self, workload: str, replicas: int) -> None:
         self.tiers[workload] = replace(self.tiers[workload], wanted=replicas)
+        component = self.tiers[workload].component
+        if component != "engine":
+            up = bool(replicas) and self.heals
+            self.others = [
+                replace(one, ready=up) if one.component == component else one for one in self.others
+            ]
+            return
         mine = [r.name for r in self.engines.values() if r.tier == workload]
         for name in mine[replicas:]:
             del self.engines[name]

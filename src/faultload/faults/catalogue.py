@@ -9,8 +9,11 @@ from faultload.faults.engine_kill import KillEngine
 from faultload.faults.gpu_memory import ExhaustGpuMemory
 from faultload.faults.gpu_slow import SlowGpu
 from faultload.faults.gpu_xid import RaiseGpuXid
+from faultload.faults.network_resets import ResetConnections
+from faultload.faults.network_slow import SlowNetwork
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import DrainNode
+from faultload.faults.outage import Outage
 from faultload.faults.protocol import FaultClass
 from faultload.faults.replica_delete import DeleteReplica
 from faultload.faults.replica_evict import EvictReplica
@@ -35,6 +38,9 @@ FAULTS: Mapping[str, FaultClass] = {
         ExhaustGpuMemory,
         RaiseGpuXid,
         SlowGpu,
+        SlowNetwork,
+        ResetConnections,
+        Outage,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

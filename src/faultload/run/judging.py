@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
@@ -103,7 +104,7 @@ def _evidence(
         t0_unix_s=manifest.clock.t0_unix_s,
         slos=slos,
         expects=block.expects,
-        gaps=block.gaps,
+        gaps=_gaps(block.gaps),
         outcome=manifest.outcome,
         reason=manifest.reason,
         aborted_by_person=manifest.outcome is Outcome.INTERRUPTED,
@@ -113,6 +114,12 @@ def _evidence(
         coverage=_coverage(manifest, series, scrape_interval_s),
         counted=_counted(manifest, slos, series),
     )
+
+
+def _gaps(declared: Sequence[str]) -> list[str]:
+    """Return the series that an experiment's patterns name; `*` names all."""
+    named = {entry.name for entry in CATALOGUE for one in declared if fnmatchcase(entry.name, one)}
+    return sorted(named | set(declared))
 
 
 def _coverage(

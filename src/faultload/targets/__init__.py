@@ -40,13 +40,14 @@ from faultload.targets.base import (
 from faultload.targets.engine_acts import Pulse
 from faultload.targets.local import LocalTarget
 from faultload.targets.machine_acts import Capacity
-from faultload.targets.network_acts import Disturbance
+from faultload.targets.network_acts import ANSWER_S, Disturbance
 from faultload.targets.opening import attach, connect
 from faultload.targets.release_acts import Flaw, Rollout, Spoiling
 from faultload.targets.state import TargetLock, is_locked, state_home
 
 __all__ = [
     "ADD_LOAD",
+    "ANSWER_S",
     "AUTOSCALING",
     "BAD_RELEASE",
     "CORDON_NODE",
