@@ -62,6 +62,7 @@ def test_without_prometheus_nothing_answers_and_its_series_have_a_hole(
     watched.wait_for_query('up{job="router"}', lambda up: up == 1)
     scrapes = watched.query(f'count_over_time(up{{job="router"}}[{width_s}s])')
     assert scrapes is None or scrapes < width_s
+    assert watched.query(f'up{{job="router"}} offset {width_s + 1}s') == 1  # from before it
 
 
 def test_part_is_one_or_none(platform: LocalTarget) -> None:

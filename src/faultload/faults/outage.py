@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
+from faultload.errors import FaultError
 from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.proofs import wait_until
 from faultload.faults.protocol import Evidence, Plan
@@ -58,6 +59,14 @@ class Outage(ScaleTo):
     ) -> None:
         """Take away what `intent` says on `target`, within `limits`."""
         super().__init__(target, Size(0, intent.component, None, intent.timeout_s), limits)
+
+    def plan(self) -> Plan:
+        """Find the workload; there must be something that can be missed."""
+        plan = super().plan()
+        component = plan.before["component"]
+        if not plan.before["ready"]:
+            raise FaultError(f"nothing of {component} is ready: there is nothing to take away")
+        return plan
 
     def verify(self, plan: Plan) -> Evidence:
         """Prove that nothing of it is ready, nor listens."""

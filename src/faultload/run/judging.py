@@ -104,7 +104,7 @@ def _evidence(
         t0_unix_s=manifest.clock.t0_unix_s,
         slos=slos,
         expects=block.expects,
-        gaps=_gaps(block.gaps),
+        gaps=declared_gaps(block.gaps),
         outcome=manifest.outcome,
         reason=manifest.reason,
         aborted_by_person=manifest.outcome is Outcome.INTERRUPTED,
@@ -116,7 +116,7 @@ def _evidence(
     )
 
 
-def _gaps(declared: Sequence[str]) -> list[str]:
+def declared_gaps(declared: Sequence[str]) -> list[str]:
     """Return the series that an experiment's patterns name; `*` names all."""
     named = {entry.name for entry in CATALOGUE for one in declared if fnmatchcase(entry.name, one)}
     return sorted(named | set(declared))

@@ -84,3 +84,11 @@ def test_component_that_is_not_there_is_said(platform: Platform) -> None:
     """A platform without a model store has no outage of one."""
     with pytest.raises(FaultError, match="expected one workload of model-store to scale, found no"):
         Outage(platform, Absence("model-store")).plan()
+
+
+def test_what_is_gone_already_cannot_be_taken_away(platform: Platform) -> None:
+    """That nothing of it is ready would be no effect of ours."""
+    platform.others = []
+
+    with pytest.raises(FaultError, match="nothing of redis is ready: there is nothing to take"):
+        Outage(platform).plan()
