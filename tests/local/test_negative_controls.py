@@ -12,6 +12,7 @@ from projects import ROOT, Project, make_project, platform_of
 
 from faultload.errors import ExitCode
 from faultload.record import InjectionStep, RunDirectory
+from faultload.targets import Mark
 
 pytestmark = pytest.mark.local
 
@@ -79,7 +80,8 @@ def test_prometheus_that_is_down_is_never_a_pass(project: Project) -> None:
     assert up.returncode == 0, up.stderr
     try:
         platform = platform_of(project)
-        platform.signal_component("prometheus", "KILL", hold=True)
+        (monitoring,) = platform.workloads("prometheus", None)
+        platform.set_scale(monitoring.name, monitoring.uid, 0, Mark("a-token", 0.0))
         platform.close()
         done = project.faultload("run", "engine/replica-loss")
     finally:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from memory_machines import MachinesInMemory
+from memory_network import MemoryNetwork
 from memory_releases import Releases
 
 import faultload.targets
@@ -28,7 +29,6 @@ from faultload.targets import (
     Workload,
 )
 from faultload.targets.base import Endpoints
-from faultload.targets.network_acts import NoNetworkActs
 
 EVERYTHING = frozenset(
     value
@@ -51,7 +51,7 @@ def replica(
     return Replica("engine", name, f"u-{name}", tier, node, zone, ready, 0, inflight)
 
 
-class Platform(MachinesInMemory, NoNetworkActs, Releases):
+class Platform(MachinesInMemory, MemoryNetwork, Releases):
     """A target in memory, with as many machines and workloads as its replicas need.
 
     Attributes:
@@ -102,6 +102,7 @@ class Platform(MachinesInMemory, NoNetworkActs, Releases):
         self._made = 0
         MachinesInMemory.__init__(self)
         Releases.__init__(self)
+        self.set_up_network()
 
     def attachment(self) -> Mapping[str, str]:
         return {}
@@ -345,6 +346,13 @@ class Platform(MachinesInMemory, NoNetworkActs, Releases):
 
     def _scale(self, workload: str, replicas: int) -> None:
         self.tiers[workload] = replace(self.tiers[workload], wanted=replicas)
+        component = self.tiers[workload].component
+        if component != "engine":
+            up = bool(replicas) and self.heals
+            self.others = [
+                replace(one, ready=up) if one.component == component else one for one in self.others
+            ]
+            return
         mine = [r.name for r in self.engines.values() if r.tier == workload]
         for name in mine[replicas:]:
             del self.engines[name]

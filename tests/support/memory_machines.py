@@ -83,6 +83,11 @@ class MachinesInMemory:
         self._offer(Capacity(zone=zone))
 
     def withhold_capacity(self, kind: Capacity, mark: Mark) -> None:
+        if not any(
+            kind.zone in ("", one.zone) and kind.instance_type == ""
+            for one in self.machines.values()
+        ):
+            raise FaultError(f"no node group has {kind}")
         self.acts.append(("withhold", str(kind)))
         if not self.deaf:
             self.shortages.append(kind)

@@ -13,9 +13,12 @@ from faultload.faults.fill_kv_cache import FillKvCache
 from faultload.faults.gpu_memory import ExhaustGpuMemory
 from faultload.faults.gpu_slow import SlowGpu
 from faultload.faults.gpu_xid import RaiseGpuXid
+from faultload.faults.network_resets import ResetConnections
+from faultload.faults.network_slow import SlowNetwork
 from faultload.faults.node_cordon import CordonNode
 from faultload.faults.node_drain import DrainNode
 from faultload.faults.node_lose import LoseNode
+from faultload.faults.outage import Outage
 from faultload.faults.protocol import FaultClass
 from faultload.faults.replica_delete import DeleteReplica
 from faultload.faults.replica_evict import EvictReplica
@@ -59,6 +62,9 @@ FAULTS: Mapping[str, FaultClass] = {
         SpoilModel,
         AddLoad,
         FillKvCache,
+        SlowNetwork,
+        ResetConnections,
+        Outage,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

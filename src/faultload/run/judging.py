@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import orjson
@@ -104,7 +105,7 @@ def _evidence(
         t0_unix_s=manifest.clock.t0_unix_s,
         slos=slos,
         expects=block.expects,
-        gaps=block.gaps,
+        gaps=declared_gaps(block.gaps),
         outcome=manifest.outcome,
         reason=manifest.reason,
         aborted_by_person=manifest.outcome is Outcome.INTERRUPTED,
@@ -115,6 +116,12 @@ def _evidence(
         counted=_counted(manifest, slos, series),
         replicas=_replicas(series),
     )
+
+
+def declared_gaps(declared: Sequence[str]) -> list[str]:
+    """Return the series that an experiment's patterns name; `*` names all."""
+    named = {entry.name for entry in CATALOGUE for one in declared if fnmatchcase(entry.name, one)}
+    return sorted(named | set(declared))
 
 
 def _coverage(

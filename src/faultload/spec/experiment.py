@@ -101,7 +101,10 @@ class FaultloadBlock(Spec):
     requires: list[str] = Field(default_factory=list)
     """Capabilities the target must have, else the experiment is skipped with that reason."""
     gaps: list[str] = Field(default_factory=list)
-    """Telemetry this fault takes away by nature: its absence is then not held against the run."""
+    """Series this fault takes away by nature: their absence is then not held against the run.
+
+    Names, or patterns such as `vllm:*`; `*` is all, where Prometheus itself is taken away.
+    """
     expects: Expects = Expects()
 
     @field_validator("blast_radius", mode="before")

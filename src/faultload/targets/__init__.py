@@ -40,7 +40,7 @@ from faultload.targets.base import (
 from faultload.targets.engine_acts import Pulse
 from faultload.targets.local import LocalTarget
 from faultload.targets.machine_acts import Capacity
-from faultload.targets.network_acts import Disturbance
+from faultload.targets.network_acts import ANSWER_S, Disturbance
 from faultload.targets.opening import attach, connect, offers
 from faultload.targets.release_acts import Flaw, Rollout, Spoiling
 from faultload.targets.state import TargetLock, is_locked, state_home
@@ -48,6 +48,7 @@ from faultload.targets.stock_acts import Found, StockActs
 
 __all__ = [
     "ADD_LOAD",
+    "ANSWER_S",
     "AUTOSCALING",
     "BAD_RELEASE",
     "CORDON_NODE",

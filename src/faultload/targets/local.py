@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,12 @@ from faultload.targets.control import GONE, ControlApi, reason_of
 from faultload.targets.local_engines import LocalEngines
 from faultload.targets.local_machines import MACHINE_CAPABILITIES, LocalMachines
 from faultload.targets.local_network import LocalNetwork
+from faultload.targets.local_parts import LocalParts
 from faultload.targets.local_releases import RELEASE_CAPABILITIES, LocalReleases
 from faultload.targets.processes import end, last_line, spawn
 
 _STOP_GRACE_S = 10.0
 _TOO_MANY_REQUESTS = 429
-_LINK_ADDRESSES = {"name", "listen", "to"}
 _EVICTION_RETRY_S = 1.0
 """Disruptions become possible again when a replica gets ready; the platform names no time."""
 
@@ -94,7 +94,7 @@ class _NeverLost:
     problem = ""
 
 
-class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
+class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalReleases):
     """A local platform, started by us or left up by `faultload platform up`."""
 
     def __init__(
@@ -212,9 +212,9 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
         return {"state": str(self._state)}
 
     def replicas(self, component: str) -> Sequence[Replica]:
-        """Return the engine's replicas, by name; no other component has any here."""
+        """Return the engine's replicas, by name, or the one process of another part."""
         if component != "engine":
-            return []
+            return self.part(component)
         rows = self._control.call("GET", "/v1/state")["replicas"]
         return [
             Replica(
@@ -254,16 +254,15 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
 
     def kill_replica(self, replica: str, uid: str) -> None:
         """SIGKILL the replica's process group."""
-        self._signal(replica, uid, "KILL")
+        self.signal(replica, uid, "KILL")
 
     def stop_replica(self, replica: str, uid: str) -> None:
         """SIGSTOP the replica's process group."""
-        self._signal(replica, uid, "STOP")
+        self.signal(replica, uid, "STOP")
 
     def continue_replica(self, replica: str, uid: str) -> None:
         """SIGCONT the replica's process group."""
-        if any(r.name == replica and r.uid == uid for r in self.replicas("engine")):
-            self._signal(replica, uid, "CONT")
+        self.signal_if_there(replica, uid, "CONT")
 
     def delete_replica(self, replica: str, uid: str, grace_s: float | None) -> None:
         """Have the platform stop it in order."""
@@ -313,9 +312,9 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
             self._control.call("POST", f"/v1/nodes/{node}/uncordon")
 
     def workloads(self, component: str, tier: str | None) -> Sequence[Workload]:
-        """Return the engine's tiers."""
+        """Return the engine's tiers, or what keeps another part."""
         if component != "engine":
-            return []
+            return self.part_workload(component) if tier is None else []
         rows = self._control.call("GET", "/v1/state")["tiers"]
         return [
             Workload(
@@ -331,31 +330,14 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
         ]
 
     def set_scale(self, workload: str, uid: str, replicas: int, mark: Mark) -> None:  # noqa: ARG002
-        """Scale a tier."""
-        self._control.call("POST", f"/v1/tiers/{workload}/scale", body={"replicas": replicas})
+        """Scale a tier, or take another part down."""
+        if not self.scale_part(workload, replicas):
+            self._scale(workload, replicas)
 
     def restore_scale(self, workload: str, uid: str, token: str, replicas: int) -> None:  # noqa: ARG002
-        """Scale a tier back."""
-        self._control.call("POST", f"/v1/tiers/{workload}/scale", body={"replicas": replicas})
-
-    def partition(self, victims: Sequence[tuple[str, str]], mark: Mark) -> None:  # noqa: ARG002
-        """Cut the link between the router and each replica; the platform keeps no marks."""
-        there = {(replica.name, replica.uid) for replica in self.replicas("engine")}
-        for name, uid in victims:
-            if (name, uid) not in there:
-                raise FaultError(f"{name} is gone, or another by now")
-            self._set_link(name, partitioned=True)
-
-    def join(self, victims: Sequence[tuple[str, str]], token: str) -> None:  # noqa: ARG002
-        """Mend the links that are still there."""
-        for name, _ in victims:
-            self._set_link(name, partitioned=False)
-
-    def partitioned(self, token: str) -> Collection[str]:  # noqa: ARG002
-        """Return the uids of replicas behind a cut link, whoever cut it."""
-        state = self._control.call("GET", "/v1/state")
-        cut = {link["name"] for link in state["links"] if link["partitioned"]}
-        return {row["uid"] for row in state["replicas"] if row["name"] in cut}
+        """Scale a tier back, or start another part again."""
+        if not self.scale_part(workload, replicas):
+            self._scale(workload, replicas)
 
     def now_unix_s(self) -> float:
         """Return this machine's time: the platform runs here."""
@@ -377,11 +359,6 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
         """Nothing to do: who else is on this machine is kept away by `TargetLock`."""
         return nullcontext(_NeverLost())
 
-    def signal_component(self, component: str, name: str, *, hold: bool = False) -> None:
-        """Send a signal to the router, Prometheus or Redis; `hold`: do not restart it."""
-        path = f"/v1/components/{component}/signal"
-        self._control.call("POST", path, body={"signal": name, "hold": hold})
-
     def close(self) -> None:
         """End the platform if we started it."""
         self._control.close()
@@ -392,15 +369,5 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
             shutil.rmtree(self._owned, ignore_errors=True)
             self._owned = None
 
-    def _set_link(self, name: str, *, partitioned: bool) -> None:
-        """Cut or mend a link that is there; what else is wrong with it stays as it is."""
-        links = self._control.call("GET", "/v1/state")["links"]
-        for link in links:
-            if link["name"] == name and link["partitioned"] is not partitioned:
-                conditions = {key: link[key] for key in link.keys() - _LINK_ADDRESSES}
-                body = {**conditions, "partitioned": partitioned}
-                self._control.call("POST", f"/v1/links/{name}", body=body)
-
-    def _signal(self, replica: str, uid: str, name: str) -> None:
-        path = f"/v1/replicas/{replica}/signal"
-        self._control.call("POST", path, body={"signal": name, "uid": uid})
+    def _scale(self, tier: str, replicas: int) -> None:
+        self._control.call("POST", f"/v1/tiers/{tier}/scale", body={"replicas": replicas})

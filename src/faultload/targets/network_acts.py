@@ -11,6 +11,9 @@ from faultload.errors import FaultError
 if TYPE_CHECKING:
     from faultload.targets.base import Mark
 
+ANSWER_S = 5.0
+"""Longest wait for one answer."""
+
 
 @dataclass(frozen=True)
 class Disturbance:
@@ -40,18 +43,41 @@ class NetworkActs(Protocol):
         """
         ...
 
-    def mend(self, victims: Sequence[tuple[str, str]], token: str) -> None:
-        """Undo the disturbance of `token`, on victims that are gone too; a partition stays."""
+    def mend(self, victims: Sequence[tuple[str, str]], how: Disturbance, token: str) -> None:
+        """Undo the disturbance of `token`, on victims that are gone too.
+
+        What of `how` is there still is taken back, and nothing else: what others did stays.
+        """
         ...
 
     def disturbed(self, token: str) -> Mapping[str, Disturbance]:
-        """Return victim name → what the disturbance of `token` does to it now."""
+        """Return victim name → what the disturbance of `token` does to it now.
+
+        A target that keeps no marks returns all disturbances there are.
+        """
         ...
 
-    def round_trip_s(self, replica: str) -> float | None:
+    def round_trip_s(self, replica: str, extra_bytes: int = 0) -> float | None:
         """Ask the replica something small, the way its callers go; return how long that took.
 
-        None: there is no such replica, or no answer within 5 s.
+        `extra_bytes` are sent along and must have come before it answers. None: there is no such
+        replica, or no answer within `ANSWER_S`.
+        """
+        ...
+
+    def resets(self, replica: str, connections: int) -> tuple[int, int] | None:
+        """Ask on so many new connections, the way its callers go, one after the other.
+
+        Returns:
+            How many were reset, and how many were tried within `ANSWER_S`. None: there is no such
+            replica.
+        """
+        ...
+
+    def refuses(self, component: str) -> bool | None:
+        """Say whether connections to a component are refused: nobody listens where it did.
+
+        None: that cannot be told from here.
         """
         ...
 
@@ -69,13 +95,21 @@ class NoNetworkActs:
         names = ", ".join(name for name, _ in victims)
         raise FaultError(f"{names}: this target can cut the network off, and not disturb it")
 
-    def mend(self, victims: Sequence[tuple[str, str]], token: str) -> None:
+    def mend(self, victims: Sequence[tuple[str, str]], how: Disturbance, token: str) -> None:
         """Nothing to do: nothing was disturbed."""
 
     def disturbed(self, token: str) -> Mapping[str, Disturbance]:  # noqa: ARG002
         """Nothing: nothing was disturbed."""
         return {}
 
-    def round_trip_s(self, replica: str) -> float | None:  # noqa: ARG002
+    def round_trip_s(self, replica: str, extra_bytes: int = 0) -> float | None:  # noqa: ARG002
+        """Nothing: nobody to ask."""
+        return None
+
+    def resets(self, replica: str, connections: int) -> tuple[int, int] | None:  # noqa: ARG002
+        """Nothing: nobody to ask."""
+        return None
+
+    def refuses(self, component: str) -> bool | None:  # noqa: ARG002
         """Nothing: nobody to ask."""
         return None

@@ -139,6 +139,22 @@ def test_a_held_component_stays_down_until_it_is_started(platform: Any) -> None:
     )
 
 
+def test_an_order_about_another_process_of_a_component_is_refused(platform: Any) -> None:
+    """Whoever names a uid never hits the process that took the place of that one."""
+    before = platform.component("redis")
+    order = {"signal": "KILL", "uid": "u-000000000000"}
+
+    status, answer = platform.ask("POST", "/v1/components/redis/signal", order)
+
+    assert (status, before["uid"] in answer["error"]) == (409, True)
+    order["uid"] = before["uid"]
+    assert platform.ask("POST", "/v1/components/redis/signal", order)[0] == 200
+    after = platform.wait_for(
+        lambda: (c := platform.component("redis"))["ready"] and c["pid"] != before["pid"] and c
+    )
+    assert after["uid"] != before["uid"]
+
+
 def test_a_killed_router_returns_by_itself(platform: Any) -> None:
     """Its socket is ours, so no address changes while it is away."""
     before = platform.component("router")

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
+from inference_platform.router.affinity import AffinityUnavailable, RedisAffinity
 from inference_platform.router.tiering import HeuristicChooser, needs_reasoning
 
 Start = Callable[..., Awaitable[Any]]
@@ -282,6 +284,23 @@ async def test_redis_being_down_is_never_an_error(
             assert (await door.ask(wire.CHAT, headers=in_session("s1"))).status == 200
     assert door.metric("affinity_total", result="unavailable") == 3
     assert len([r for r in caplog.records if "affinity is off" in r.message]) == 1
+
+
+async def test_a_connection_that_was_closed_just_now_is_redis_being_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Uvloop says so with a RuntimeError of its own, and no request may fail of it."""
+
+    async def closed(*_: Any, **__: Any) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
+
+    monkeypatch.setattr(Redis, "execute_command", closed)
+    store = RedisAffinity("redis://127.0.0.1:1/0", ttl_s=60, timeout_s=1.0)
+
+    with pytest.raises(AffinityUnavailable):
+        await store.lookup("fast", "s1")
+
+    await store.close()
 
 
 async def test_a_slow_redis_costs_one_bounded_wait(

@@ -90,7 +90,7 @@ def test_bad_file_is_one_line_and_64(
         (["run"], "expected experiments, a folder of them"),
         (["run", "--all", "engine/hang"], "expected --all or names, found both"),
         (["run", "nod"], "did you mean 'node'?"),
-        (["run", "-k", "nowhere"], "selects none of: engine/core-kill, engine/eviction"),
+        (["run", "-k", "nowhere"], "selects none of: dependency/cache-outage"),
         (["run", "-k", "node and"], "expected words with and, or, not and parentheses"),
         (["run", "engine/hang", "--sample-seed", "x"], "expected --sample beside it"),
         (["run", "--all", "--sample", "0"], "--sample"),

@@ -10,8 +10,10 @@ from memory import Platform, replica
 from faultload.errors import RefusedError
 from faultload.faults import FAULTS
 from faultload.faults.limits import Limits, Radius
+from faultload.faults.outage import Absence
 from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
+from faultload.targets import Workload
 
 HARMLESS = {"add_load", "cordon_node", "withhold_capacity", "spoil_model"}
 """Takes no replica away: who comes later finds no machine, no weights, or a crowd."""
@@ -19,8 +21,10 @@ OF_MACHINES = {"drain_node", "lose_node", "advise_rebalance", "interrupt_spot", 
 """Hits all that is on a machine or in a zone."""
 STOCK = {"terminate_pods", "scale_deployment", "scale_statefulset"}
 """Know a component's replicas on a cluster only; test_stock.py holds the rule for them."""
-CHOSEN_BY_THE_PLATFORM = {"scale_to", "roll_out", "bad_release"}
+CHOSEN_BY_THE_PLATFORM = {"scale_to", "outage", "roll_out", "bad_release"}
 """Hit as many as the platform takes away."""
+ARGUMENTS = {"slow_network": {"latency_s": 0.1}}
+"""What some intents cannot do without."""
 
 
 def platform() -> Platform:
@@ -36,7 +40,7 @@ def test_every_fault_counts_for_those_beside_it(name: str) -> None:
     """One replica is allowed: after this fault hit it, no other fault may hit one."""
     fault = FAULTS[name]
     limits = Limits(radius={"engine": Radius(1)})
-    plan = fault(platform(), fault.intent(), limits).plan()
+    plan = fault(platform(), fault.intent(**ARGUMENTS.get(name, {})), limits).plan()
 
     assert plan.hit == {"engine": [1, 4]}
     with pytest.raises(RefusedError, match="by several faults"):
@@ -73,3 +77,7 @@ def test_the_faults_left_out_say_it_too() -> None:
     rolling.max_unavailable = 1
     for name in ("roll_out", "bad_release"):
         assert FAULTS[name](rolling, FAULTS[name].intent()).plan().hit == {"engine": [1, 4]}
+    gone = platform()
+    gone.others = [replace(replica("cache"), component="redis")]
+    gone.tiers["redis"] = Workload("redis", "w-redis", "redis", "", 1, "")
+    assert FAULTS["outage"](gone, Absence(), Limits()).plan().hit == {"redis": [1, 1]}

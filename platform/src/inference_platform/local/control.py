@@ -133,6 +133,10 @@ class Control:
         self, path: Mapping[str, str], order: orders.ComponentOrder
     ) -> Answer:
         unit = self._component(path["name"])
+        if order.uid not in (None, unit.uid):
+            raise OrderError(
+                409, f"uid of {unit.recipe.name} is {unit.uid}, the request names {order.uid}"
+            )
         pid = unit.send(order.number, hold=order.hold)
         if pid is None and not order.hold:
             raise OrderError(409, f"{unit.recipe.name} has no process, it is in {unit.phase}")

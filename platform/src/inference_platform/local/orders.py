@@ -48,10 +48,14 @@ class EngineOrder(ReplicaOrder):
 
 
 class ComponentOrder(Order):
-    """POST /v1/components/{name}/signal; `hold` keeps it down until it is started."""
+    """POST /v1/components/{name}/signal; `hold` keeps it down until it is started.
+
+    `uid` is a precondition as for replicas; None: whichever process of it runs.
+    """
 
     signal: Literal["KILL", "TERM", "STOP", "CONT"]
     hold: bool = False
+    uid: str | None = None
 
     @property
     def number(self) -> Signals:

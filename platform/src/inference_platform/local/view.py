@@ -37,6 +37,7 @@ class View:
             "components": [
                 {
                     "name": unit.recipe.name,
+                    "uid": unit.uid,
                     "phase": unit.phase,
                     "pid": unit.pid,
                     "ready": unit.ready,

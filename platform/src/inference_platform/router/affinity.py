@@ -24,6 +24,9 @@ REST_S = 1.0
 TIMEOUTS_MAX = 5
 # A burst of sessions shares these instead of opening a connection each.
 CONNECTIONS_MAX = 16
+# What a look-up that fails may raise. RuntimeError is uvloop's, for a write to a connection that
+# was closed just now: the client passes it on as it is.
+FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 # Writes under way; more than this and new ones are dropped.
 WRITES_MAX = 256
 
@@ -78,7 +81,7 @@ class RedisAffinity:
         try:
             async with asyncio.timeout(self._timeout_s):
                 uid = await self._redis.getex(_key(tier, session), ex=self._ttl_s)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             self._failed(error)
             raise AffinityUnavailable from error
         self._worked()
@@ -96,7 +99,7 @@ class RedisAffinity:
         try:
             async with asyncio.timeout(1.0):
                 await self._redis.set(key, uid, ex=self._ttl_s)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
