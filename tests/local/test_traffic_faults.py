@@ -27,6 +27,7 @@ def tpot_s(rows: pd.DataFrame) -> float:
     return float(tpot.median()) if len(tpot) > 10 else float("nan")
 
 
+@pytest.mark.full
 def test_burst_takes_seats_and_time_from_users_while_it_lasts(
     session: FaultSession, watched: Live
 ) -> None:
@@ -51,6 +52,7 @@ def test_burst_takes_seats_and_time_from_users_while_it_lasts(
     watched.wait_for_rows(lambda rows: tpot_s(rows) < 1.15 * calm_s, "tokens as before", over_s)
 
 
+@pytest.mark.full
 def test_full_cache_preempts_and_makes_users_wait_while_it_lasts(
     session: FaultSession, watched: Live
 ) -> None:

@@ -45,7 +45,7 @@ class Traffic:
     output_tokens: Tokens = 60
     tenant: str = "added-load"
     lasts_s: LastsS = 300.0
-    timeout_s: TimeoutS = 30.0
+    timeout_s: TimeoutS = 60.0
 
     @model_validator(mode="after")
     def _is_one_loop(self) -> Self:

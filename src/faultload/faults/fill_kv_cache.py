@@ -45,7 +45,7 @@ class Pressure(Choice):
     prompt_tokens: Tokens = 3000
     output_tokens: Tokens = 1000
     lasts_s: LastsS = 300.0
-    timeout_s: TimeoutS = 30.0
+    timeout_s: TimeoutS = 60.0
 
 
 class FillKvCache:
