@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faultload.errors import DefectError, UsageError
 from faultload.spec.target import KubernetesTargetSpec, LocalTargetSpec, TargetSpec
-from faultload.targets.base import Target
+from faultload.targets.base import Target, Workload
 from faultload.targets.local import LocalTarget
 
 
@@ -56,12 +56,17 @@ def attach(spec: TargetSpec, attachment: Mapping[str, str], *, to_undo: bool = F
     raise DefectError(f"no target of kind {spec.kind!r}")
 
 
-def offers() -> Mapping[str, frozenset[str]]:
-    """Return kind of target → the capabilities it offers.
+class _Local(LocalTarget):
+    """A local platform that has all that one can be configured to have; none is started."""
 
-    They are the same for every target of a kind, so none is opened to ask.
-    """
+    def workloads(self, component: str, tier: str | None) -> Sequence[Workload]:
+        """Return a tier that an autoscaler owns."""
+        return [Workload("any", "", component, tier or "", 1, scaled_by="any")]
+
+
+def offers() -> Mapping[str, frozenset[str]]:
+    """Return kind of target → the capabilities that one of its kind can offer; none is opened."""
     from faultload.targets.kubernetes import KubernetesTarget
 
-    kinds = {"local": LocalTarget, "kubernetes": KubernetesTarget}
+    kinds = {"local": _Local, "kubernetes": KubernetesTarget}
     return {kind: object.__new__(target).capabilities for kind, target in kinds.items()}
