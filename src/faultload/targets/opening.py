@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faultload.errors import DefectError, UsageError
 from faultload.spec.target import KubernetesTargetSpec, LocalTargetSpec, TargetSpec
-from faultload.targets.base import Target
+from faultload.targets.base import AUTOSCALING, Target
 from faultload.targets.local import LOCAL_CAPABILITIES, LocalTarget
 
 
@@ -57,10 +57,7 @@ def attach(spec: TargetSpec, attachment: Mapping[str, str], *, to_undo: bool = F
 
 
 def offers() -> Mapping[str, frozenset[str]]:
-    """Return kind of target → the capabilities it offers.
-
-    They are the same for every target of a kind, so none is opened to ask.
-    """
+    """Return kind of target → the capabilities that one of its kind can offer; none is opened."""
     from faultload.targets.kubernetes.rights import KUBERNETES_CAPABILITIES
 
-    return {"local": LOCAL_CAPABILITIES, "kubernetes": KUBERNETES_CAPABILITIES}
+    return {"local": LOCAL_CAPABILITIES | {AUTOSCALING}, "kubernetes": KUBERNETES_CAPABILITIES}
