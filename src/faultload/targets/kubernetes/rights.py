@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from faultload.targets.base import (
+    BAD_RELEASE,
     CORDON_NODE,
     DELETE_REPLICA,
     DRAIN_NODE,
     EVICT_REPLICA,
     KILL_REPLICA,
     PARTITION,
+    ROLL_OUT,
     SCALE,
 )
 from faultload.targets.kubernetes.api import Object
@@ -92,6 +94,18 @@ RIGHTS: Mapping[str, Sequence[Right]] = {
         *_of(DEPLOYMENTS, "get list patch"),
         *_of(STATEFUL_SETS, "get list patch"),
         *_of(REPLICA_SETS, "get list patch"),
+        *_of(AUTOSCALERS, "list"),
+    ],
+    ROLL_OUT: [
+        *_of(DEPLOYMENTS, "get list patch"),
+        *_of(STATEFUL_SETS, "get list patch"),
+        *_of(REPLICA_SETS, "list"),
+        *_of(AUTOSCALERS, "list"),
+    ],
+    BAD_RELEASE: [
+        *_of(DEPLOYMENTS, "get list patch"),
+        *_of(STATEFUL_SETS, "get list"),
+        *_of(REPLICA_SETS, "get list patch delete"),
         *_of(AUTOSCALERS, "list"),
     ],
     PARTITION: [
