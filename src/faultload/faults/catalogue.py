@@ -20,6 +20,7 @@ from faultload.faults.replica_kill import KillReplica
 from faultload.faults.replica_partition import PartitionReplica
 from faultload.faults.roll_out import RollOut
 from faultload.faults.scale_to import ScaleTo
+from faultload.faults.spoil_model import SpoilModel
 
 FAULTS: Mapping[str, FaultClass] = {
     fault.name: fault
@@ -39,6 +40,7 @@ FAULTS: Mapping[str, FaultClass] = {
         SlowGpu,
         RollOut,
         BadRelease,
+        SpoilModel,
     )
 }
 """Name → class; each follows `faults.protocol.Fault`."""

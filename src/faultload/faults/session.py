@@ -10,7 +10,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -144,22 +145,28 @@ class FaultSession:
     def revert_all(self) -> list[dict[str, Any]]:
         """Revert everything unreverted, newest first; one failure does not stop the rest.
 
+        All of it is taken back before any of it is proven gone: what one fault's proof waits for
+        may be what another still keeps away.
+
         Raises:
             FaultError: after all were tried, what is still in force.
         """
         outcomes: list[dict[str, Any]] = []
         problems: list[str] = []
+        proofs: list[tuple[str, Callable[[], dict[str, Any]]]] = []
         for entry in self.journal.unreverted():
-            try:
-                outcomes.append(self._revert(entry))
-            except Exception as error:  # noqa: BLE001  # the next may be what does the harm
-                said = error if isinstance(error, FaultloadError) else repr(error)
-                problems.append(f"{entry.injection_id}: {said}")
+            key = entry.injection_id
+            with _noting(problems, key):
+                proofs.append((key, self._revert(entry)))
+        for key, prove in proofs:
+            with _noting(problems, key):
+                outcomes.append(prove())
         if problems:
             raise FaultError("still in force: " + "; ".join(problems))
         return outcomes
 
-    def _revert(self, entry: InjectionEntry) -> dict[str, Any]:
+    def _revert(self, entry: InjectionEntry) -> Callable[[], dict[str, Any]]:
+        """Take one fault back; return what proves it gone."""
         fault_class = FAULTS.get(entry.fault)
         if fault_class is None:
             raise FaultError(f"this version knows no fault {entry.fault!r}")
@@ -172,9 +179,13 @@ class FaultSession:
         self._write(key, InjectionStep.REVERTING, name)
         self._step(key, name, "revert", lambda: fault.revert(plan))
         self._write(key, InjectionStep.REVERTED, name)
-        evidence = self._step(key, name, "verify_reverted", lambda: fault.verify_reverted(plan))
-        self._write(key, InjectionStep.VERIFIED_REVERTED, name, evidence=evidence.as_json())
-        return {"injection_id": key, **evidence.as_json()}
+
+        def prove() -> dict[str, Any]:
+            evidence = self._step(key, name, "verify_reverted", lambda: fault.verify_reverted(plan))
+            self._write(key, InjectionStep.VERIFIED_REVERTED, name, evidence=evidence.as_json())
+            return {"injection_id": key, **evidence.as_json()}
+
+        return prove
 
     def _step(self, key: str, fault: str, step: str, act: Callable[[], Any]) -> Any:
         try:
@@ -185,6 +196,16 @@ class FaultSession:
 
     def _write(self, key: str, step: InjectionStep, fault: str, **more: Any) -> None:
         self.journal.append(InjectionEntry(key, step, fault, time.time(), **more))
+
+
+@contextmanager
+def _noting(problems: list[str], key: str) -> Iterator[None]:
+    """Add what goes wrong to `problems`: the next fault may be what does the harm."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # whatever it was, the others must be tried
+        said = error if isinstance(error, FaultloadError) else repr(error)
+        problems.append(f"{key}: {said}")
 
 
 _SESSION = TypeAdapter(SessionFile)

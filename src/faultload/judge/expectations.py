@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from faultload.judge.model import BudgetSpent, Expectation, Recovery, Verdict
+from faultload.record import InjectionEntry, InjectionStep
 from faultload.spec.experiment import Expects
+
+_HARM = (InjectionStep.INJECTING, InjectionStep.INJECTED)
 
 
 def hold_claims(  # noqa: PLR0913  # one argument a kind of measurement
@@ -18,6 +21,7 @@ def hold_claims(  # noqa: PLR0913  # one argument a kind of measurement
     recoveries: Sequence[Recovery],
     budgets: Sequence[BudgetSpent],
     streams_lost: int | None,
+    injections: Sequence[InjectionEntry],
     complete: bool,
     unknown: Sequence[str],
 ) -> list[Expectation]:
@@ -28,6 +32,7 @@ def hold_claims(  # noqa: PLR0913  # one argument a kind of measurement
         recoveries: one for each SLO counted from request rows.
         budgets: one for each SLO whose events are known.
         streams_lost: None: no harm was done.
+        injections: the injection journal.
         complete: the run went on to its end. Otherwise what was spent is only a lower bound.
         unknown: SLOs whose events after the harm are not known.
     """
@@ -40,6 +45,8 @@ def hold_claims(  # noqa: PLR0913  # one argument a kind of measurement
         claims.append(_budget(expects.budget_percent_max, budgets, bounded=bounded))
     if expects.streams_lost_max is not None:
         claims.append(_streams(expects.streams_lost_max, streams_lost, complete=complete))
+    if expects.revert_s_max is not None:
+        claims.append(_reverts(expects.revert_s_max, injections))
     return claims
 
 
@@ -102,6 +109,39 @@ def _streams(limit: int, lost: int | None, *, complete: bool) -> Expectation:
     text = f"{lost} streams lost" + (f" {claimed}" if lost > limit or not complete else "")
     verdict = Verdict.PASS if complete else Verdict.INCONCLUSIVE
     return Expectation(name, limit, lost, Verdict.FAIL if lost > limit else verdict, text)
+
+
+def _reverts(limit: float, injections: Sequence[InjectionEntry]) -> Expectation:
+    name, claimed = "revert_s_max", f"(claimed under {limit:g} s)"
+    lasted = _reverts_s(injections)
+    unknown = ", ".join(fault for fault, revert_s in lasted if revert_s is None)
+    known = [(revert_s, fault) for fault, revert_s in lasted if revert_s is not None]
+    found, fault = max(known, default=(None, ""))
+    if found is not None and found > limit:
+        text = f"{fault} was proven gone only {found:.1f} s after its reverting began {claimed}"
+        return Expectation(name, limit, found, Verdict.FAIL, text)
+    if unknown or found is None:
+        text = f"{unknown or 'a fault'} was not seen to be reverted {claimed}"
+        return Expectation(name, limit, None, Verdict.INCONCLUSIVE, text)
+    text = f"reverted, and proven gone, in {found:.1f} s {claimed}"
+    return Expectation(name, limit, found, Verdict.PASS, text)
+
+
+def _reverts_s(injections: Sequence[InjectionEntry]) -> list[tuple[str, float | None]]:
+    """Return each fault that began, and how long reverting it took; None: that was not seen.
+
+    From the first attempt on: one that failed and was made again took all of that time.
+    """
+    began = {entry.injection_id: entry.fault for entry in injections if entry.step in _HARM}
+    at: dict[tuple[str, InjectionStep], float] = {}
+    for entry in injections:
+        at.setdefault((entry.injection_id, entry.step), entry.time_unix_s)
+    lasted: list[tuple[str, float | None]] = []
+    for key, fault in began.items():
+        start_s = at.get((key, InjectionStep.REVERTING))
+        end_s = at.get((key, InjectionStep.VERIFIED_REVERTED))
+        lasted.append((fault, None if start_s is None or end_s is None else end_s - start_s))
+    return lasted
 
 
 def as_percent(ratio: float) -> str:

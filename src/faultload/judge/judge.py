@@ -152,6 +152,7 @@ class _Case:
             recoveries=recoveries,
             budgets=budgets,
             streams_lost=lost,
+            injections=self.evidence.injections,
             complete=self.evidence.outcome is Outcome.COMPLETED,
             unknown=[name for name in names if name not in known],
         )
@@ -192,7 +193,8 @@ def _judge_outcome(evidence: Evidence) -> list[Finding]:
 
 def _claim_finding(claim: Expectation) -> Finding:
     text = f"{claim.text[0].upper()}{claim.text[1:]}."
-    return Finding(claim.verdict, claim.name, text, "requests.parquet")
+    where = "injections.jsonl" if claim.name == "revert_s_max" else "requests.parquet"
+    return Finding(claim.verdict, claim.name, text, where)
 
 
 def _phase_findings(phases: Sequence[PhaseResult], evidence: Evidence) -> list[Finding]:

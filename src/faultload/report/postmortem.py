@@ -90,6 +90,13 @@ _RULES: Sequence[Rule] = (
         _REQUESTS,
     ),
     Rule(
+        lambda f: _broke(f, "revert_s_max"),
+        "mitigate",
+        "Shorten the way back: keep what runs until its successor has proven itself, or start it"
+        " faster.",
+        _INJECTIONS,
+    ),
+    Rule(
         lambda f: _broke(f, "budget_percent_max"),
         "mitigate",
         "Lower the cost of such a fault, or accept it by raising budget_percent_max with a reason.",
@@ -246,9 +253,12 @@ def actions(facts: Facts) -> list[Action]:
 
 def _met(facts: Facts, verdict: Verdict) -> list[Statement]:
     """Return expectations and recovered SLOs with this verdict, in words."""
-    judgement, both = facts.judgement, f"{_EXPERIMENT}, {_REQUESTS}"
+    judgement = facts.judgement
     found = [
-        Statement("{}: {} claimed, {} found. {}".format(e.name, *claim(e), e.text), both)
+        Statement(
+            "{}: {} claimed, {} found. {}".format(e.name, *claim(e), e.text),
+            f"{_EXPERIMENT}, {_INJECTIONS if e.name == 'revert_s_max' else _REQUESTS}",
+        )
         for e in judgement.expectations
         if e.verdict is verdict
     ]

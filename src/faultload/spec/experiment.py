@@ -75,6 +75,9 @@ class Expects(Spec):
     """Largest share of a month's error budget that one such fault may spend, per SLO, percent."""
     streams_lost_max: int | None = Field(default=None, ge=0)
     """Streams that began and did not finish."""
+    revert_s_max: float | None = Field(default=None, gt=0)
+    """From the begin of reverting until proven gone, of the fault that takes longest: how long a
+    rollback lasts."""
 
 
 class FaultloadBlock(Spec):

@@ -52,7 +52,7 @@ from faultload.targets.control import GONE, ControlApi, reason_of
 from faultload.targets.local_engines import LocalEngines
 from faultload.targets.local_machines import LocalMachines
 from faultload.targets.local_network import LocalNetwork
-from faultload.targets.local_releases import LocalReleases
+from faultload.targets.local_releases import RELEASE_CAPABILITIES, LocalReleases
 from faultload.targets.processes import end, last_line, spawn
 
 _STOP_GRACE_S = 10.0
@@ -189,6 +189,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalReleases):
                 SCALE,
                 PARTITION,
             }
+            | RELEASE_CAPABILITIES
         )
 
     @property

@@ -40,6 +40,16 @@ def test_a_release_keeps_what_it_does_not_name() -> None:
     assert (revision.engine.max_num_seqs, revision.engine.slow_factor) == (8, 2)
 
 
+def test_an_annotation_stays_with_its_revision() -> None:
+    """Whoever released it finds it again; a rollback brings that of the revision before."""
+    state = tier()
+    state.release({}, pullable=True, annotation="ours")
+
+    assert state.revision.annotation == "ours"
+    assert state.roll_back(None).annotation == ""
+    assert state.roll_back(None).annotation == "ours"
+
+
 def test_a_release_that_no_engine_can_have_changes_nothing() -> None:
     """The key is named, and the revision stays."""
     state = tier()

@@ -11,8 +11,8 @@ from faultload.faults.limits import Limits, Radius
 from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 
-HARMLESS = {"cordon_node"}
-"""Takes no replica away."""
+HARMLESS = {"cordon_node", "spoil_model"}
+"""Takes no replica away: who comes later finds no machine, or no weights."""
 CHOSEN_BY_THE_PLATFORM = {"drain_node", "scale_to", "roll_out", "bad_release"}
 """Hit as many as the platform takes away."""
 

@@ -42,3 +42,21 @@ def test_one_failed_revert_does_not_stop_the_rest(journal: InjectionJournal, clo
 
     assert all(engine.ready for engine in platform.engines.values())
     assert [entry.injection_id for entry in journal.unreverted()] == ["odd-1"]
+
+
+def test_all_is_taken_back_before_any_is_proven_gone(
+    journal: InjectionJournal, clock: Clock
+) -> None:
+    """One fault's proof may wait for what another keeps away: both are taken back first."""
+    platform = Platform(replica("a"), replica("b"), replica("c"))
+    session = FaultSession(platform, journal)
+    session.apply(HangReplica(platform))
+    session.apply(HangReplica(platform))
+
+    session.revert_all()
+
+    steps = [entry.step for entry in journal.entries()[-6:]]
+    assert steps == [
+        *(InjectionStep.REVERTING, InjectionStep.REVERTED) * 2,
+        *(InjectionStep.VERIFIED_REVERTED,) * 2,
+    ]

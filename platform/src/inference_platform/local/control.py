@@ -149,7 +149,7 @@ class Control:
 
     async def _release(self, path: Mapping[str, str], order: orders.ReleaseOrder) -> Answer:
         tier = self._cluster.tier(path["name"])
-        revision = tier.release(order.engine, pullable=order.pullable)
+        revision = tier.release(order.engine, pullable=order.pullable, annotation=order.annotation)
         self._cluster.note("Released", f"tier/{tier.name}", f"revision {revision.name}")
         return {"revision": revision.name}
 

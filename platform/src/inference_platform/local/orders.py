@@ -66,10 +66,14 @@ class ScaleOrder(Order):
 
 
 class ReleaseOrder(Order):
-    """POST /v1/tiers/{name}/release: engine keys that change, and whether there is an image."""
+    """POST /v1/tiers/{name}/release: engine keys that change, and whether there is an image.
+
+    `annotation` is kept with the revision and means nothing to the platform.
+    """
 
     engine: dict[str, Any] = {}
     pullable: bool = True
+    annotation: Annotated[str, Field(max_length=200)] = ""
 
 
 class RollbackOrder(Order):

@@ -25,11 +25,13 @@ class Revision:
         name: `r1`, `r2`, … in the order of the tier's releases.
         engine: speed, capacity and flags.
         pullable: whether its image exists.
+        annotation: what whoever released it wants to find again.
     """
 
     name: str
     engine: Engine
     pullable: bool = True
+    annotation: str = ""
 
 
 @dataclass(eq=False)

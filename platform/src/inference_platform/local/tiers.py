@@ -53,7 +53,7 @@ class TierState:
             text = f"{updated} of {self.wanted} ready replicas are of {self.revision.name}"
             note("ProgressDeadlineExceeded", f"tier/{self.name}", text)
 
-    def release(self, engine: dict[str, Any], *, pullable: bool) -> Revision:
+    def release(self, engine: dict[str, Any], *, pullable: bool, annotation: str = "") -> Revision:
         """Begin a new revision: the current engine with these keys changed.
 
         Raises:
@@ -66,7 +66,7 @@ class TierState:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise OrderError(400, f"engine.{key}: {first['msg']}") from error
-        self._begin(Revision(f"r{len(self.revisions) + 1}", changed, pullable))
+        self._begin(Revision(f"r{len(self.revisions) + 1}", changed, pullable, annotation))
         return self.revision
 
     def roll_back(self, to: str | None) -> Revision:
