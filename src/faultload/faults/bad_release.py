@@ -177,7 +177,7 @@ class BadRelease:
         times, _ = wait_until(
             lambda: self._token_times_s(plan.before),
             lambda times: bool(times) and all(one and one >= _SLOWER * before_s for one in times),
-            timeout_s,
+            timeout_s - waited_s,
             f"every replica of {name} to take at least {_SLOWER * before_s:.3g} s for a token",
         )
         quickest = min(one for one in times if one)
