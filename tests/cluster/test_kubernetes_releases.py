@@ -15,6 +15,7 @@ from kubelet import Kubelet
 from kubernetes import client
 
 from faultload.errors import FaultError, RefusedError
+from faultload.faults.bad_release import BadRelease, FlawedRelease
 from faultload.targets import Flaw, Mark, Rollout, Workload
 from faultload.targets.kubernetes import KubernetesTarget
 from faultload.targets.kubernetes.marks import UNDO
@@ -236,6 +237,8 @@ def test_a_release_is_refused_where_it_could_not_be_taken_back(
     with nothing_else_changes(admin, namespace):
         with pytest.raises(FaultError, match="makes no slow release.*unpullable and crashing"):
             release("slow")
+        with pytest.raises(FaultError, match="nobody could tell a slow release from another"):
+            BadRelease(target, FlawedRelease("slow")).plan()
         apps.patch_namespaced_deployment("engine", namespace, {"spec": {"paused": True}})
         for act in (release, roll_out):
             with pytest.raises(FaultError, match="deployment/engine is paused"):
