@@ -13,7 +13,14 @@ import pytest
 import yaml
 from crashing import Play, play_and_die
 from kube_objects import list_pods, make_deployment, make_node, wait_for
-from kube_targets import TIER, Snapshot, differences, snapshot, target_spec
+from kube_targets import (
+    TIER,
+    Snapshot,
+    before_restarts,
+    differences,
+    snapshot,
+    target_spec,
+)
 from kubelet import Kubelet
 from kubernetes import client
 
@@ -32,11 +39,13 @@ LASTING: dict[str, dict[str, Any]] = {
     "drain_node": {},
     "scale_to": {"replicas": REPLICAS + 1},
     "partition_replica": {},
+    "bad_release": {},
 }
 PASSING: dict[str, dict[str, Any]] = {
     "kill_replica": {},
     "delete_replica": {"grace_s": 1},
     "evict_replica": {},
+    "roll_out": {},
 }
 LONG_S, AT_ONCE_S = 3600.0, -2.0  # the API server's clock is read in whole seconds
 
@@ -65,17 +74,25 @@ def project(
         yield tmp_path
 
 
-def settled(admin: client.ApiClient, namespace: str) -> Snapshot:
-    """Return what lies in the cluster, the pods only counted: a deployment replaces them."""
+def settled(admin: client.ApiClient, namespace: str, fault: str = "") -> Snapshot:
+    """Return what lies in the cluster, the pods only counted: a deployment replaces them.
+
+    What a restart leaves, kubectl's too, is no matter where the fault is one.
+    """
     whole = snapshot(admin, namespace)
+    whole = before_restarts(whole) if fault == "roll_out" else whole
     pods = Counter(
-        (pod.status.phase, str(sorted(pod.metadata.labels)), str(pod.metadata.annotations))
+        (pod.status.phase, str(sorted(pod.metadata.labels)), _annotations(pod, fault))
         for pod in list_pods(admin, namespace, {"app": "engine"})
         if pod.metadata.deletion_timestamp is None
         and any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])
     )
     rest = {key: value for key, value in whole.items() if key[0] != "pods"}
     return rest | {("pods", "counted"): dict(pods)}
+
+
+def _annotations(pod: client.V1Pod, fault: str) -> str:
+    return "of a restart" if fault == "roll_out" else str(pod.metadata.annotations)
 
 
 def kill_after(project: Path, fault: str, intent: dict[str, Any], step: int, ttl_s: float) -> None:
@@ -100,13 +117,13 @@ def test_recover_undoes_whatever_step_the_harness_died_at(
     admin: client.ApiClient, namespace: str, project: Path, fault: str, step: int
 ) -> None:
     """From the journal alone, all is as it was; a second look finds nothing to do."""
-    before = settled(admin, namespace)
+    before = settled(admin, namespace, fault)
     kill_after(project, fault, (LASTING | PASSING)[fault], step, LONG_S)
 
     (outcome,) = recover()
 
     assert outcome.problem == ""
-    wait_until_as_before(before, lambda: settled(admin, namespace))
+    wait_until_as_before(before, lambda: settled(admin, namespace, fault))
     assert recover() == []
     assert recover_expired(Catalogue(project), "test") == []
 
@@ -117,14 +134,14 @@ def test_marks_alone_undo_whatever_step_the_harness_died_at(
     admin: client.ApiClient, namespace: str, project: Path, fault: str, step: int
 ) -> None:
     """On another machine, with no journal, what outlived its time is undone; then nothing is."""
-    before = settled(admin, namespace)
+    before = settled(admin, namespace, fault)
     kill_after(project, fault, LASTING[fault], step, AT_ONCE_S)
 
     undone = recover_expired(Catalogue(project), "test")
 
     if STEPS[step - 1] in (InjectionStep.INJECTED, InjectionStep.VERIFIED):
         assert undone, "a fault in force has left no mark"
-    wait_until_as_before(before, lambda: settled(admin, namespace))
+    wait_until_as_before(before, lambda: settled(admin, namespace, fault))
     assert recover_expired(Catalogue(project), "test") == []
     assert all(outcome.problem == "" for outcome in recover())
 

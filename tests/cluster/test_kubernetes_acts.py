@@ -112,8 +112,10 @@ Act = Callable[[KubernetesTarget, str, str], Any]
         lambda target, name, uid: target.partition([(name, uid)], OURS),
         lambda target, name, uid: target.cordon_node("node", uid, OURS),
         lambda target, name, uid: target.set_scale("deployment/engine", uid, 3, OURS),
+        lambda target, name, uid: target.roll_out("deployment/engine", uid, OURS),
+        lambda target, name, uid: target.release("deployment/engine", uid, "crashing", OURS),
     ],
-    ids=["kill", "delete", "partition", "cordon", "scale"],
+    ids=["kill", "delete", "partition", "cordon", "scale", "roll out", "release"],
 )
 def test_a_replacement_is_never_hit(
     target: KubernetesTarget, admin: client.ApiClient, namespace: str, engines: None, act: Act

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,32 @@ def test_an_act_whose_answer_was_lost_was_done_once(
     with pytest.raises(FaultError, match="is gone"):
         shaky.kill_replica(one.name, one.uid)
     assert client.CoreV1Api(admin).read_node("node").spec.unschedulable is None
+
+
+def test_a_release_whose_answer_was_lost_was_made_once(
+    shaky: KubernetesTarget,
+    proxy: ApiProxy,
+    admin: client.ApiClient,
+    namespace: str,
+    engines: None,
+) -> None:
+    """Released, rolled back and rolled out: three generations, and no fourth."""
+    (engine,) = shaky.workloads("engine", None)
+    apps = client.AppsV1Api(admin)
+    before = apps.read_namespaced_deployment("engine", namespace).metadata.generation
+    acts: list[Callable[[], None]] = [
+        lambda: shaky.release(engine.name, engine.uid, "unpullable", MARK),
+        lambda: shaky.roll_back(engine.name, engine.uid, MARK.token, ""),
+        lambda: shaky.roll_out(engine.name, engine.uid, MARK),
+    ]
+    for act in acts:
+        lost = Failure("PATCH", "/deployments/engine", forwards=True, times=1)
+        proxy.failures = [lost]
+        act()
+        assert lost.times == 0
+    after = apps.read_namespaced_deployment("engine", namespace)
+    assert after.metadata.generation == before + 3
+    assert after.spec.template.spec.containers[0].image == "example.com/engine:1"
 
 
 def test_a_conflict_is_looked_at_again(

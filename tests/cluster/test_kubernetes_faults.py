@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from kube_objects import make_node, wait_for
-from kube_targets import nothing_else_changes
+from kube_targets import before_restarts, nothing_else_changes
 from kubelet import Kubelet
 from kubernetes import client
 
@@ -24,6 +24,8 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "scale_deployment": {"name": "engine", "replicas": 3},
 }
 """Of faults that have no default for one."""
+RESTARTS = {"roll_out"}
+"""Faults that take nothing back of what `kubectl rollout restart` leaves, too."""
 
 
 @pytest.mark.usefixtures("controllers", "engines")
@@ -50,7 +52,8 @@ def test_a_fault_is_proven_and_proven_gone(
     def are_two_ready() -> bool:
         return [replica.ready for replica in target.replicas("engine")] == [True, True]
 
-    with Kubelet(admin, namespace), nothing_else_changes(admin, namespace, but="pods"):
+    seen_as = before_restarts if name in RESTARTS else dict
+    with Kubelet(admin, namespace), nothing_else_changes(admin, namespace, "pods", seen_as):
         done = session.apply(fault)
         assert done["text"]
         (reverted,) = session.revert_all()

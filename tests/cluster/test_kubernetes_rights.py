@@ -18,18 +18,22 @@ from kubernetes import client
 
 from faultload.errors import MissingError
 from faultload.targets import (
+    BAD_RELEASE,
     CORDON_NODE,
     DELETE_REPLICA,
     DRAIN_NODE,
     EVICT_REPLICA,
     KILL_REPLICA,
     PARTITION,
+    ROLL_OUT,
     SCALE,
     Mark,
+    Workload,
 )
 from faultload.targets.kubernetes import RIGHTS, KubernetesTarget, rules_for
 from faultload.targets.kubernetes.marks import UNDO, Undo
 from faultload.targets.kubernetes.rights import EVERY_RUN, Right
+from faultload.targets.kubernetes.workloads import REPLICAS
 
 LABELS = {"app": "engine"}
 MARK = Mark("test-1a2b3c4d", time.time() + 3600)
@@ -77,6 +81,38 @@ def _partition(target: KubernetesTarget) -> None:
     target.join(victims, MARK.token)
 
 
+def _roll_out(target: KubernetesTarget) -> None:
+    (workload,) = _deployments(target)
+    target.roll_out(workload.name, workload.uid, MARK)
+    _is_complete(target, workload)
+
+
+def _release(target: KubernetesTarget) -> None:
+    (workload,) = _deployments(target)
+    target.release(workload.name, workload.uid, "unpullable", MARK)
+
+    def waits() -> bool:
+        seen = target.rollout(workload.name, workload.uid)
+        return seen is not None and "ImagePullBackOff" in seen.waits_for
+
+    wait_for(waits, "a replica that cannot be pulled")
+    target.roll_back(workload.name, workload.uid, MARK.token, "")
+    _is_complete(target, workload)
+
+
+def _deployments(target: KubernetesTarget) -> list[Workload]:
+    found = target.workloads("engine", None)
+    return [workload for workload in found if workload.name.startswith("deployment/")]
+
+
+def _is_complete(target: KubernetesTarget, workload: Workload) -> None:
+    def is_complete() -> bool:
+        seen = target.rollout(workload.name, workload.uid)
+        return seen is not None and seen.complete
+
+    wait_for(is_complete, f"the rollout of {workload.name} to be complete")
+
+
 USES: Mapping[str, Callable[[KubernetesTarget], None]] = {
     KILL_REPLICA: _kill,
     DELETE_REPLICA: _delete,
@@ -85,6 +121,8 @@ USES: Mapping[str, Callable[[KubernetesTarget], None]] = {
     DRAIN_NODE: _drain,
     SCALE: _scale,
     PARTITION: _partition,
+    ROLL_OUT: _roll_out,
+    BAD_RELEASE: _release,
 }
 
 
@@ -150,7 +188,7 @@ def test_nothing_is_asked_for_that_is_not_used(
     client.AppsV1Api(admin).create_namespaced_stateful_set(
         namespace, {"metadata": {"name": "engine"}, "spec": stateful}
     )
-    copied = {"metadata": {"annotations": {UNDO: Undo.new(MARK, 2, 3).text()}}}
+    copied = {"metadata": {"annotations": {UNDO: Undo.new(MARK, 2, 3, REPLICAS.path).text()}}}
     for found in client.AppsV1Api(admin).list_namespaced_replica_set(namespace).items:
         client.AppsV1Api(admin).patch_namespaced_replica_set(found.metadata.name, namespace, copied)
     path = kubeconfig_for(control_plane, namespace, *rules_for(RIGHTS, [namespace]))
@@ -167,7 +205,7 @@ def test_nothing_is_asked_for_that_is_not_used(
             for workload in target.workloads("engine", None):
                 target.set_scale(workload.name, workload.uid, 3, MARK)
                 target.restore_scale(workload.name, workload.uid, MARK.token, workload.wanted)
-            for use in (_partition, _kill, _drain):
+            for use in (_release, _partition, _kill, _drain):
                 wait_for(lambda: _are_two_ready(target), "two engines")
                 use(target)
     used = {_used(method, url) for method, url in proxy.calls}

@@ -211,6 +211,37 @@ def make_ready(admin: client.ApiClient, pod: client.V1Pod, *, restarts: int = 0)
     )
 
 
+def make_waiting(
+    admin: client.ApiClient, pod: client.V1Pod, reason: str, message: str
+) -> client.V1Pod:
+    """Say of a pod what its kubelet would when its containers cannot run, and why."""
+    now = _now()
+    status = {
+        "phase": "Pending",
+        "startTime": now,
+        "conditions": [
+            {"type": kind, "status": "False", "reason": "ContainersNotReady"}
+            for kind in ("ContainersReady", "Ready")
+        ],
+        "containerStatuses": [
+            {
+                "name": container.name,
+                "image": container.image,
+                "imageID": "",
+                "ready": False,
+                "started": False,
+                "restartCount": 0,
+                "state": {"waiting": {"reason": reason, "message": message}},
+            }
+            for container in pod.spec.containers
+        ],
+    }
+    body = {"metadata": {"uid": pod.metadata.uid}, "status": status}
+    return client.CoreV1Api(admin).patch_namespaced_pod_status(
+        pod.metadata.name, pod.metadata.namespace, body
+    )
+
+
 def is_ready(pod: client.V1Pod) -> bool:
     """Say whether the pod's condition Ready is true."""
     return any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or [])

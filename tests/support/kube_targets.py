@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kubernetes import client
 from faultload.spec.target import KubernetesTargetSpec
 from faultload.targets.kubernetes import KubernetesTarget
 from faultload.targets.kubernetes.api import Patience
+from faultload.targets.kubernetes.releases import RELEASED_BY, RESTARTED_AT
 
 TIER = "tier"
 QUICK = Patience(connect_s=1.0, read_s=1.0, attempts=3, total_s=10.0, pause_s=0.02, pause_s_max=0.2)
@@ -21,6 +23,9 @@ QUICK = Patience(connect_s=1.0, read_s=1.0, attempts=3, total_s=10.0, pause_s=0.
 _FOLLOWERS = {"events", "endpoints", "endpointslices"}
 _NODE_TTL = "node.alpha.kubernetes.io/ttl"
 _WORKLOADS = {"deployments", "replicasets", "statefulsets"}
+# They only ever rise: a template that is set back is a new revision with the old replica set.
+_REVISIONS = {"deployment.kubernetes.io/revision", "deployment.kubernetes.io/revision-history"}
+_OF_A_RESTART = {RESTARTED_AT, RELEASED_BY}
 
 Snapshot = dict[tuple[str, str], Any]
 
@@ -112,7 +117,25 @@ def _lasting(resource: str, item: Mapping[str, Any]) -> dict[str, Any]:
     lasting = dict(item) | {"metadata": metadata}
     if resource in _WORKLOADS:
         lasting.pop("status")
+        metadata["annotations"] = _but(metadata.get("annotations"), _REVISIONS)
     return lasting
+
+
+def _but(annotations: Mapping[str, str] | None, keys: Collection[str]) -> dict[str, str]:
+    return {key: value for key, value in (annotations or {}).items() if key not in keys}
+
+
+def before_restarts(found: Snapshot) -> Snapshot:
+    """Return a snapshot without what a restart leaves: two annotations, and replica sets.
+
+    `kubectl rollout restart` leaves the same, and its pods have them as well.
+    """
+    lasting = copy.deepcopy(found)
+    for (resource, _), item in lasting.items():
+        if resource in _WORKLOADS:
+            metadata = item["spec"]["template"]["metadata"]
+            metadata["annotations"] = _but(metadata.get("annotations"), _OF_A_RESTART)
+    return {key: item for key, item in lasting.items() if key[0] != "replicasets"}
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[str]:
@@ -126,17 +149,26 @@ def differences(before: Snapshot, after: Snapshot) -> list[str]:
 
 
 @contextlib.contextmanager
-def nothing_else_changes(admin: client.ApiClient, namespace: str, but: str = "") -> Iterator[None]:
+def nothing_else_changes(
+    admin: client.ApiClient,
+    namespace: str,
+    but: str = "",
+    seen_as: Callable[[Snapshot], Snapshot] = lambda found: found,
+) -> Iterator[None]:
     """See that everything is as it was, once the controllers have settled.
 
-    `but` names a kind that is not looked at: pods, where a controller chooses which of them ends.
+    Args:
+        admin: signed in as one who may.
+        namespace: where.
+        but: a kind that is not looked at: pods, where a controller chooses which of them ends.
+        seen_as: what of a snapshot is compared.
     """
-    before = snapshot(admin, namespace, but)
+    before = seen_as(snapshot(admin, namespace, but))
     yield
     seen: list[str] = []
 
     def is_as_before() -> bool:
-        seen[:] = differences(before, snapshot(admin, namespace, but))
+        seen[:] = differences(before, seen_as(snapshot(admin, namespace, but)))
         return not seen
 
     try:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
-from kube_objects import make_ready
+from kube_objects import make_ready, make_waiting
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
@@ -26,8 +26,10 @@ _OVERTAKEN = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABL
 class Kubelet:
     """While entered, starts pods that have a node, and removes those whose time to stop is over.
 
-    A pod is started once: what a test says of its status afterwards stays. Nodes are left alone;
-    their heartbeats are not missed, because the controller manager waits for them for a day.
+    A pod is started once: what a test says of its status afterwards stays. An image of a registry
+    under .invalid is never pulled, and /bin/false always ends: these pods wait, as on a node.
+    Nodes are left alone; their heartbeats are not missed, because the controller manager waits for
+    them for a day.
 
     Args:
         admin: signed in as one who may.
@@ -85,7 +87,11 @@ class Kubelet:
         try:
             if pod.metadata.deletion_timestamp:
                 self._end(pod)
-            elif not pod.status.container_statuses and self._starts(pod):
+            elif pod.status.container_statuses:
+                return
+            elif flaw := _flaw(pod):
+                make_waiting(self._admin, pod, *flaw)
+            elif self._starts(pod):
                 make_ready(self._admin, pod)
         except ApiException as error:
             if error.status not in _OVERTAKEN:
@@ -105,3 +111,13 @@ class Kubelet:
                 grace_period_seconds=0, preconditions=client.V1Preconditions(uid=pod.metadata.uid)
             ),
         )
+
+
+def _flaw(pod: client.V1Pod) -> tuple[str, str] | None:
+    """Return why a pod's containers cannot run, in the words of a kubelet; None: they can."""
+    for container in pod.spec.containers:
+        if container.image.partition("/")[0].endswith(".invalid"):
+            return "ImagePullBackOff", f'Back-off pulling image "{container.image}"'
+        if (container.command or [""])[0] == "/bin/false":
+            return "CrashLoopBackOff", f"back-off 10s restarting failed container={container.name}"
+    return None

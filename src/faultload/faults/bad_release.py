@@ -191,7 +191,10 @@ class BadRelease:
         Raises:
             FaultError: one does not answer, so there is nothing to compare with.
         """
-        times = self._token_times_s(of)
+        try:
+            times = self._token_times_s(of)
+        except FaultError as error:
+            raise FaultError(f"nobody could tell a slow release from another: {error}") from None
         known = [one for one in times if one]
         if not known or len(known) < len(times):
             raise FaultError(

@@ -68,7 +68,7 @@ def test_what_somebody_else_set_meanwhile_stays(
 ) -> None:
     """Only the mark goes, unless the value is the one that we gave it."""
     seen = merged(workload(was), changed(workload(was), REPLICAS, now, OURS, 0.0) or {})
-    seen = merged(seen, REPLICAS.patch(meanwhile))
+    seen = merged(seen, REPLICAS.patch(seen, meanwhile))
     after, said = undone(seen)
     assert UNDO not in after["metadata"].get("annotations", {})
     if meanwhile != now:
@@ -88,7 +88,7 @@ def test_a_mark_of_others_refuses_until_it_expires() -> None:
 def test_an_expired_mark_on_a_value_that_moved_on_hands_nothing_over() -> None:
     """What somebody chose after the expired change is what there was before ours."""
     seen = merged(workload(2), changed(workload(2), REPLICAS, 3, THEIRS, 0.0) or {})
-    seen = merged(seen, REPLICAS.patch(5))
+    seen = merged(seen, REPLICAS.patch(seen, 5))
     seen = merged(seen, changed(seen, REPLICAS, 4, OURS, 1000.0) or {})
     assert undone(seen)[0] == workload(5)
 
@@ -125,7 +125,7 @@ def test_a_time_in_quotes_is_a_time() -> None:
 
 
 def test_a_mark_says_what_a_person_needs() -> None:
-    """Token, before, now, expiry and who, as JSON in one annotation."""
+    """Token, field, before, now, expiry and who, as JSON in one annotation."""
     patch = changed(workload(2), REPLICAS, 3, OURS, 0.0) or {}
     document = json.loads(patch["metadata"]["annotations"][UNDO])
-    assert set(document) == {"token", "was", "now", "expires_unix_s", "by"}
+    assert set(document) == {"token", "was", "now", "expires_unix_s", "by", "field"}

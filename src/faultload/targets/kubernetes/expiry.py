@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 
 from faultload.errors import FaultError, FaultloadError
-from faultload.targets.kubernetes import nodes, partition, scaling
+from faultload.targets.kubernetes import nodes, partition, workloads
 from faultload.targets.kubernetes.api import ApiError, GoneError, Object
 from faultload.targets.kubernetes.cluster import Cluster
 from faultload.targets.kubernetes.marks import UNDO, Undo
@@ -95,11 +95,11 @@ def _undo(cluster: Cluster, kind: Resource, seen: Object, undo: Undo) -> str:
     if kind is NODES:
         return nodes.undo_cordon(cluster, ref, undo.token)
     if kind in WORKLOADS:
-        return scaling.undo_scale(cluster, ref, undo.token)
+        return workloads.undo_change(cluster, ref, undo.token)
     if kind is NETWORK_POLICIES:
         partition.remove_policy(cluster, seen, undo.token)
     elif kind is PODS:
         partition.unlabel(cluster, ref, undo.token)
     else:
-        scaling.sweep_copies(cluster, ref.namespace, undo.token)
+        workloads.sweep_copies(cluster, ref.namespace, undo.token)
     return ""

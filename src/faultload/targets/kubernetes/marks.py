@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -24,7 +24,7 @@ class Field:
     """A value of an object that we change and set back.
 
     Attributes:
-        path: of keys, from the top.
+        path: of keys, from the top; in a list, the `name` of one of its items, and then one key.
     """
 
     path: tuple[str, ...]
@@ -33,14 +33,33 @@ class Field:
         """Return the value; None: it is not set."""
         value: Any = seen
         for key in self.path:
-            value = (value or {}).get(key)
+            value = _inside(value, key)
         return value
 
-    def patch(self, value: Any) -> dict[str, Any]:
-        """Return the merge patch that sets it; None unsets it."""
-        for key in reversed(self.path):
-            value = {key: value}
-        return dict(value)
+    def patch(self, seen: Mapping[str, Any], value: Any) -> dict[str, Any]:
+        """Return the merge patch that sets it in an object that was seen; None unsets it."""
+        return dict(_patch(seen, self.path, value))
+
+
+def _inside(value: Any, key: str) -> Any:
+    if isinstance(value, list):
+        return next((item for item in value if item.get("name") == key), None)
+    return (value or {}).get(key)
+
+
+def _patch(seen: Any, path: Sequence[str], value: Any) -> Any:
+    if not path:
+        return value
+    key, *rest = path
+    if not isinstance(seen, list):
+        return {key: _patch((seen or {}).get(key), rest, value)}
+    # A merge patch replaces lists: the other items, and its other keys, are repeated as they are.
+    return [_with(item, rest[0], value) if item.get("name") == key else item for item in seen]
+
+
+def _with(item: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    kept = {name: old for name, old in item.items() if name != key}
+    return kept if value is None else kept | {key: value}
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,7 @@ class Undo:
         now: the value that the injection gave it.
         expires_unix_s: from then on anybody may undo it.
         by: who made the change.
+        field: the path of the `Field` that was changed; () where that kind of object has one only.
     """
 
     token: str
@@ -60,6 +80,7 @@ class Undo:
     now: Any
     expires_unix_s: float
     by: str
+    field: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, seen: Mapping[str, Any]) -> Self | None:
@@ -75,7 +96,9 @@ class Undo:
         try:
             document = json.loads(text)
             found = cls(**document)
-            found = replace(found, expires_unix_s=float(found.expires_unix_s))
+            found = replace(
+                found, expires_unix_s=float(found.expires_unix_s), field=tuple(found.field)
+            )
         except (ValueError, TypeError):
             raise RefusedError(
                 f"{metadata['name']}: the annotation {UNDO} is none of ours: {text[:200]!r};"
@@ -84,13 +107,47 @@ class Undo:
         return found
 
     @classmethod
-    def new(cls, mark: Mark, was: Any, now: Any) -> Self:
+    def new(cls, mark: Mark, was: Any, now: Any, field: tuple[str, ...] = ()) -> Self:
         """Return what to write beside a change made now."""
-        return cls(mark.token, was, now, mark.expires_unix_s, f"faultload@{socket.gethostname()}")
+        by = f"faultload@{socket.gethostname()}"
+        return cls(mark.token, was, now, mark.expires_unix_s, by, field)
 
     def text(self) -> str:
         """Return the annotation's value."""
         return json.dumps(asdict(self))
+
+
+def check_free(
+    seen: Mapping[str, Any], mark: Mark, now_unix_s: float, field: Field | None = None
+) -> Undo | None:
+    """Return the undo on an object that is to be changed; None: it has none.
+
+    Args:
+        seen: the object.
+        mark: of the change that is to be made.
+        now_unix_s: by the clock that marks expire by.
+        field: that is to be changed; None: one that no mark is about.
+
+    Raises:
+        RefusedError: another injection's change is in force, or expired and of another field: a
+            second mark would be the end of its undo.
+    """
+    undo = Undo.of(seen)
+    if undo is None or undo.token == mark.token:
+        return undo
+    name = seen["metadata"]["name"]
+    if undo.expires_unix_s > now_unix_s:
+        until = datetime.fromtimestamp(undo.expires_unix_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        raise RefusedError(
+            f"{name}: the change {undo.token} of {undo.by} is in force there,"
+            f" until {until} at the latest; let it be undone first"
+        )
+    if field is not None and undo.field != field.path:
+        raise RefusedError(
+            f"{name}: the change {undo.token} of {undo.by} has expired and was never undone; run"
+            " first: faultload recover --expired"
+        )
+    return undo
 
 
 def changed(
@@ -98,22 +155,16 @@ def changed(
 ) -> dict[str, Any] | None:
     """Return the merge patch that gives a field a value and marks it; None: that is done already.
 
-    The undo of a mark that has expired is taken over.
+    The undo of a mark of the same field that has expired is taken over.
 
     Raises:
-        RefusedError: another injection's change is in force on the object.
+        RefusedError: as `check_free` has it.
     """
-    undo, current = Undo.of(seen), field.read(seen)
+    undo, current = check_free(seen, mark, now_unix_s, field), field.read(seen)
     if undo is not None and undo.token == mark.token:
         return None
-    if undo is not None and undo.expires_unix_s > now_unix_s:
-        until = datetime.fromtimestamp(undo.expires_unix_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        raise RefusedError(
-            f"{seen['metadata']['name']}: the change {undo.token} of {undo.by} is in force there,"
-            f" until {until} at the latest; let it be undone first"
-        )
     was = undo.was if undo is not None and undo.now == current else current
-    return _both(field.patch(value), Undo.new(mark, was, value).text())
+    return _both(field.patch(seen, value), Undo.new(mark, was, value, field.path).text())
 
 
 def restored(
@@ -131,7 +182,7 @@ def restored(
     """
     current = field.read(seen)
     if current == undo.now:
-        return _both(field.patch(value), None), ""
+        return _both(field.patch(seen, value), None), ""
     name, path = seen["metadata"]["name"], ".".join(field.path)
     said = (
         f"{name}: {path} is {current!r} and no longer {undo.now!r} as {undo.token} made it;"

@@ -8,12 +8,14 @@ from typing import Literal
 
 from faultload.targets.base import (
     ADD_LOAD,
+    BAD_RELEASE,
     CORDON_NODE,
     DELETE_REPLICA,
     DRAIN_NODE,
     EVICT_REPLICA,
     KILL_REPLICA,
     PARTITION,
+    ROLL_OUT,
     SCALE,
 )
 from faultload.targets.kubernetes.api import Object
@@ -93,6 +95,18 @@ RIGHTS: Mapping[str, Sequence[Right]] = {
         *_of(DEPLOYMENTS, "get list patch"),
         *_of(STATEFUL_SETS, "get list patch"),
         *_of(REPLICA_SETS, "get list patch"),
+        *_of(AUTOSCALERS, "list"),
+    ],
+    ROLL_OUT: [
+        *_of(DEPLOYMENTS, "get list patch"),
+        *_of(STATEFUL_SETS, "get list patch"),
+        *_of(REPLICA_SETS, "list"),
+        *_of(AUTOSCALERS, "list"),
+    ],
+    BAD_RELEASE: [
+        *_of(DEPLOYMENTS, "get list patch"),
+        *_of(STATEFUL_SETS, "get list"),
+        *_of(REPLICA_SETS, "get list patch delete"),
         *_of(AUTOSCALERS, "list"),
     ],
     PARTITION: [

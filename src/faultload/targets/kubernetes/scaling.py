@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from faultload.errors import FaultError
 from faultload.spec.target import KubernetesComponent
@@ -13,18 +11,10 @@ from faultload.targets.base import Mark, Workload
 from faultload.targets.kubernetes import selectors
 from faultload.targets.kubernetes.api import GoneError, Object
 from faultload.targets.kubernetes.cluster import Cluster, controller_of, name_of
-from faultload.targets.kubernetes.marks import UNDO, Field, Undo, changed, restored, unmarked
-from faultload.targets.kubernetes.resources import (
-    AUTOSCALERS,
-    DEPLOYMENTS,
-    REPLICA_SETS,
-    WORKLOADS,
-    Ref,
-    Resource,
-)
+from faultload.targets.kubernetes.marks import changed
+from faultload.targets.kubernetes.resources import AUTOSCALERS, REPLICA_SETS, WORKLOADS, Resource
+from faultload.targets.kubernetes.workloads import REPLICAS, split, undo_change, wanted
 
-REPLICAS = Field(("spec", "replicas"))
-_OBSERVED_TIMEOUT_S = 10.0
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -54,13 +44,12 @@ def _as_workload(
     kind: Resource, seen: Object, component: str, tier: str, autoscalers: dict[str, str]
 ) -> Workload:
     name = f"{kind.kind.lower()}/{name_of(seen)}"
-    replicas = REPLICAS.read(seen)
     return Workload(
         name=name,
         uid=seen["metadata"]["uid"],
         component=component,
         tier=tier,
-        wanted=1 if replicas is None else int(replicas),
+        wanted=wanted(seen),
         scaled_by=autoscalers.get(name, ""),
     )
 
@@ -97,7 +86,7 @@ def set_scale(cluster: Cluster, workload: str, uid: str, replicas: int, mark: Ma
     """
     if replicas < 0:
         raise FaultError(f"expected 0 or more replicas for {workload}, found {replicas}")
-    ref, _ = cluster.locate(*_split(workload), uid)
+    ref, _ = cluster.locate(*split(workload), uid)
     scaled_by = _autoscalers(cluster, ref.namespace).get(workload)
     if scaled_by:
         raise FaultError(
@@ -111,73 +100,9 @@ def set_scale(cluster: Cluster, workload: str, uid: str, replicas: int, mark: Ma
 def restore_scale(cluster: Cluster, workload: str, uid: str, token: str, replicas: int) -> None:
     """Set back what `set_scale` did for this token."""
     try:
-        ref, _ = cluster.locate(*_split(workload), uid)
-        said = undo_scale(cluster, ref, token, lambda _: replicas)
+        ref, _ = cluster.locate(*split(workload), uid)
+        said = undo_change(cluster, ref, token, lambda _: replicas)
     except GoneError:
         return
     if said:
         _LOGGER.warning(said)
-
-
-def undo_scale(
-    cluster: Cluster, ref: Ref, token: str, to: Callable[[Undo], Any] = lambda undo: undo.was
-) -> str:
-    """Set back the change of a token; return what is to be said of it.
-
-    Raises:
-        GoneError: the workload is.
-    """
-    said = ""
-
-    def change(seen: Object) -> Object | None:
-        nonlocal said
-        undo = Undo.of(seen)
-        if undo is None or undo.token != token:
-            return None
-        patch, said = restored(seen, REPLICAS, undo, to(undo))
-        return patch
-
-    after = cluster.api.amend(ref, change)
-    if ref.kind is DEPLOYMENTS:
-        _await_observed(cluster, ref, after["metadata"]["generation"])
-        sweep_copies(cluster, ref.namespace, token)
-    return said
-
-
-def _await_observed(cluster: Cluster, ref: Ref, generation: int) -> None:
-    """Wait until the controller knows of a change, so that it copies no mark any more."""
-    deadline = time.monotonic() + _OBSERVED_TIMEOUT_S
-    while time.monotonic() < deadline:
-        seen = cluster.api.find(ref)
-        if seen is None or (seen["status"].get("observedGeneration") or 0) >= generation:
-            return
-        time.sleep(0.1)
-
-
-def sweep_copies(cluster: Cluster, namespace: str, token: str) -> None:
-    """Remove the copies of a mark that the deployment controller made on replica sets.
-
-    It copies a deployment's annotations, and never removes them; `kubectl rollout undo` would copy
-    them back.
-    """
-    for found in cluster.api.list_all(REPLICA_SETS, namespace):
-        if UNDO not in (found["metadata"].get("annotations") or {}):
-            continue
-        try:
-            cluster.api.amend(Ref.of(REPLICA_SETS, found), lambda seen: _without_copy(seen, token))
-        except GoneError:
-            continue
-
-
-def _without_copy(seen: Object, token: str) -> Object | None:
-    undo = Undo.of(seen)
-    return unmarked() if undo is not None and undo.token == token else None
-
-
-def _split(workload: str) -> tuple[Resource, str]:
-    kind, _, name = workload.partition("/")
-    for known in WORKLOADS:
-        if known.kind.lower() == kind and name:
-            return known, name
-    kinds = " or ".join(f"{known.kind.lower()}/NAME" for known in WORKLOADS)
-    raise FaultError(f"expected {kinds}, found {workload!r}")

@@ -29,6 +29,7 @@ from faultload.targets.kubernetes import (
     lease,
     nodes,
     partition,
+    releases,
     rights,
     scaling,
     stock,
@@ -40,7 +41,7 @@ from faultload.targets.kubernetes.resources import NODES
 from faultload.targets.kubernetes.signin import kubeconfig_of, sign_in
 from faultload.targets.machine_acts import NoMachineActs
 from faultload.targets.network_acts import NoNetworkActs
-from faultload.targets.release_acts import NoReleaseActs
+from faultload.targets.release_acts import Flaw, NoReleaseActs, Rollout
 from faultload.targets.stock_acts import Found
 
 
@@ -205,6 +206,22 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
     def restore_scale(self, workload: str, uid: str, token: str, replicas: int) -> None:
         """Set its number of replicas back, if nobody changed it since."""
         scaling.restore_scale(self._cluster, workload, uid, token, replicas)
+
+    def rollout(self, workload: str, uid: str) -> Rollout | None:
+        """Return how many of its pods are of its current pod template."""
+        return releases.rollout(self._cluster, workload, uid)
+
+    def roll_out(self, workload: str, uid: str, mark: Mark) -> None:
+        """Restart it as kubectl does; nothing of that is ever taken back."""
+        releases.roll_out(self._cluster, workload, uid, mark)
+
+    def release(self, workload: str, uid: str, flaw: Flaw, mark: Mark) -> None:
+        """Spoil the image or the command of a deployment's main container."""
+        releases.release(self._cluster, workload, uid, flaw, mark)
+
+    def roll_back(self, workload: str, uid: str, token: str, revision: str) -> None:  # noqa: ARG002
+        """Set the field back from the mark, whatever the `revision`; leave others' alone."""
+        releases.roll_back(self._cluster, workload, uid, token)
 
     def partition(self, victims: Sequence[tuple[str, str]], mark: Mark) -> None:
         """Have a network policy that allows nothing select the pods."""
