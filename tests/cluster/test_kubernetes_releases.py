@@ -15,7 +15,7 @@ from kubelet import Kubelet
 from kubernetes import client
 
 from faultload.errors import FaultError, RefusedError
-from faultload.faults.bad_release import BadRelease, FlawedRelease
+from faultload.faults.release_bad import BadRelease, FlawedRelease
 from faultload.targets import Flaw, Mark, Rollout, Workload
 from faultload.targets.kubernetes import KubernetesTarget
 from faultload.targets.kubernetes.marks import UNDO

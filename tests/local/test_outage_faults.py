@@ -10,8 +10,8 @@ from projects import wait_for
 
 from faultload.errors import FaultError
 from faultload.faults import FaultSession
+from faultload.faults.component_outage import Absence, Outage
 from faultload.faults.network_slow import Slowdown, SlowNetwork
-from faultload.faults.outage import Absence, Outage
 from faultload.faults.replica_delete import DeleteReplica, Deletion
 from faultload.record import InjectionJournal
 from faultload.targets import LocalTarget, Mark

@@ -12,10 +12,10 @@ from projects import wait_for
 
 from faultload.errors import FaultError
 from faultload.faults import FaultSession
-from faultload.faults.bad_release import BadRelease, FlawedRelease
+from faultload.faults.model_spoil import SpoilModel, SpoiltModel
+from faultload.faults.release_bad import BadRelease, FlawedRelease
+from faultload.faults.release_roll_out import Release, RollOut
 from faultload.faults.replica_delete import DeleteReplica, Deletion
-from faultload.faults.roll_out import Release, RollOut
-from faultload.faults.spoil_model import SpoilModel, SpoiltModel
 from faultload.record import InjectionJournal
 from faultload.targets import Flaw, LocalTarget, Mark, Spoiling
 

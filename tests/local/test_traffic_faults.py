@@ -9,9 +9,9 @@ import pytest
 from live import Live
 
 from faultload.faults import FaultSession
-from faultload.faults.add_load import AddLoad, Traffic
-from faultload.faults.fill_kv_cache import FillKvCache, Pressure
+from faultload.faults.kv_cache_fill import FillKvCache, Pressure
 from faultload.faults.limits import NO_LIMITS
+from faultload.faults.load_add import AddLoad, Traffic
 from faultload.record import InjectionJournal
 
 pytestmark = pytest.mark.local

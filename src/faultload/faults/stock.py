@@ -19,11 +19,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from faultload.errors import FaultError, RefusedError
+from faultload.faults.component_scale import ScaleTo, Size
 from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.loss import ReplicaLoss
 from faultload.faults.proofs import ready_now
 from faultload.faults.protocol import Plan
-from faultload.faults.scale_to import ScaleTo, Size
 from faultload.faults.stock_list import PROBES, refusal
 from faultload.faults.victims import STRICT, as_victims
 from faultload.targets import DELETE_REPLICA, SCALE, Found, Replica, StockActs, Target, Workload

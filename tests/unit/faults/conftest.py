@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("faultload.faults.proofs.time", made)
     monkeypatch.setattr("faultload.faults.eviction.time", made)
     monkeypatch.setattr("faultload.faults.spot_interrupt.time", made)
-    # Of the package, `bad_release` is the action.
-    bad_release = import_module("faultload.faults.bad_release")
-    monkeypatch.setattr(bad_release, "time", made)
+    monkeypatch.setattr("faultload.faults.release_bad.time", made)
     return made
 
 

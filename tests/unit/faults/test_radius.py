@@ -9,9 +9,9 @@ from memory import Platform, replica
 
 from faultload.errors import RefusedError
 from faultload.faults import FAULTS
+from faultload.faults.component_outage import Absence
+from faultload.faults.component_scale import Size
 from faultload.faults.limits import Limits, Radius
-from faultload.faults.outage import Absence
-from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 from faultload.targets import Workload
 

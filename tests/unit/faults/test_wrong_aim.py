@@ -31,7 +31,7 @@ HITS_NOBODY = {"withhold_capacity"}
 KNOWS_NO_UID = HITS_NOBODY | {"fail_zone", "spoil_model"}
 """A zone and the weights of a tier are the same whoever is there."""
 EVERY = sorted(FAULTS.keys() - STOCK - {"add_load"})
-"""Traffic has no victim and may name any model; test_add_load.py holds what it must prove."""
+"""Traffic has no victim and may name any model; test_load_add.py holds what it must prove."""
 
 
 def platform() -> Platform:

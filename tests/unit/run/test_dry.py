@@ -10,9 +10,9 @@ import pytest
 from memory import Platform, replica
 
 from faultload.errors import ExitCode
+from faultload.faults.component_scale import Size
 from faultload.faults.limits import Limits, Radius
 from faultload.faults.node_drain import Drain
-from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 from faultload.run.dry import dry_run
 from faultload.run.plan import RunPlan, prepare

@@ -13,8 +13,8 @@ import yaml
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError, SpecError
+from faultload.faults.component_scale import Size
 from faultload.faults.limits import Limits, Radius
-from faultload.faults.scale_to import Size
 from faultload.faults.victims import Choice
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep, Phase, PhaseName
 from faultload.run.injection import Injection, fault_phase, preview, with_fault

@@ -8,7 +8,7 @@ from memory import Platform, replica
 from senders import Senders
 
 from faultload.errors import FaultError
-from faultload.faults.fill_kv_cache import FillKvCache, Pressure
+from faultload.faults.kv_cache_fill import FillKvCache, Pressure
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
 

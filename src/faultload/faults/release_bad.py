@@ -12,7 +12,7 @@ from faultload.errors import FaultError
 from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.proofs import wait_until
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.roll_out import as_data, look, missing, said, settled
+from faultload.faults.release_roll_out import as_data, look, missing, said, settled
 from faultload.faults.victims import STRICT, TimeoutS, only_workload
 from faultload.targets import BAD_RELEASE, Flaw, Rollout, Target
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 from pydantic.dataclasses import dataclass
 
 from faultload.errors import FaultError
+from faultload.faults.component_scale import ScaleTo, Size
 from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.proofs import wait_until
 from faultload.faults.protocol import Evidence, Plan
-from faultload.faults.scale_to import ScaleTo, Size
 from faultload.faults.victims import STRICT, TimeoutS
 from faultload.targets import Target
 

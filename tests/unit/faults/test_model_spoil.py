@@ -7,8 +7,8 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError
+from faultload.faults.model_spoil import SpoilModel, SpoiltModel
 from faultload.faults.session import FaultSession
-from faultload.faults.spoil_model import SpoilModel, SpoiltModel
 from faultload.record import InjectionJournal
 from faultload.targets import Spoiling
 

@@ -9,8 +9,8 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
+from faultload.faults.component_scale import ScaleTo, Size
 from faultload.faults.limits import Limits, Radius
-from faultload.faults.scale_to import ScaleTo, Size
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
 

@@ -7,8 +7,8 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
-from faultload.faults.bad_release import BadRelease, FlawedRelease
 from faultload.faults.limits import Limits, Radius
+from faultload.faults.release_bad import BadRelease, FlawedRelease
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
 from faultload.targets import Flaw

@@ -8,7 +8,7 @@ from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
 from faultload.faults.limits import Limits, Radius
-from faultload.faults.roll_out import Release, RollOut
+from faultload.faults.release_roll_out import Release, RollOut
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
 

@@ -14,8 +14,8 @@ from senders import Senders
 
 from faultload.errors import FaultError
 from faultload.faults import traffic
-from faultload.faults.add_load import AddLoad, Traffic
 from faultload.faults.limits import Limits
+from faultload.faults.load_add import AddLoad, Traffic
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
 from faultload.spec.scenario import ClosedArrivals, PoissonArrivals

@@ -7,8 +7,8 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import FaultError, RefusedError
+from faultload.faults.component_outage import Absence, Outage
 from faultload.faults.limits import Limits, Radius
-from faultload.faults.outage import Absence, Outage
 from faultload.faults.session import FaultSession
 from faultload.record import InjectionJournal
 from faultload.targets import Replica, Workload
