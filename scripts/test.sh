@@ -2,7 +2,9 @@
 # Runs the tests in two processes: those of whole platforms wait most of the time, and all others
 # compute meanwhile. Prints what the first said as it comes, then what the second said. Arguments go
 # to both. Ends with the first exit code that is not 0.
-set -uo pipefail
+# -m: what goes on in the background would otherwise start with SIGINT ignored, and so would
+# everything that the tests start and interrupt.
+set -muo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 said=$(mktemp)

@@ -28,6 +28,7 @@ from faultload.targets.base import (
     AUTOSCALING,
     CORDON_NODE,
     DELETE_REPLICA,
+    DISTURB_NETWORK,
     DRAIN_NODE,
     EVICT_REPLICA,
     GPU_MEMORY,
@@ -69,6 +70,7 @@ LOCAL_CAPABILITIES = (
     | RELEASE_CAPABILITIES
     | {
         ADD_LOAD,
+        DISTURB_NETWORK,
         KV_PRESSURE,
         KILL_REPLICA,
         HANG_REPLICA,
