@@ -134,7 +134,7 @@ def asked(record: dict[str, Any], account: Account) -> bytes | None:
 
 
 def turns(events: list[str]) -> list[str]:
-    """Order the events of several prompts by choice; vLLM's tasks take no fixed turns."""
+    """Order the events of several choices by choice; vLLM's tasks take no fixed turns."""
     return sorted(events, key=lambda event: re.findall(r'"choices":.(?:."index":(\d))?', event))
 
 
@@ -148,7 +148,8 @@ def parts(record: dict[str, Any], answer: Any) -> list[str]:
     total = record.get("events_total", len(answer))
     if len(answer) == total > len(record["answer"]):
         answer = answer[:20] + answer[-10:]
-    return turns(answer) if "two_prompts" in record["name"] else answer
+    several = any(word in record["name"] for word in ("two_prompts", "_n2_"))
+    return turns(answer) if several else answer
 
 
 def headers(found: Mapping[str, str]) -> dict[str, str]:
