@@ -143,6 +143,13 @@ def settled(target: Target, workload: Workload) -> Rollout:
             f"expected {workload.name} to run one revision, with every replica ready; found"
             f" {said(rollout)}: wait until that is over"
         )
+    if not rollout.wanted:
+        raise FaultError(f"{workload.name} is to have no replica: nothing would be replaced")
+    if rollout.token.startswith("bad_release-"):
+        raise FaultError(
+            f"{workload.name} runs a flawed release of ours ({rollout.token}), which a new one"
+            " would carry along: roll that back first"
+        )
     return rollout
 
 
