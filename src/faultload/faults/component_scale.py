@@ -152,7 +152,7 @@ class ScaleTo:
             )
         except FaultError as error:
             text = f"{name} is set back to {wanted}, and the platform did not heal: {error}"
-            return Evidence(text, seen)
+            return Evidence(text, {**seen, "healed": False})
         text = f"{name} is set back to {wanted}, {seen['ready']} ready after {waited_s:.2f} s"
         return Evidence(text, {"waited_s": waited_s, **seen})
 

@@ -124,7 +124,7 @@ class RollOut:
                 f"the rollout of {name} to be complete",
             )
         except FaultError as error:
-            return Evidence(f"the platform did not finish the rollout: {error}")
+            return Evidence(f"the platform did not finish the rollout: {error}", {"healed": False})
         text = f"{name}: {said(seen)} after {waited_s:.2f} s"
         return Evidence(text, {"waited_s": waited_s, **as_data(seen)})
 
