@@ -22,14 +22,18 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "scale_to": {"replicas": 3},
     "terminate_pods": {"label_selector": "app=engine"},
     "scale_deployment": {"name": "engine", "replicas": 3},
+    "outage": {"component": "engine"},
+    "slow_network": {"latency_s": 0.1},
 }
-"""Of faults that have no default for one."""
+"""Of faults that have no default for one, or one that this cluster has nothing for."""
+ELSEWHERE = {"scale_statefulset", "add_load"}
+"""There is no StatefulSet here and no front door: tests/unit/faults has them."""
 RESTARTS = {"roll_out"}
 """Faults that take nothing back of what `kubectl rollout restart` leaves, too."""
 
 
 @pytest.mark.usefixtures("controllers", "engines")
-@pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"scale_statefulset"}))
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - ELSEWHERE))
 def test_a_fault_is_proven_and_proven_gone(
     target: KubernetesTarget,
     admin: client.ApiClient,

@@ -126,20 +126,23 @@ class ScaleTo:
     def verify_reverted(self, plan: Plan) -> Evidence:
         """Prove that the number is what it was, and say whether as many are ready again.
 
-        A workload that is gone took the change along.
+        A workload that is gone took the change along, and somebody else's number is left alone.
 
         Raises:
-            FaultError: it is to have another number.
+            FaultError: it is to have the number that we set still.
         """
         name, wanted, ready = plan.undo["workload"], plan.undo["replicas"], plan.before["ready"]
         seen, _ = wait_until(
             lambda: self._look(plan),
-            lambda seen: seen["wanted"] in (None, wanted),
+            lambda seen: seen["wanted"] in (None, wanted) or seen["wanted"] != plan.before["to"],
             _RETURN_TIMEOUT_S,
             f"{name} to be set back to {wanted} replicas",
         )
         if seen["wanted"] is None:
             return Evidence(f"{name} is gone, and the change with it", seen)
+        if seen["wanted"] != wanted:
+            text = f"{name} is to have {seen['wanted']} by now, which is somebody else's number"
+            return Evidence(text, seen)
         try:
             seen, waited_s = wait_until(
                 lambda: self._look(plan),
@@ -149,7 +152,7 @@ class ScaleTo:
             )
         except FaultError as error:
             text = f"{name} is set back to {wanted}, and the platform did not heal: {error}"
-            return Evidence(text, seen)
+            return Evidence(text, {**seen, "healed": False})
         text = f"{name} is set back to {wanted}, {seen['ready']} ready after {waited_s:.2f} s"
         return Evidence(text, {"waited_s": waited_s, **seen})
 

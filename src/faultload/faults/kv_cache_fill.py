@@ -56,8 +56,8 @@ class FillKvCache:
     computes it again (preemption). Here each victim is asked directly, past the router, by users
     with long prompts and long answers; nobody reaches an engine of a cluster that way from outside.
 
-    In force when each victim's own gauge (vllm:kv_cache_usage_perc) is at `share_min` or above, at
-    several looks in a row.
+    In force when each victim's own gauge (vllm:kv_cache_usage_perc), which was below `share_min`
+    before, is at it or above, at several looks in a row, while its sender sends.
 
     Reverted by ending the senders, whose open requests the engines then drop; proven by their end
     and by each gauge, which must have fallen below `share_min`. A victim that was replaced has a
@@ -77,6 +77,13 @@ class FillKvCache:
     def plan(self) -> Plan:
         """Choose the victims, and where their senders will live."""
         plan = plan_on(self._target, self._intent, self._limits)
+        for one in self._look(plan):
+            if one["used"] is None or one["used"] >= self._intent.share_min:
+                raise FaultError(
+                    f"expected the KV cache of {one['name']} to be below"
+                    f" {self._intent.share_min:.0%} before it is filled, found"
+                    f" {'no data' if one['used'] is None else format(one['used'], '.0%')}"
+                )
         senders = [str(traffic.new_folder()) for _ in plan.victims]
         before = plan.before | {"share_min": self._intent.share_min}
         return replace(plan, undo={"senders": senders}, before=before)
@@ -106,16 +113,18 @@ class FillKvCache:
     def verify(self, plan: Plan) -> Evidence:
         """Prove by its own gauge that each victim's cache is full and stays so."""
         least, in_a_row = plan.before["share_min"], 0
+        sent: list[dict[str, Any]] = []
 
         def is_full(looks: list[dict[str, Any]]) -> bool:
             nonlocal in_a_row
             full = all(one["used"] is not None and one["used"] >= least for one in looks)
+            full = full and all(map(traffic.sends, sent))
             in_a_row = in_a_row + 1 if full else 0
             return in_a_row >= _LOOKS
 
         def look() -> list[dict[str, Any]]:
-            for folder in plan.undo["senders"]:
-                traffic.progress(Path(folder))  # one that ended says why
+            # one that ended says why
+            sent[:] = [traffic.progress(Path(folder)) for folder in plan.undo["senders"]]
             return self._look(plan)
 
         expected = f"the KV cache of {plan.hits} to be at {least:.0%} or above"

@@ -113,6 +113,7 @@ def say_whole(target: Target, plan: Plan, over: str) -> Evidence:
             f"{before} ready machines",
         )
     except FaultError as error:
-        return Evidence(f"{healed.text}; its machines are not back: {error}", healed.data)
+        text = f"{healed.text}; its machines are not back: {error}"
+        return Evidence(text, {**healed.data, "healed": False})
     data = {**healed.data, "machines_ready": found, "machines_waited_s": waited_s}
     return Evidence(f"{healed.text}; {found} machines ready", data)

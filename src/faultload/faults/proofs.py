@@ -109,7 +109,8 @@ def say_restored(target: Target, plan: Plan, timeout_s: float, over: str) -> Evi
     """Wait as `prove_restored` does, and say so when the platform did not heal.
 
     For harm that is over whatever the platform makes of it: whether a platform heals is for the
-    judge to say, who sees what users saw, and no reason to call the run invalid.
+    judge to say, who sees what users saw, and no reason to call the run invalid. `healed` is False
+    in the data of one that did not, and absent otherwise.
 
     Args:
         target: where.
@@ -120,7 +121,7 @@ def say_restored(target: Target, plan: Plan, timeout_s: float, over: str) -> Evi
     try:
         return prove_restored(target, plan, timeout_s)
     except FaultError as error:
-        return Evidence(f"{over}, and the platform did not heal: {error}")
+        return Evidence(f"{over}, and the platform did not heal: {error}", {"healed": False})
 
 
 def _wait(

@@ -124,7 +124,7 @@ class RollOut:
                 f"the rollout of {name} to be complete",
             )
         except FaultError as error:
-            return Evidence(f"the platform did not finish the rollout: {error}")
+            return Evidence(f"the platform did not finish the rollout: {error}", {"healed": False})
         text = f"{name}: {said(seen)} after {waited_s:.2f} s"
         return Evidence(text, {"waited_s": waited_s, **as_data(seen)})
 
@@ -142,6 +142,13 @@ def settled(target: Target, workload: Workload) -> Rollout:
         raise FaultError(
             f"expected {workload.name} to run one revision, with every replica ready; found"
             f" {said(rollout)}: wait until that is over"
+        )
+    if not rollout.wanted:
+        raise FaultError(f"{workload.name} is to have no replica: nothing would be replaced")
+    if rollout.token.startswith("bad_release-"):
+        raise FaultError(
+            f"{workload.name} runs a flawed release of ours ({rollout.token}), which a new one"
+            " would carry along: roll that back first"
         )
     return rollout
 

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from faultload.faults.limits import NO_LIMITS, Limits
 from faultload.faults.machine_loss import names_of, plan_on_machines, prove_ended, say_whole
+from faultload.faults.proofs import wait_until
 from faultload.faults.protocol import Evidence, Plan
 from faultload.faults.spot_advise import prove_told
 from faultload.faults.victims import STRICT, SpotChoice, TimeoutS
@@ -105,7 +106,23 @@ class InterruptSpot:
         """Nothing to take back: a notice stands, and the platform replaces what ended."""
 
     def verify_reverted(self, plan: Plan) -> Evidence:
-        """Say whether as many replicas and machines are ready as before."""
+        """Wait for the end of a notice that stands, then say whether as many are ready as before.
+
+        Raises:
+            FaultError: a machine is there still, and is to be taken away.
+        """
+        machines = {machine["uid"] for machine in plan.before["machines"]}
+
+        def doomed() -> list[str]:
+            there = [one.name for one in self._target.nodes() if one.uid in machines and one.ready]
+            return [name for name in there if INTERRUPTION in self._target.spot_notices(name)]
+
+        wait_until(
+            doomed,
+            lambda names: not names,
+            self._choice.notice_timeout_s,
+            f"{names_of(plan)} to be taken away: the notice stands",
+        )
         return say_whole(self._target, plan, "the interruption is over")
 
     def _left(self, plan: Plan) -> tuple[str, Mapping[str, Any]]:

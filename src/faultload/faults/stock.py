@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from faultload.errors import FaultError, RefusedError
@@ -57,6 +57,16 @@ class Pods:
 
     component: ClassVar[str] = ""
     """Only the target knows whose pods they are."""
+
+    @field_validator("name_pattern")
+    @classmethod
+    def _is_a_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"expected a regular expression: {error}") from None
+        return value
+
     hits: ClassVar[None] = None
 
     def resolve(self, target: StockActs, seed: int) -> list[Replica]:

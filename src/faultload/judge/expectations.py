@@ -115,6 +115,11 @@ def _reverts(limit: float, injections: Sequence[InjectionEntry]) -> Expectation:
     name, claimed = "revert_s_max", f"(claimed under {limit:g} s)"
     lasted = _reverts_s(injections)
     unknown = ", ".join(fault for fault, revert_s in lasted if revert_s is None)
+    # The fault's own bound may be shorter than what is claimed: its end is not the platform's.
+    ill = [one.fault for one in injections if one.evidence.get("data", {}).get("healed") is False]
+    if ill:
+        text = f"after {', '.join(ill)} the platform was not seen to heal {claimed}"
+        return Expectation(name, limit, None, Verdict.FAIL, text)
     known = [(revert_s, fault) for fault, revert_s in lasted if revert_s is not None]
     found, fault = max(known, default=(None, ""))
     if found is not None and found > limit:

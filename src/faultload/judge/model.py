@@ -64,6 +64,7 @@ class Evidence:
             None: no data there.
         replicas: by Deployment or tier, how many it was to have and how many served, over time.
             Empty: nobody said.
+        scrape_interval_s: how often `replicas` and other series were to be sampled.
     """
 
     requests: pd.DataFrame
@@ -84,6 +85,7 @@ class Evidence:
         default_factory=dict
     )
     replicas: Mapping[str, ReplicaCounts] = field(default_factory=dict)
+    scrape_interval_s: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,32 @@ def check_fault(evidence: Evidence) -> list[Finding]:
         if (began or completed) and InjectionStep.VERIFIED_REVERTED not in steps:
             text = f"{label} was never proven gone: run `faultload recover`."
             found.append(_invalid("fault", text, _JOURNAL))
+        if completed:
+            found += _check_senders(label, entries)
     return found + _check_journal_times(evidence)
+
+
+def _check_senders(label: str, entries: Sequence[InjectionEntry]) -> list[Finding]:
+    """Traffic that ended by itself was harm for a part of the hold only."""
+    results = [
+        result
+        for entry in entries
+        if entry.step is InjectionStep.VERIFIED_REVERTED
+        for result in entry.evidence.get("data", {}).get("senders", [])
+    ]
+    reasons = sorted({result.get("why") or "no reason given" for result in results if result})
+    found = [
+        f"{label} ended before it was taken back: a sender had ended already ({why}). Let it last"
+        " longer than the hold (`lasts_s`), and see that nothing else ends it."
+        for why in reasons
+        if why != "told to"
+    ]
+    if not all(results):
+        found.append(
+            f"{label} may have ended before it was taken back: a sender left no word of its end."
+            " See that nothing else ends it."
+        )
+    return [_invalid("fault", text, _JOURNAL) for text in found]
 
 
 def _check_journal_times(evidence: Evidence) -> list[Finding]:

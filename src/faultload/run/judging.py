@@ -115,6 +115,7 @@ def _evidence(
         coverage=_coverage(manifest, series, scrape_interval_s),
         counted=_counted(manifest, slos, series),
         replicas=_replicas(series),
+        scrape_interval_s=scrape_interval_s,
     )
 
 

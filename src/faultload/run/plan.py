@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,10 @@ LOAD_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
 
 FAULT_TIMEOUT_S = 180.0
 """Longest time the faults' own steps may take beyond the hold: twice a cold start, and more."""
+
+FAULT_S_MIN = 60.0
+"""What lasts by itself must outlast the hold by as much at least, or by what the faults ask for:
+it begins before the last of them is proven to act, and is taken back after the hold."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,7 @@ class RunPlan:
     @property
     def steps_s_max(self) -> float:
         """Longest time the faults' own steps may take beyond the hold; some ask for more."""
-        asked_s = sum(getattr(intent, "timeout_s", 0.0) for _, intent in self.faults)
-        return FAULT_TIMEOUT_S + asked_s
+        return FAULT_TIMEOUT_S + _asked_s(self.faults)
 
     @property
     def length_s(self) -> float:
@@ -117,6 +121,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     faults = _intended(chosen)
     lengths, block = target_spec.phases, chosen.block
     chosen = chosen if lengths.hold_s is None else chosen.holding(lengths.hold_s)
+    _check_lasts(chosen, faults)
 
     def length(override: float | None, own: float) -> float:
         return own if override is None else override
@@ -189,6 +194,31 @@ def _intended(experiment: Experiment) -> list[tuple[str, Intent]]:
                 raise SpecError(experiment.path, at, problem)
     _check_radius(experiment, [intent for _, intent in faults])
     return faults
+
+
+def _asked_s(faults: Sequence[tuple[str, Intent]]) -> float:
+    """Return how long the faults ask to be waited for, one after another."""
+    return sum(getattr(intent, "timeout_s", 0.0) for _, intent in faults)
+
+
+def _check_lasts(experiment: Experiment, faults: Sequence[tuple[str, Intent]]) -> None:
+    """What ends by itself must not end before it is taken back.
+
+    Args:
+        experiment: with the hold of this target.
+        faults: of its method's actions, in order.
+    """
+    hold_s, more_s = experiment.hold_s, max(FAULT_S_MIN, _asked_s(faults))
+    for activity, (_, intent) in zip(experiment.fault_actions, faults, strict=True):
+        lasts_s = getattr(intent, "lasts_s", math.inf)
+        if lasts_s < hold_s + more_s:
+            raise SpecError(
+                experiment.path,
+                f"method[{activity['name']}].provider.arguments.lasts_s",
+                f"expected at least {hold_s + more_s:g} s ({hold_s:g} s of hold on this target and"
+                f" {more_s:g} s that the faults may take), found {lasts_s:g} s, so that it would"
+                " end before it is taken back: let it last longer, or hold it for less",
+            )
 
 
 def _radius(experiment: Experiment) -> dict[str, Radius]:

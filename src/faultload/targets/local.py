@@ -334,11 +334,14 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
     def set_scale(self, workload: str, uid: str, replicas: int, mark: Mark) -> None:  # noqa: ARG002
         """Scale a tier, or take another part down."""
         if not self.scale_part(workload, replicas):
-            self._scale(workload, replicas)
+            self._scale(workload, replicas, mark.token)
 
     def restore_scale(self, workload: str, uid: str, token: str, replicas: int) -> None:  # noqa: ARG002
-        """Scale a tier back, or start another part again."""
-        if not self.scale_part(workload, replicas):
+        """Scale a tier back if it bears the token, or start another part again."""
+        if self.scale_part(workload, replicas):
+            return
+        rows = self._control.call("GET", "/v1/state")["tiers"]
+        if any((row["name"], row["scale_annotation"]) == (workload, token) for row in rows):
             self._scale(workload, replicas)
 
     def now_unix_s(self) -> float:
@@ -371,5 +374,6 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
             shutil.rmtree(self._owned, ignore_errors=True)
             self._owned = None
 
-    def _scale(self, tier: str, replicas: int) -> None:
-        self._control.call("POST", f"/v1/tiers/{tier}/scale", body={"replicas": replicas})
+    def _scale(self, tier: str, replicas: int, annotation: str = "") -> None:
+        body = {"replicas": replicas, "annotation": annotation}
+        self._control.call("POST", f"/v1/tiers/{tier}/scale", body=body)

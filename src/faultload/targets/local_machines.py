@@ -16,7 +16,7 @@ from faultload.targets.base import (
     WITHHOLD_CAPACITY,
     Mark,
 )
-from faultload.targets.control import ControlApi
+from faultload.targets.control import GONE, ControlApi
 from faultload.targets.machine_acts import INTERRUPTION, REBALANCE, Capacity
 
 MACHINE_CAPABILITIES = frozenset({LOSE_NODE, INTERRUPT_SPOT, FAIL_ZONE, WITHHOLD_CAPACITY})
@@ -104,13 +104,16 @@ class LocalMachines:
         return [event["reason"] for event in events].count("LaunchFailed")
 
     def _set_capacity(self, kind: Capacity, *, available: bool) -> None:
+        """Have it or not; a kind that the platform does not know cannot be withheld either."""
         body = {
             "available": available,
             "zone": kind.zone,
             "capacity_type": kind.capacity_type,
             "instance_type": kind.instance_type,
         }
-        self._control.call("POST", "/v1/capacity", body=body)
+        answer = self._control.ask("POST", "/v1/capacity", body=body)
+        if not (available and answer.status_code in GONE):
+            self._control.result(answer)
 
     def _order(self, node: str, uid: str, order: str) -> None:
         rows = self._control.call("GET", "/v1/state")["nodes"]

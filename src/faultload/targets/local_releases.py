@@ -77,7 +77,7 @@ class LocalReleases:
         self._control.call("POST", self._model_path(tier), {"change": _CHANGES[how]})
 
     def restore_model(self, tier: str, token: str) -> None:  # noqa: ARG002
-        """Have the platform publish them again."""
+        """Have the platform publish them again; whole ones are the same afterwards."""
         self._control.call("POST", self._model_path(tier), {"change": "restore"})
 
     def model_problem(self, tier: str) -> str | None:

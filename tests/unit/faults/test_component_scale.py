@@ -174,3 +174,18 @@ def test_platform_that_does_not_heal_is_for_the_judge(
 
     assert "set back to 3, and the platform did not heal" in outcome["text"]
     assert journal.unreverted() == []
+
+
+def test_somebody_elses_number_is_left_alone_and_said(
+    platform: Platform, journal: InjectionJournal, clock: Clock
+) -> None:
+    """Whoever scaled meanwhile meant it: nothing is set back, and nothing of ours is left."""
+    session = FaultSession(platform, journal)
+    session.apply(ScaleTo(platform, Size(1, tier="fast")))
+    platform.tiers["fast"] = replace(platform.tiers["fast"], wanted=7)
+    platform.marks.clear()
+
+    (outcome,) = session.revert_all()
+
+    assert outcome["text"] == "fast is to have 7 by now, which is somebody else's number"
+    assert platform.tiers["fast"].wanted == 7

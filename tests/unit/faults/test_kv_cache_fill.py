@@ -95,3 +95,26 @@ def test_victim_that_says_no_model_is_not_asked(
 
     with pytest.raises(FaultError, match="is gone, another by now, or does not say"):
         FaultSession(platform, journal).apply(FillKvCache(platform))
+
+
+@pytest.mark.parametrize(("used", "said"), [(0.95, "95%"), (None, "no data")])
+def test_cache_that_is_full_already_proves_nothing(
+    senders: Senders, used: float | None, said: str
+) -> None:
+    """Nobody could tell our pressure from what was there before, nor see it fall."""
+    platform = Filled(senders)
+    platform.kv_cache_used = lambda name, uid: used  # type: ignore[method-assign]
+
+    with pytest.raises(FaultError, match=f"before it is filled, found {said}"):
+        FillKvCache(platform, Pressure(replicas=1)).plan()
+
+
+def test_full_cache_without_a_sender_at_work_is_not_proven(
+    journal: InjectionJournal, senders: Senders, clock: Clock
+) -> None:
+    """The workload may have filled it meanwhile: our own traffic must be there."""
+    senders.says = {"due": 20, "sent": 0, "begun": 0, "refused": 0, "open": 0}
+    platform = Filled(senders, 0.96)
+
+    with pytest.raises(FaultError, match="to be at 90% or above"):
+        FaultSession(platform, journal).apply(FillKvCache(platform, Pressure(replicas=1)))

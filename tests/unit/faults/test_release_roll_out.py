@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from clock import Clock
 from memory import Platform, replica
@@ -113,3 +115,20 @@ def test_what_may_be_missing_counts_and_the_unknown_does_not(platform: Platform)
     assert "at most an unknown number missing" in unknown.whom
     with pytest.raises(RefusedError, match="over the blast radius of 1"):
         RollOut(platform, Release(tier="fast"), limits).plan()
+
+
+def test_an_empty_workload_has_nothing_to_replace(platform: Platform) -> None:
+    """None of none is complete at once, and proves nothing."""
+    platform.tiers["fast"] = replace(platform.tiers["fast"], wanted=0)
+    platform.engines = {n: one for n, one in platform.engines.items() if one.tier != "fast"}
+
+    with pytest.raises(FaultError, match="nothing would be replaced"):
+        RollOut(platform, Release(tier="fast")).plan()
+
+
+def test_a_flawed_release_of_ours_is_not_carried_along(platform: Platform) -> None:
+    """It would survive its own rollback, as somebody else's revision."""
+    platform.revisions["fast"].tokens = {"v1": "", "v2": "bad_release-1"}
+
+    with pytest.raises(FaultError, match="roll that back first"):
+        RollOut(platform, Release(tier="fast")).plan()

@@ -100,3 +100,16 @@ def test_notice_has_its_time_within_the_bound() -> None:
     """Advice that outlasts the bound leaves none for the notice: the file is wrong."""
     with pytest.raises(ValueError, match="expected timeout_s to be longer than rebalance_s"):
         Interruption(rebalance_s=30, timeout_s=30)
+
+
+def test_notice_that_stands_is_not_proven_over(two_zones: Platform, clock: Clock) -> None:
+    """Undone before the notice is up: the machine will be taken away, so nobody may go on."""
+    fault = InterruptSpot(two_zones)
+    plan = fault.plan()
+    fault.inject(plan)
+
+    with pytest.raises(FaultError, match="the notice stands"):
+        InterruptSpot(two_zones).verify_reverted(plan)
+
+    two_zones.end_machine(plan.before["machines"][0]["name"])
+    assert "ready" in InterruptSpot(two_zones).verify_reverted(plan).text

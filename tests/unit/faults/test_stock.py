@@ -13,6 +13,7 @@ import chaosk8s.pod.probes
 import pytest
 from memory import Platform, replica
 from memory_stock import NAMESPACE, StockPlatform
+from pydantic import ValidationError
 
 from faultload.errors import FaultError, RefusedError
 from faultload.faults import FAULTS, FaultSession
@@ -211,3 +212,9 @@ def test_the_list_is_about_what_chaosk8s_has(function: str) -> None:
         assert ours.keys() == theirs.keys() - {"secrets"}
         defaults = SimpleNamespace(**{n: p.default for n, p in theirs.items()})
         assert all(getattr(defaults, n) == p.default for n, p in ours.items())
+
+
+def test_a_pattern_that_is_none_is_refused_before_anything() -> None:
+    """The file is at fault, and says where."""
+    with pytest.raises(ValidationError, match="expected a regular expression"):
+        Pods(ns=NAMESPACE, name_pattern="web-[")

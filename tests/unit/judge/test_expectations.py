@@ -93,3 +93,18 @@ def test_its_finding_points_to_the_journal() -> None:
 
     (finding,) = [one for one in judgement.findings if one.subject == "revert_s_max"]
     assert (finding.verdict, finding.evidence) == (Verdict.FAIL, "injections.jsonl")
+
+
+def test_platform_that_did_not_heal_has_not_kept_the_claim() -> None:
+    """The fault gave up waiting within the limit: that is no end of the harm."""
+    entries = [
+        replace(one, evidence={"text": "no", "data": {"healed": False}})
+        if one.step is InjectionStep.VERIFIED_REVERTED
+        else one
+        for one in journal()
+    ]
+
+    found = claim(entries)
+
+    assert found.verdict is Verdict.FAIL
+    assert "was not seen to heal" in found.text

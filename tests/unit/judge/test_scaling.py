@@ -102,6 +102,97 @@ def test_no_data_is_never_a_pass(replicas: dict[str, ReplicaCounts]) -> None:
         assert claim(replicas, **expects).verdict is Verdict.INCONCLUSIVE
 
 
+def without(samples: Steps, since_s: float, until_s: float = END) -> Steps:
+    """Return samples with none of those from `since_s` to before `until_s`."""
+    return [(at, count) for at, count in samples if not since_s <= at < until_s]
+
+
+STILL = sampled((0, 2))
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        ([], "none of them was taken"),
+        (without(STILL, HARM + 6), "none was taken after 45.0 s of the run"),
+        (without(STILL, HARM + 6, HARM + 30), "none was taken from 45.0 to 70.0 s of the run"),
+        (without(STILL, 0, HARM + 10), "none was taken before 50.0 s of the run"),
+    ],
+    ids=["absent", "end", "gap", "begin late"],
+)
+@pytest.mark.parametrize(
+    ("series", "words"), [("wanted", "replicas wanted"), ("ready", "replicas ready")]
+)
+def test_tier_with_missing_samples_may_have_grown(
+    series: str, words: str, samples: Steps, said: str
+) -> None:
+    """That another tier grew in time, or none was seen to, says nothing of it; who and when."""
+    unseen = {"ns/b": ReplicaCounts(**{"wanted": STILL, "ready": STILL, series: samples})}
+
+    for replicas in (unseen, grown(up_s=25) | unseen):
+        found = claim(replicas, scale_up_s_max=60)
+        assert (found.verdict, found.found) == (Verdict.INCONCLUSIVE, None)
+        assert f"samples of ns/b's {words} are missing: {said}" in found.text
+
+
+@pytest.mark.parametrize("series", ["wanted", "ready"])
+def test_tier_with_missing_samples_may_not_have_shrunk(series: str) -> None:
+    """Neither one that was not seen to grow, nor one that was back and then not looked at."""
+    still = ReplicaCounts(**{"wanted": STILL, "ready": STILL, series: without(STILL, GONE + 11)})
+    back = grown(down_s=5)
+    short = replace(
+        back["ns/slow"], **{series: without(getattr(back["ns/slow"], series), GONE + 11)}
+    )
+    empty = replace(back["ns/slow"], **{series: []})
+
+    for replicas, at in (
+        (back | {"ns/b": still}, "after 70.0 s"),
+        (back | {"ns/b": short}, "after 70.0 s"),
+        (back | {"ns/b": empty}, "none of them"),
+    ):
+        found = claim(replicas, scale_down_s_max=60)
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert f"samples of ns/b's replicas {series} are missing" in found.text
+        assert at in found.text
+
+
+def test_what_was_seen_in_time_needs_no_more_samples() -> None:
+    """Growth that was seen is growth; a shrunk tier of a run that ended was watched to its end."""
+    seen = grown(ready=without(grown()["ns/slow"].ready, HARM + 25))
+    assert claim(seen, scale_up_s_max=60).verdict is Verdict.PASS
+    wish = grown(wanted=without(grown()["ns/slow"].wanted, HARM + 8))
+    assert claim(wish, scale_up_s_max=60).verdict is Verdict.PASS
+    ready = grown(down_s=5)["ns/slow"].ready
+    later = grown(down_s=5, ready=without(ready, GONE + 20, GONE + 40))
+    assert claim(later, scale_down_s_max=60).verdict is Verdict.PASS
+    assert claim(grown(), scale_down_s_max=500).verdict is Verdict.PASS
+
+
+def test_a_few_scrapes_may_fail() -> None:
+    """What is a gap depends on how often was looked."""
+    few = grown(ready=without(grown()["ns/slow"].ready, HARM + 3, HARM + 6))
+    many = grown(ready=without(grown()["ns/slow"].ready, HARM + 3, HARM + 15))
+    seldom = scene(scrape_interval_s=15.0)
+
+    assert claim(few, scale_up_s_max=60).verdict is Verdict.PASS
+    assert claim(many, scale_up_s_max=60).verdict is Verdict.INCONCLUSIVE
+    assert claim(many, seldom, scale_up_s_max=60).verdict is Verdict.PASS
+
+
+def test_missing_samples_hide_no_failure_and_make_none() -> None:
+    """A tier seen to be too late breaks the claim, one not looked at when it mattered does not."""
+    unseen = {"ns/b": ReplicaCounts([], STILL)}
+    assert claim(grown(up_s=70) | unseen, scale_up_s_max=60).verdict is Verdict.FAIL
+    assert claim(grown(down_s=70) | unseen, scale_down_s_max=60).verdict is Verdict.FAIL
+
+    up = grown(ready=without(grown()["ns/slow"].ready, HARM + 10, HARM + 70))
+    assert claim(up, scale_up_s_max=60).verdict is Verdict.INCONCLUSIVE
+    unknown = grown(ready=sampled((0, 2))[int(HARM) + 10 :])
+    assert claim(unknown, scale_up_s_max=60).verdict is Verdict.INCONCLUSIVE
+    down = grown(wanted=without(grown()["ns/slow"].wanted, GONE + 10))
+    assert claim(down, scale_down_s_max=60).verdict is Verdict.INCONCLUSIVE
+
+
 def test_no_harm_is_no_claim_held() -> None:
     """There is no moment to count from."""
     for expects in ({"scale_up_s_max": 500.0}, {"scale_down_s_max": 500.0}, {"refused_max": 5}):

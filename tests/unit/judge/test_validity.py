@@ -1,6 +1,7 @@
 """Runs that say nothing: each row of the missing-data table is found, and named."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 from scenes import END, GONE, HARM, PHASES, health, journal, load, outage, rows, scene, steady
 
 from faultload.judge import Verdict, judge, validity
-from faultload.record import REQUEST_SCHEMA, InjectionStep, Phase, PhaseName
+from faultload.record import (
+    REQUEST_SCHEMA,
+    InjectionEntry,
+    InjectionStep,
+    Outcome,
+    Phase,
+    PhaseName,
+)
 
 ALL = [step for step in InjectionStep if step is not InjectionStep.FAILED]
 COUNT = len(outage())
@@ -79,6 +87,46 @@ def test_what_cannot_be_believed_is_invalid(changes: dict[str, object], word: st
     assert judgement.verdict is Verdict.INVALID
     invalid = [f.text for f in judgement.findings if f.verdict is Verdict.INVALID]
     assert any(word in text for text in invalid), invalid
+
+
+def sent(*senders: dict[str, object]) -> list[InjectionEntry]:
+    """Return a journal of traffic whose senders left these results."""
+    seen = {"text": "ended", "data": {"refused_requests": 0, "senders": list(senders)}}
+    return [
+        replace(e, evidence=seen if e.step is InjectionStep.VERIFIED_REVERTED else {})
+        for e in journal()
+    ]
+
+
+TOLD: dict[str, object] = {"why": "told to", "sent": 100}
+
+
+@pytest.mark.parametrize(
+    ("early", "said"),
+    [
+        ({"why": "expired", "sent": 100}, "had ended already (expired)"),
+        ({"sent": 100}, "had ended already (no reason given)"),
+        ({}, "left no word"),
+    ],
+)
+def test_traffic_that_ended_early_is_no_fault_that_was_held(
+    early: dict[str, object], said: str
+) -> None:
+    """One of its senders that ended by itself, or cannot say, is enough."""
+    judgement = judge(scene(injections=sent(TOLD, early)))
+
+    assert judgement.verdict is Verdict.INVALID
+    assert "before it was taken back" in judgement.reason
+    assert said in judgement.reason
+
+
+def test_traffic_that_was_told_to_end_is_sound() -> None:
+    """And a run that did not complete is what it is for another reason."""
+    assert judge(scene(injections=sent(TOLD, TOLD))).verdict is Verdict.PASS
+
+    aborted = scene(injections=sent({}), outcome=Outcome.ABORTED, reason="too many errors")
+    assert judge(aborted).verdict is judge(replace(aborted, injections=sent(TOLD))).verdict
+    assert "sender" not in judge(aborted).reason
 
 
 def test_all_errors_from_the_start_are_no_steady_state() -> None:

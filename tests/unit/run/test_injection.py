@@ -153,6 +153,52 @@ def test_senseless_parameter_is_refused_by_its_key(
         prepare(project, "engine/replica-loss", "local")
 
 
+@pytest.mark.parametrize(
+    ("hold_s", "asked", "least_s"),
+    [(15, {"lasts_s": 74}, 75), (15, {"timeout_s": 290}, 305), (250, {}, 310)],
+)
+@pytest.mark.parametrize("func", ["add_load", "fill_kv_cache"])
+def test_traffic_must_outlast_the_hold(
+    project: Catalogue, func: str, hold_s: int, asked: dict[str, Any], least_s: int
+) -> None:
+    """With what the faults may take on their way; the file, the key and the remedy are named."""
+    own = {"model": "chat-fast", "users": 5} if func == "add_load" else {}
+
+    def how(document: dict[str, Any]) -> None:
+        document["configuration"]["hold_s"] = hold_s
+        document["method"][0]["provider"] |= {"func": func, "arguments": own | asked}
+
+    change(project, how)
+
+    with pytest.raises(SpecError) as found:
+        prepare(project, "engine/replica-loss", "local")
+    name = "replica-loss.yaml: method[kill-the-busiest-engine].provider.arguments.lasts_s: "
+    assert name in str(found.value)
+    assert f"expected at least {least_s} s" in str(found.value)
+    assert f"found {asked.get('lasts_s', 300)} s" in str(found.value)
+    assert "let it last longer" in str(found.value)
+
+
+def test_a_target_with_a_longer_hold_needs_longer_traffic(project: Catalogue) -> None:
+    """What counts is how long the fault is held there."""
+    path = project.root / "targets" / "local.yaml"
+    target = yaml.safe_load(path.read_text(encoding="utf-8"))
+    prepare(project, "scaling/burst", "local")
+    target.setdefault("phases", {})["hold_s"] = 250
+    path.write_text(yaml.safe_dump(target), encoding="utf-8")
+
+    with pytest.raises(SpecError, match=r"lasts_s: expected at least 310 s"):
+        prepare(project, "scaling/burst", "local")
+
+
+def test_traffic_of_all_our_experiments_lasts_long_enough() -> None:
+    """On every target that has a file here."""
+    experiments = ("scaling/burst", "scaling/autoscaling", "engine/kv-pressure")
+    for name in experiments:
+        for target in sorted((ROOT / "targets").glob("*.yaml")):
+            assert prepare(Catalogue(ROOT), name, str(target)).faults
+
+
 def test_arguments_may_come_from_the_configuration(project: Catalogue) -> None:
     """`${names}` are replaced before the arguments are checked, as Chaos Toolkit will."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import os
@@ -42,6 +43,7 @@ class Control:
         self._cluster = cluster
         self._platform_id = platform_id
         self._model_orders = 0
+        self._one_model_order = asyncio.Lock()
         self._view = View(cluster)
         self._registry = CollectorRegistry()
         self._registry.register(KubeState(cluster))
@@ -149,6 +151,7 @@ class Control:
 
     async def _scale(self, path: Mapping[str, str], order: orders.ScaleOrder) -> Answer:
         self._cluster.scale(path["name"], order.replicas, "by order")
+        self._cluster.tier(path["name"]).scale_annotation = order.annotation
         return {"wanted": order.replicas}
 
     async def _release(self, path: Mapping[str, str], order: orders.ReleaseOrder) -> Answer:
@@ -204,9 +207,10 @@ class Control:
         self._component("model-store")
         self._model_orders += 1
         log = cluster.layout.logs / f"model-store.order-{self._model_orders}.log"
-        process = Process(programs.change_model(cluster.addresses, model, order.change), log)
-        if await process.ended() != 0:
-            raise OrderError(409, last_line(log))
+        async with self._one_model_order:  # what was ordered last is what there is afterwards
+            process = Process(programs.change_model(cluster.addresses, model, order.change), log)
+            if await process.ended() != 0:
+                raise OrderError(409, last_line(log))
         cluster.note("ModelChanged", f"model/{model}", last_line(log))
         return {"model": last_line(log)}
 

@@ -64,9 +64,13 @@ class ComponentOrder(Order):
 
 
 class ScaleOrder(Order):
-    """POST /v1/tiers/{name}/scale."""
+    """POST /v1/tiers/{name}/scale.
+
+    `annotation` is kept until the tier is scaled again, and means nothing to the platform.
+    """
 
     replicas: Annotated[int, Field(ge=0, le=100, strict=True)]
+    annotation: str = ""
 
 
 class ReleaseOrder(Order):

@@ -20,6 +20,7 @@ class TierState:
         name: of the tier.
         spec: what the configuration says.
         wanted: replicas.
+        scale_annotation: what the last order about that number was annotated with.
         revision: what replicas are made from now.
         revisions: every one there was, the one used last at the end: the one before it is where
             a rollback goes, as `kubectl rollout undo` has it.
@@ -33,6 +34,7 @@ class TierState:
         self.name = name
         self.spec = spec
         self.wanted = spec.replicas
+        self.scale_annotation = ""
         self.revision = Revision("r1", spec.engine)
         self.revisions = [self.revision]
         self.made = 0

@@ -100,6 +100,7 @@ class View:
         return {
             "name": tier.name,
             "wanted": tier.wanted,
+            "scale_annotation": tier.scale_annotation,
             "scaled_by": scaler.owner(tier.name) if scaler else "",
             "ready": sum(pod.ready for pod in pods),
             "model": tier.spec.model,
