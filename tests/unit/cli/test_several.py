@@ -107,6 +107,18 @@ def test_game_day_keeps_its_own_order_unless_told_otherwise(project: Path) -> No
     assert [step.experiment for step in narrowed.day.steps] == ["node/drain"]
 
 
+def test_game_day_is_one_from_wherever_it_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder tells, whether or not it was typed."""
+    day = project / write_day(project)
+    for folder, name in ((day.parent, "second.yaml"), (project / "slos", "../gamedays/second.yaml")):
+        monkeypatch.chdir(folder)
+        found = choose(Catalogue(project), Selection([name]), "other").day
+        assert found.name == "second"
+        assert [step.cooldown_s for step in found.steps] == [3, 0]
+
+
 @pytest.mark.parametrize(
     ("asked", "is_series"),
     [
