@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from memory import Platform, replica
 
+from faultload.errors import ExitCode, SkippedError
 from faultload.run.plan import RunPlan
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +123,45 @@ def test_sample_is_seeded_said_and_run_in_pytest_s_order(
         taken.add((seed, *seen.ran))
     assert len(taken) == 4
     assert len({names for _, *names in taken for names in names}) > 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--chaos-sample", "0"], "--chaos-sample: expected 1 or more, found 0"),
+        (["--chaos-sample", "-1"], "--chaos-sample: expected 1 or more, found -1"),
+        (["--chaos-seed", "one"], "--chaos-seed: expected --chaos-sample beside it"),
+    ],
+)
+def test_sample_that_cannot_be_drawn_is_a_usage_error(
+    session: Callable[..., Any], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    """A sample of none runs nothing, not all; a seed alone would be silently ignored."""
+    code, seen = session(*words)
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert said in capsys.readouterr().err
+    assert seen.ran == []
+
+
+def test_session_whose_experiments_were_all_skipped_is_no_success(
+    session: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It exits with the code of a skip and says so in a line; one that ran is enough for 0."""
+
+    def skip(name: str, _: Platform) -> None:
+        if name != "node/drain":
+            raise SkippedError("skipped: target 'local' lacks split-the-sea")
+
+    code, seen = session("--chaos-select", "engine", act=skip)
+    assert code == ExitCode.MISSING
+    assert len(seen.ran) == 3
+    out = capsys.readouterr().out
+    assert "none of 3 selected experiments ran, all were skipped" in out
+
+    code, _ = session(act=skip)
+    assert code == 0
+    assert "none of" not in capsys.readouterr().out
+    assert session("--collect-only")[0] == 0
 
 
 def test_item_waits_for_the_target_and_the_rest_does_not_wait_in_vain(
