@@ -247,6 +247,8 @@ class ExperimentItem(pytest.Item):
             result = run_experiment(plan, platform, Silent())
         except SkippedError as error:
             pytest.skip(str(error))
+        if result.defect is not None:
+            raise result.defect
         if isinstance(result.error, Interrupted):
             # Chaos Toolkit and pytest would both go on to the next experiment.
             pytest.exit(f"{result.error}; everything is reverted", returncode=result.exit_code)

@@ -62,16 +62,16 @@ def session(
     """Return what runs a pytest session on a platform in memory, where every run passes."""
 
     def play(
-        *words: str, act: Callable[[str, Platform], None] = lambda *_: None
+        *words: str, act: Callable[[str, Platform], BaseException | None] = lambda *_: None
     ) -> tuple[pytest.ExitCode | int, Session]:
         platform, seen = Platform(replica("a"), replica("b")), Session()
 
         def run(plan: RunPlan, *_: object) -> Any:
             name = plan.experiment.name
             seen.ran.append(name)
-            act(name, platform)
+            defect = act(name, platform)
             verdict = SimpleNamespace(verdict=SimpleNamespace(value="pass"))
-            return SimpleNamespace(error=None, judgement=verdict)
+            return SimpleNamespace(error=defect, defect=defect, judgement=verdict)
 
         monkeypatch.setattr("faultload.run.flow.run_experiment", run)
         monkeypatch.setattr("faultload.run.platform.attach_or_start", lambda *_: platform)
@@ -181,6 +181,14 @@ def test_item_waits_for_the_target_and_the_rest_does_not_wait_in_vain(
     outcome, text = seen.reports["replica-loss"]
     assert outcome == "failed"
     assert "has 1 ready, expected 2, not ready: a" in text
+
+
+def test_defect_of_a_run_is_told_as_it_is(session: Callable[..., Any]) -> None:
+    """With its traceback, for whoever mends it; a verdict beside it hides nothing."""
+    code, seen = session("--chaos-select", "node", act=lambda *_: ZeroDivisionError("oh"))
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "ZeroDivisionError: oh" in seen.reports["drain"][1]
 
 
 def test_without_chaos_nothing_is_collected(
