@@ -8,7 +8,8 @@ Each experiment runs on the platform that ships (`good`), then on one with every
 platform/misconfigurations.yaml (`all`). What is not green there is tried with one entry at a time,
 so that the table can say which of them alone is enough. Each result is kept as it comes: a run that
 was interrupted goes on where it was. An experiment runs on the target that one of its tags names,
-`local` where none does.
+`local` where none does. Keys of tiers that the platform of that target does not have are left out
+of a misconfiguration there: what is left is what can be wrong with it.
 
 Exits 0; 1 when a run ended without a result, which the next call tries again; 64 for a bad
 argument.
@@ -43,6 +44,7 @@ GOOD, ALL = "good", "all"
 ANY = "any"
 TIMEOUT_S = 900.0
 GREEN = ("pass", "skipped")
+VERDICTS = ("pass", "fail", "inconclusive", "invalid", "skipped", "refused")
 NOT_RESULTS = ("error", "interrupted")
 WORDS = {
     int(ExitCode.INVALID): "invalid",
@@ -114,6 +116,25 @@ def misconfigurations(path: Path = MISCONFIGURATIONS) -> dict[str, list[str]]:
 def target_of(experiment: Experiment, targets: Iterable[str]) -> str:
     """Return the target that a tag names, else `local`."""
     return next((tag for tag in experiment.tags if tag in set(targets)), "local")
+
+
+def tiers_of(target: str) -> set[str] | None:
+    """Return the tiers of a target's platform; None: it is none of ours, and has no such keys."""
+    path, spec = Catalogue(ROOT).target(target)
+    if spec.kind != "local":
+        return None
+    config = yaml.safe_load((path.parent / spec.local.config).read_text(encoding="utf-8"))
+    return set(config["tiers"])
+
+
+def settable(overrides: Sequence[str], tiers: set[str] | None) -> list[str]:
+    """Return the assignments without those of tiers that are not there: they would be refused."""
+    found = list[str]()
+    for one in overrides:
+        section, *rest = one.partition("=")[0].split(".")
+        if tiers is None or section != "tiers" or rest[0] in tiers:
+            found.append(one)
+    return found
 
 
 def read(path: Path = RESULTS) -> Results:
@@ -213,11 +234,16 @@ def _verdict(result: Result | None) -> str:
 
 
 def _caught(mine: Mapping[str, Result], singles: Sequence[str]) -> str:
-    """Name what alone turns the claim red, and what was not tried yet."""
-    worst = mine.get(ALL)
-    if worst is None:
+    """Name what alone turns the claim red, and what was not tried yet.
+
+    "" where nothing can be said: the bad platform was not tried, or the good one is not green.
+    """
+    best, worst = mine.get(GOOD), mine.get(ALL)
+    if "skipped" in {one.verdict for one in (best, worst) if one is not None}:
+        return "not applicable"
+    if worst is None or best is None or best.verdict != "pass":
         return ""
-    if worst.verdict in GREEN:
+    if worst.verdict == "pass":
         return "nothing"
     tried = [mine[name] for name in singles if name in mine]
     red = [one for one in tried if one.verdict not in GREEN]
@@ -243,6 +269,12 @@ def _commit() -> str:
     return f"{head}+" if changed else head
 
 
+def _jobs(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found {text!r}")
+    return int(text)
+
+
 def _arguments(singles: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--experiment", action="append", help="only this one; may be repeated")
@@ -252,11 +284,12 @@ def _arguments(singles: Sequence[str]) -> argparse.Namespace:
         choices=[GOOD, ALL, *singles],
         help="only on this platform; may be repeated",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
+    parser.add_argument("--jobs", type=_jobs, default=1, help="runs at a time (default 1)")
     parser.add_argument(
         "--redo",
         nargs="?",
         const=ANY,
+        choices=[ANY, *VERDICTS],
         metavar="VERDICT",
         help="run what has a result, too; with a verdict: what has this one, like invalid",
     )
@@ -282,7 +315,8 @@ def _measure(
     def one(key: Key) -> bool:
         name, variant = key
         target = target_of(by_name[name], targets)
-        result = run(name, variant, target, overrides[variant], commit)
+        sets = settable(overrides[variant], tiers_of(target))
+        result = run(name, variant, target, sets, commit)
         print(f"{name} on {variant}: {result.verdict}, {result.seconds} s. {result.reason}")
         if result.verdict in NOT_RESULTS:
             return False

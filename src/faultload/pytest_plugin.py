@@ -1,7 +1,8 @@
 """`pytest -m chaos --target NAME`: every experiment is a test item.
 
 Items are collected only when the marker expression asks for chaos, so that plain `pytest` never
-breaks anything. One platform serves the session.
+breaks anything. One platform serves the session. It exits as pytest does, but with 69, as
+`faultload run` does, where experiments were selected and every one was skipped.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faultload.errors import (
+    ExitCode,
     FaultloadError,
     Interrupted,
     RefusedError,
@@ -34,6 +36,8 @@ _LETTERS = {"fail": "F", "inconclusive": "?", "invalid": "!"}
 _PLATFORM = pytest.StashKey["Target"]()
 _STEADY: pytest.StashKey[SteadyState] = pytest.StashKey()
 _SAMPLE = pytest.StashKey[str]()
+_RAN = pytest.StashKey[bool]()
+_NONE_RAN = pytest.StashKey[str]()
 
 
 class ExperimentNotPassed(Exception):  # noqa: N818  # it is a verdict, not an error
@@ -80,8 +84,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
+    """Register the marker; refuse samples that cannot be drawn.
+
+    Raises:
+        pytest.UsageError: a sample of none, or a seed without a sample.
+    """
     config.addinivalue_line("markers", "chaos: an experiment that breaks a platform on purpose")
+    size, seed = config.getoption("--chaos-sample"), config.getoption("--chaos-seed")
+    if size is not None and size < 1:
+        raise pytest.UsageError(f"--chaos-sample: expected 1 or more, found {size}")
+    if seed and size is None:
+        raise pytest.UsageError("--chaos-seed: expected --chaos-sample beside it")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -98,7 +111,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the experiments that are not selected or not in the sample."""
     there = [item.experiment for item in items if isinstance(item, ExperimentItem)]
     expression, size = config.getoption("--chaos-select"), config.getoption("--chaos-sample")
-    if not there or not (expression or size):
+    if not there or not (expression or size is not None):
         return
     # Imported here: a session that asks for no chaos must not pay for it.
     from faultload.spec.selection import matching, sample  # noqa: PLC0415
@@ -107,7 +120,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         names = [one.name for one in (matching(there, expression) if expression else there)]
     except UsageError as error:
         raise pytest.UsageError(f"--chaos-select: {error}") from None
-    if size:
+    if size is not None:
         seed = config.getoption("--chaos-seed") or secrets.token_hex(4)
         taken = sample(names, size, seed)
         again = shlex.join(taken)
@@ -130,6 +143,29 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str:
     return config.stash.get(_SAMPLE, "")
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """End with 69 where experiments were selected and none ran: that shows nothing, good or bad."""
+    count = sum(isinstance(item, ExperimentItem) for item in getattr(session, "items", ()))
+    config = session.config
+    if exitstatus != pytest.ExitCode.OK or not count or config.option.collectonly:
+        return
+    if not config.stash.get(_RAN, False):
+        session.exitstatus = int(ExitCode.MISSING)
+        config.stash[_NONE_RAN] = (
+            f"chaos: none of {count} selected experiments ran, all were skipped (-rs says why):"
+            f" exit code {session.exitstatus}"
+        )
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say that nothing was shown where no experiment ran."""
+    said = config.stash.get(_NONE_RAN, "")
+    if said:
+        terminalreporter.write_line(said)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the session's platform."""
     platform = config.stash.get(_PLATFORM, None)
@@ -144,6 +180,8 @@ def pytest_runtest_makereport(
     """Note the verdict on the report, for the letter and for other plugins."""
     report = yield
     problem = call.excinfo.value if call.excinfo else None
+    if isinstance(item, ExperimentItem) and report.when == "call" and not report.skipped:
+        item.config.stash[_RAN] = True
     if isinstance(item, ExperimentItem) and isinstance(problem, ExperimentNotPassed):
         report.user_properties.append(("verdict", problem.verdict.value))
     return report
@@ -209,6 +247,8 @@ class ExperimentItem(pytest.Item):
             result = run_experiment(plan, platform, Silent())
         except SkippedError as error:
             pytest.skip(str(error))
+        if result.defect is not None:
+            raise result.defect
         if isinstance(result.error, Interrupted):
             # Chaos Toolkit and pytest would both go on to the next experiment.
             pytest.exit(f"{result.error}; everything is reverted", returncode=result.exit_code)

@@ -132,3 +132,13 @@ def test_glossary_has_every_word_of_the_files() -> None:
     glossary = (_ROOT / "docs/glossary.md").read_text(encoding="utf-8")
     explained = set(_SPAN.findall(glossary))
     assert sorted(_words() - explained) == []
+
+
+def test_guide_has_one_row_for_each_claim() -> None:
+    """Who writes an experiment finds all that `expects` takes in one table, and nothing twice."""
+    guide = (_ROOT / "docs/writing-experiments.md").read_text(encoding="utf-8")
+    table = guide.partition("## What can be claimed")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(rows) == sorted(Expects.model_fields)
+    elsewhere = re.findall(r"^\| `(\w+)` \|", guide.replace(table, ""), re.MULTILINE)
+    assert not set(elsewhere) & set(rows)

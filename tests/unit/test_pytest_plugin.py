@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from memory import Platform, replica
 
+from faultload.errors import ExitCode, SkippedError
 from faultload.run.plan import RunPlan
 
 ROOT = Path(__file__).parents[2]
@@ -61,16 +62,16 @@ def session(
     """Return what runs a pytest session on a platform in memory, where every run passes."""
 
     def play(
-        *words: str, act: Callable[[str, Platform], None] = lambda *_: None
+        *words: str, act: Callable[[str, Platform], BaseException | None] = lambda *_: None
     ) -> tuple[pytest.ExitCode | int, Session]:
         platform, seen = Platform(replica("a"), replica("b")), Session()
 
         def run(plan: RunPlan, *_: object) -> Any:
             name = plan.experiment.name
             seen.ran.append(name)
-            act(name, platform)
+            defect = act(name, platform)
             verdict = SimpleNamespace(verdict=SimpleNamespace(value="pass"))
-            return SimpleNamespace(error=None, judgement=verdict)
+            return SimpleNamespace(error=defect, defect=defect, judgement=verdict)
 
         monkeypatch.setattr("faultload.run.flow.run_experiment", run)
         monkeypatch.setattr("faultload.run.platform.attach_or_start", lambda *_: platform)
@@ -124,6 +125,45 @@ def test_sample_is_seeded_said_and_run_in_pytest_s_order(
     assert len({names for _, *names in taken for names in names}) > 2
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--chaos-sample", "0"], "--chaos-sample: expected 1 or more, found 0"),
+        (["--chaos-sample", "-1"], "--chaos-sample: expected 1 or more, found -1"),
+        (["--chaos-seed", "one"], "--chaos-seed: expected --chaos-sample beside it"),
+    ],
+)
+def test_sample_that_cannot_be_drawn_is_a_usage_error(
+    session: Callable[..., Any], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    """A sample of none runs nothing, not all; a seed alone would be silently ignored."""
+    code, seen = session(*words)
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert said in capsys.readouterr().err
+    assert seen.ran == []
+
+
+def test_session_whose_experiments_were_all_skipped_is_no_success(
+    session: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It exits with the code of a skip and says so in a line; one that ran is enough for 0."""
+
+    def skip(name: str, _: Platform) -> None:
+        if name != "node/drain":
+            raise SkippedError("skipped: target 'local' lacks split-the-sea")
+
+    code, seen = session("--chaos-select", "engine", act=skip)
+    assert code == ExitCode.MISSING
+    assert len(seen.ran) == 3
+    out = capsys.readouterr().out
+    assert "none of 3 selected experiments ran, all were skipped" in out
+
+    code, _ = session(act=skip)
+    assert code == 0
+    assert "none of" not in capsys.readouterr().out
+    assert session("--collect-only")[0] == 0
+
+
 def test_item_waits_for_the_target_and_the_rest_does_not_wait_in_vain(
     session: Callable[..., Any],
 ) -> None:
@@ -141,6 +181,14 @@ def test_item_waits_for_the_target_and_the_rest_does_not_wait_in_vain(
     outcome, text = seen.reports["replica-loss"]
     assert outcome == "failed"
     assert "has 1 ready, expected 2, not ready: a" in text
+
+
+def test_defect_of_a_run_is_told_as_it_is(session: Callable[..., Any]) -> None:
+    """With its traceback, for whoever mends it; a verdict beside it hides nothing."""
+    code, seen = session("--chaos-select", "node", act=lambda *_: ZeroDivisionError("oh"))
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "ZeroDivisionError: oh" in seen.reports["drain"][1]
 
 
 def test_without_chaos_nothing_is_collected(

@@ -204,7 +204,7 @@ def _end(series: Series, *, is_one: bool) -> int:
     error = series.error
     was_run = is_one and series.entries[0].directory is not None
     is_known = isinstance(error, FaultloadError | Interrupted)
-    if error is not None and not was_run and (is_one or not is_known):
+    if error is not None and not (is_known and (was_run or not is_one)):
         raise error
     if error is not None and not is_one:
         typer.echo(f"faultload: {error}", err=True)

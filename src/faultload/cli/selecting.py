@@ -103,7 +103,8 @@ def _gameday(catalogue: Catalogue, asked: Selection, target: str) -> GameDay:
     places = [
         path if (path := Path(name)).exists() else catalogue.root / name for name in asked.names
     ]
-    days = [path for path in places if path.is_file() and path.parent.name == "gamedays"]
+    # Of somebody who stands in gamedays/ the folder is not in what was typed.
+    days = [path for path in places if path.is_file() and path.parent.resolve().name == "gamedays"]
     if days and len(asked.names) > 1:
         raise UsageError("expected one game day file alone, or experiments; found both")
     if days:

@@ -38,17 +38,24 @@ class RunResult:
         directory: the run's.
         judgement: its verdict and reasons.
         reports: files written.
-        error: what ended it early; None: nothing did.
+        error: what ended it early, a defect included; None: nothing did.
     """
 
     directory: RunDirectory
     judgement: Judgement
     reports: list[Path]
-    error: FaultloadError | Interrupted | None
+    error: BaseException | None
+
+    @property
+    def defect(self) -> BaseException | None:
+        """What nobody foresaw, and somebody must be told of with all it says; None: nothing."""
+        return None if isinstance(self.error, FaultloadError | Interrupted) else self.error
 
     @property
     def exit_code(self) -> int:
-        """The verdict's code, unless a signal or a refusal ended the run."""
+        """The verdict's code, unless a signal, a refusal or a defect ended the run."""
+        if self.defect is not None:
+            return int(ExitCode.DEFECT)
         if isinstance(self.error, Interrupted | RefusedError):
             return int(self.error.exit_code)
         return int(_EXIT_CODES[self.judgement.verdict])
@@ -69,7 +76,8 @@ def run_experiment(
     8. Judge it.
     9. Report.
 
-    A signal ends steps 2 to 6; what follows is short and is not disturbed.
+    A signal ends steps 2 to 6; what follows is short and is not disturbed. So does an error that
+    nobody foresaw: its run is recorded and judged too, and the result has it.
 
     Raises:
         SkippedError: the target lacks a capability.
@@ -106,8 +114,6 @@ def run_experiment(
         judgement, reports = judge_and_report(run.directory)
     if error is None and signals.received is not None:
         error = Interrupted(signals.received)
-    if error is not None and not isinstance(error, FaultloadError | Interrupted):
-        raise error
     return RunResult(run.directory, judgement, reports, error)
 
 

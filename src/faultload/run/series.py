@@ -125,4 +125,5 @@ def _run_one(
         directory=result.directory.path,
         judgement=judgement,
     )
-    return entry, result.error if isinstance(result.error, Interrupted | RefusedError) else None
+    ends = result.defect is not None or isinstance(result.error, Interrupted | RefusedError)
+    return entry, result.error if ends else None

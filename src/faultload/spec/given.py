@@ -33,7 +33,7 @@ class GivenBlock:
         """Return what the options say; None: none was given.
 
         Raises:
-            UsageError: one is missing or wrong.
+            UsageError: one is missing or wrong, or a component is given twice.
         """
         if not (scenario or slos or blast_radius):
             return None
@@ -42,8 +42,16 @@ class GivenBlock:
                 "expected --scenario and --slos together, for an experiment without an extension"
                 " block named faultload"
             )
-        hit = dict(map(_entry, blast_radius)) or {"engine": 1}
-        return cls(scenario, [name for given in slos for name in given.split(",")], hit)
+        hit = dict[str, int]()
+        for component, replicas in map(_entry, blast_radius):
+            if component in hit:
+                raise UsageError(
+                    "expected --blast-radius once for each component, found"
+                    f" {component}={hit[component]} and {component}={replicas}"
+                )
+            hit[component] = replicas
+        names = [name for given in slos for name in given.split(",")]
+        return cls(scenario, names, hit or {"engine": 1})
 
     def document(self) -> dict[str, Any]:
         """Return the block as a file would have it."""

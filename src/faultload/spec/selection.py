@@ -100,10 +100,11 @@ def expand(catalogue: Catalogue, names: Sequence[str]) -> list[str]:
     """Return experiments by name, with each folder replaced by what is in it.
 
     A folder is `node`, `experiments/node` or a path. It adds what is not listed yet; what is named
-    twice stays twice.
+    twice stays twice. All there are must be asked for in so many words: `experiments`.
 
     Raises:
-        UsageError: a folder without experiments, or no such experiment; names the nearest.
+        UsageError: an empty name, a folder without experiments or around all of them, or no such
+            experiment; names the nearest.
     """
     everything, found = _names(catalogue), list[str]()
     for name in names:
@@ -159,8 +160,22 @@ def _names(catalogue: Catalogue) -> dict[str, Path]:
 
 
 def _folder(catalogue: Catalogue, name: str) -> Path | None:
-    places = (catalogue.root / "experiments" / name, catalogue.root / name, Path(name))
-    return next((one.resolve() for one in places if one.is_dir()), None)
+    if not name.strip():
+        raise UsageError(
+            "expected the name of an experiment or a folder, found an empty one (a variable that"
+            " is not set?); all there are: --all"
+        )
+    home = catalogue.root / "experiments"
+    places = (home / name, catalogue.root / name, Path(name))
+    folder = next((one.resolve() for one in places if one.is_dir()), None)
+    # "." and ".." are slips more often than a wish to break everything.
+    is_all = folder is not None and home.resolve().is_relative_to(folder)
+    if is_all and not (folder == home.resolve() and Path(name).name == home.name):
+        raise UsageError(
+            f"{name}: expected an experiment or a folder in {home}, found one that holds all"
+            " experiments; if you mean all: --all"
+        )
+    return folder
 
 
 def _known(catalogue: Catalogue, name: str, everything: Mapping[str, Path]) -> str:

@@ -107,6 +107,21 @@ def test_game_day_keeps_its_own_order_unless_told_otherwise(project: Path) -> No
     assert [step.experiment for step in narrowed.day.steps] == ["node/drain"]
 
 
+def test_game_day_is_one_from_wherever_it_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder tells, whether or not it was typed."""
+    day = project / write_day(project)
+    for folder, name in (
+        (day.parent, "second.yaml"),
+        (project / "slos", "../gamedays/second.yaml"),
+    ):
+        monkeypatch.chdir(folder)
+        found = choose(Catalogue(project), Selection([name]), "other").day
+        assert found.name == "second"
+        assert [step.cooldown_s for step in found.steps] == [3, 0]
+
+
 @pytest.mark.parametrize(
     ("asked", "is_series"),
     [
@@ -212,6 +227,11 @@ def test_json_of_one_is_its_verdict_and_of_several_one_list(
         (raising(RefusedError("locked")), 75, "1 refused, 1 not run, 1 pass; exit code 75"),
         (lambda: (Verdict.INVALID, Interrupted(15)), 143, "1 not run, 1 pass; exit code 143"),
         (raising(ZeroDivisionError("oh")), 70, "2 not run, 1 pass; exit code 70"),
+        (
+            lambda: (Verdict.INVALID, ZeroDivisionError("oh")),
+            70,
+            "1 invalid, 1 not run, 1 pass; exit code 70",
+        ),
     ],
 )
 def test_summary_comes_whatever_happens(
@@ -233,6 +253,18 @@ def test_summary_comes_whatever_happens(
     assert "--target local --order given" in text
     complaints = [line for line in captured.err.splitlines() if line.startswith("faultload: ")]
     assert bool(complaints) is (code > 69)
+
+
+def test_defect_of_one_run_is_told_as_a_defect(
+    project: Path, acts: dict[str, Callable[[], Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its report is there, and so is what a maintainer needs; it never looks merely invalid."""
+    acts["engine/hang"] = lambda: (Verdict.INVALID, ZeroDivisionError("oh"))
+
+    assert invoke(["run", "engine/hang"]) == 70
+    captured = capsys.readouterr()
+    assert "one run" in captured.out
+    assert "oh" in captured.err
 
 
 def test_missing_target_never_leaves_a_pass(

@@ -239,6 +239,19 @@ def test_defect_loses_no_summary(script: Script) -> None:
     assert isinstance(series.error, ZeroDivisionError)
 
 
+def test_defect_that_left_a_record_names_it(script: Script) -> None:
+    """A fault may have begun: the entry is that run's, with where it is, and the series ends."""
+    error = ZeroDivisionError("oh")
+    script.acts = {"b": lambda: script.result(Verdict.INVALID, error)}
+
+    series = script.play()
+
+    assert endings(series) == [("a", "pass", 0), ("b", "invalid", 70), ("c", "not run", None)]
+    assert series.entries[1].directory == script.folder
+    assert series.entries[2].reason == "the series ended before it: oh"
+    assert series.error is error
+
+
 def interrupt() -> None:
     """Press Ctrl-C."""
     os.kill(os.getpid(), signal.SIGINT)

@@ -242,7 +242,10 @@ def test_journal_of_another_version_keeps_the_target_closed(tmp_path: Path) -> N
 
 
 def test_harm_is_reverted_whatever_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error nobody foresaw ends the run as a defect, after the revert and the seal."""
+    """An error nobody foresaw ends the run as a defect, after the revert and the seal.
+
+    The result has it, beside the directory of what was recorded until then.
+    """
     done: list[str] = []
 
     class Run:
@@ -265,7 +268,8 @@ def test_harm_is_reverted_whatever_ends_the_run(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(flow, "Supervisor", lambda *_: Run())
     monkeypatch.setattr(flow, "judge_and_report", lambda _: (None, []))
 
-    with pytest.raises(ZeroDivisionError):
-        flow.run_experiment(plan, target, None)  # type: ignore[arg-type]
+    result = flow.run_experiment(plan, target, None)  # type: ignore[arg-type]
 
+    assert isinstance(result.defect, ZeroDivisionError)
+    assert result.exit_code == ExitCode.DEFECT
     assert done == ["give_up", "ensure_reverted", "seal", "closed"]

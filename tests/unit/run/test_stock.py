@@ -158,6 +158,7 @@ def test_a_block_and_the_options_contradict(tmp_path: Path) -> None:
         (None, ["chat"], [], "--scenario and --slos together"),
         ("chat-steady", ["chat"], ["engine"], "COMPONENT=REPLICAS, found 'engine'"),
         ("chat-steady", ["chat"], ["engine=0"], "found 'engine=0'"),
+        ("chat-steady", ["chat"], ["engine=1", "engine=5"], "found engine=1 and engine=5"),
     ],
 )
 def test_half_of_the_options_is_an_error(

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from faultload.errors import UsageError
-from faultload.spec import Experiment, load_experiment
+from faultload.errors import ExitCode, UsageError
+from faultload.spec import Catalogue, Experiment, load_experiment
+from inference_platform.local import config
 
 ROOT = Path(__file__).parents[3]
 LOSS = "engine/replica-loss"
@@ -143,17 +144,104 @@ def test_experiment_runs_on_the_target_that_a_tag_names(
     """A rule that needs no table: a tag is a target's name, or the target is `local`."""
     assert catalogue.target_of(loss, ["local", "elsewhere"]) == "local"
     assert catalogue.target_of(loss, [loss.tags[0]]) == loss.tags[0]
+    scaling = load_experiment(ROOT / "experiments" / "scaling" / "autoscaling.yaml")
+    assert catalogue.target_of(scaling, Catalogue(ROOT).names("targets")) == "local-autoscaling"
+
+
+@pytest.mark.parametrize("target", ["local", "local-autoscaling"])
+def test_each_misconfiguration_can_be_set_on_each_local_platform(
+    catalogue: ModuleType, target: str
+) -> None:
+    """Keys of tiers that are not there are left out; all others stay, and are understood."""
+    path, spec = Catalogue(ROOT).target(target)
+    assert spec.kind == "local"
+    tiers = catalogue.tiers_of(target)
+
+    for variant, overrides in catalogue.misconfigurations().items():
+        sets = catalogue.settable(overrides, tiers)
+        changed = config.load(path.parent / spec.local.config, sets)
+        assert set(changed.tiers) == tiers
+        assert sets, variant
+        left_out = {one.split(".")[1] for one in set(overrides) - set(sets)}
+        assert left_out == ({"fast"} if left_out else set())
+        assert not (left_out and target == "local")
+
+
+def test_experiment_is_run_with_what_its_target_has(
+    catalogue: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that the platform refuses would end every run of it without a result."""
+    scaling = load_experiment(ROOT / "experiments" / "scaling" / "autoscaling.yaml")
+    seen = list[tuple[str, list[str]]]()
+
+    def run(name: str, variant: str, target: str, overrides: list[str], commit: str) -> Any:
+        seen.append((target, overrides))
+        return catalogue.Result(name, variant, "pass", "a reason", 70, "2026-01-01", commit)
+
+    monkeypatch.setattr(catalogue, "run", run)
+    sets = ["tiers.fast.replicas=1", "tiers.reasoning.replicas=1", "autoscaling=true"]
+    catalogue._measure([scaling], {"good": [], "all": sets}, asked())
+
+    assert seen == [("local-autoscaling", []), ("local-autoscaling", sets[1:])]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--jobs", "0"], "--jobs: expected a whole number of 1 or more, found '0'"),
+        (["--jobs", "-1"], "--jobs: expected a whole number of 1 or more, found '-1'"),
+        (["--jobs", "many"], "--jobs: expected a whole number of 1 or more, found 'many'"),
+        (["--redo", "invald"], "--redo: invalid choice: 'invald' (choose from "),
+    ],
+)
+def test_bad_argument_is_a_usage_error(
+    catalogue: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    """In a line, before anything runs: a misspelt verdict would redo nothing and look done."""
+    monkeypatch.setattr(sys, "argv", ["catalogue.py", *words])
+
+    with pytest.raises(SystemExit) as caught:
+        catalogue._arguments(SINGLES)
+
+    assert caught.value.code == ExitCode.USAGE
+    assert said in capsys.readouterr().err
+
+
+def test_redo_is_of_all_or_of_a_verdict(
+    catalogue: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every verdict that is kept may be named."""
+    for words, redo in [([], None), (["--redo"], "any"), (["--redo", "refused"], "refused")]:
+        monkeypatch.setattr(sys, "argv", ["catalogue.py", *words])
+        assert catalogue._arguments(SINGLES).redo == redo
 
 
 @pytest.mark.parametrize(
     ("verdicts", "caught"),
     [
         ({}, ""),
-        ({"all": "pass"}, "nothing"),
-        ({"all": "fail"}, "not attributed yet"),
-        ({"all": "fail", "one-replica": "fail"}, "one-replica, not attributed yet"),
-        ({"all": "fail", "one-replica": "refused", "no-probes": "fail"}, "one-replica (refused)"),
-        ({"all": "fail", "one-replica": "pass", "no-probes": "pass"}, "only together"),
+        ({"good": "pass"}, ""),
+        ({"all": "fail"}, ""),
+        ({"good": "fail", "all": "pass"}, ""),
+        ({"good": "invalid", "all": "fail", "one-replica": "fail", "no-probes": "pass"}, ""),
+        ({"good": "skipped"}, "not applicable"),
+        ({"good": "skipped", "all": "skipped"}, "not applicable"),
+        ({"good": "pass", "all": "skipped"}, "not applicable"),
+        ({"good": "pass", "all": "pass"}, "nothing"),
+        ({"good": "pass", "all": "fail"}, "not attributed yet"),
+        ({"good": "pass", "all": "fail", "one-replica": "fail"}, "one-replica, not attributed yet"),
+        (
+            {"good": "pass", "all": "fail", "one-replica": "refused", "no-probes": "fail"},
+            "one-replica (refused), no-probes",
+        ),
+        (
+            {"good": "pass", "all": "fail", "one-replica": "pass", "no-probes": "pass"},
+            "only together",
+        ),
     ],
 )
 def test_table_says_what_is_caught_and_what_is_not_known(
@@ -168,9 +256,10 @@ def test_table_says_what_is_caught_and_what_is_not_known(
     row = catalogue.render([loss], results, SINGLES).splitlines()[-1]
 
     assert row.startswith(f"| [{LOSS}](../experiments/{LOSS}.yaml) | {loss.title} | `kill_replica`")
-    assert f"{caught}" in row
-    assert ("not measured yet" in row) == ("good" not in verdicts)
-    assert ("a\\|b" in row) == (verdicts.get("all") == "fail")
+    assert row.split(" | ")[-2] == caught
+    assert ("not measured yet" in row) == (not {"good", "all"} <= set(verdicts))
+    red = {verdicts.get("good"), verdicts.get("all")} - {None, "pass"}
+    assert ("a\\|b" in row) == bool(red)
 
 
 def test_results_of_experiments_that_are_gone_are_dropped(catalogue: ModuleType) -> None:

@@ -160,6 +160,25 @@ def test_misspelt_name_gives_the_nearest(project: Catalogue, name: str, said: st
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "./", "node/..", "experiments/..", "/"])
+def test_everything_is_never_selected_by_a_slip(project: Catalogue, name: str) -> None:
+    """An unset variable or a dot is refused: who wants to break everything writes so."""
+    with pytest.raises(UsageError, match="--all"):
+        expand(project, [name])
+
+
+def test_folder_of_all_may_be_written_out(
+    project: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By name or by path, and not as the dot of somebody who stands in it."""
+    home = project.root / "experiments"
+    for name in ("experiments/", "./experiments", str(home)):
+        assert expand(project, [name]) == every_name(project)
+    monkeypatch.chdir(home)
+    with pytest.raises(UsageError, match="--all"):
+        expand(project, ["."])
+
+
 def test_expression_that_selects_nothing_lists_what_there_is(project: Catalogue) -> None:
     """An empty choice is a mistake, and the line helps to mend it."""
     everything = [project.experiment(name) for name in every_name(project)]
