@@ -318,6 +318,10 @@ def _check_provider(path: Path, key: str, provider: Any) -> None:
             f"expected one of {', '.join(sorted(_PROVIDER_KEYS))}, found {provider.get('type')!r}",
         )
     _check_keys(path, key, provider, known)
+    arguments = provider.get("arguments", {})
+    if provider["type"] == "python" and not isinstance(arguments, dict):
+        problem = f"expected a mapping, found {arguments!r}; leave the key out for none"
+        raise SpecError(path, f"{key}.arguments", problem)
 
 
 def _activities(path: Path, raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -118,6 +118,25 @@ def test_wrong_shape_is_an_error_not_a_crash(mend: Mend, old: str, new: str, key
     assert caught.value.key.startswith(key)
 
 
+@pytest.mark.parametrize("arguments", ["", "[a]", "a", "3"])
+@pytest.mark.parametrize(
+    ("after", "at"),
+    [
+        ("\nmethod", "steady-state-hypothesis.probes[0]"),
+        ("\n    pauses", "method[0]"),
+        ("\n", "rollbacks[0]"),
+    ],
+)
+def test_arguments_are_a_mapping(mend: Mend, arguments: str, after: str, at: str) -> None:
+    """Chaos Toolkit copies and substitutes them as one; where there are none, there is no key."""
+    provider = "provider: {type: python, module: builtins, func: bool"
+    name = "    name: undo\n    " if at.startswith("rollbacks") else ""
+    old, new = f"{provider}}}{after}", f"{provider}, arguments: {arguments}}}{after}"
+    with pytest.raises(SpecError, match="expected a mapping") as caught:
+        load_experiment(mend(_FILE, name + old, name + new))
+    assert caught.value.key == f"{at}.provider.arguments"
+
+
 _PROBE = "{type: probe, name: n, provider: {type: process, path: touch, arguments: x}}"
 
 
