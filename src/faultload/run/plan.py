@@ -113,7 +113,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     check_recording(scenario, scenario_path)
     ca = check_workers(target_spec.load, target_path)
     check_with_chaoslib(chosen)
-    chosen = played_by_us(chosen, target_spec)
+    chosen = played_by_us(chosen, target_spec, has_block=catalogue.given is None)
     faults = _intended(chosen)
     lengths, block = target_spec.phases, chosen.block
     chosen = chosen if lengths.hold_s is None else chosen.holding(lengths.hold_s)
