@@ -32,6 +32,7 @@ class RunPlan:
     """What one run will do.
 
     Attributes:
+        asked: how the experiment was named: a path, or `folder/name`.
         experiment, scenario, slos, target: as read.
         experiment_path, scenario_path, target_path: where they were read.
         seed: of the workload and of the choice of victims.
@@ -43,6 +44,7 @@ class RunPlan:
         ca: PEM file of the authorities that the load trusts; None: the system's.
     """
 
+    asked: str
     experiment: Experiment
     scenario: Scenario
     slos: list[SLO]
@@ -123,6 +125,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
 
     use_seed = scenario.seed if seed is None else seed
     return RunPlan(
+        asked=experiment,
         experiment=chosen,
         scenario=scenario,
         slos=slos,
