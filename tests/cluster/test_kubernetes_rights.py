@@ -27,6 +27,8 @@ from faultload.targets import (
     PARTITION,
     ROLL_OUT,
     SCALE,
+    SCALE_WORKLOAD,
+    TERMINATE_PODS,
     Mark,
     Workload,
 )
@@ -123,6 +125,8 @@ USES: Mapping[str, Callable[[KubernetesTarget], None]] = {
     PARTITION: _partition,
     ROLL_OUT: _roll_out,
     BAD_RELEASE: _release,
+    TERMINATE_PODS: _delete,
+    SCALE_WORKLOAD: _scale,
 }
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from memory import Platform, replica
 
 from faultload.errors import ExitCode, SkippedError
@@ -189,6 +190,28 @@ def test_defect_of_a_run_is_told_as_it_is(session: Callable[..., Any]) -> None:
 
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "ZeroDivisionError: oh" in seen.reports["drain"][1]
+
+
+def test_experiment_for_another_kind_of_target_is_skipped(
+    project: Path, session: Callable[..., Any]
+) -> None:
+    """It is read like any other; what the target lacks is found out when its turn comes."""
+    path = project / "experiments" / "engine" / "hang.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    words = {"label_selector": "app=vllm", "ns": "llm"}
+    action = {"module": "chaosk8s.pod.actions", "func": "terminate_pods", "arguments": words}
+    document["method"][0]["provider"] = {"type": "python", **action}
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    def lack(name: str, _: Platform) -> None:
+        if name == "engine/hang":
+            raise SkippedError("skipped: it lacks terminate-pods")
+
+    code, seen = session(act=lack)
+
+    assert code == 0
+    assert seen.ran == NAMES
+    assert seen.reports["hang"][0] == "skipped"
 
 
 def test_without_chaos_nothing_is_collected(

@@ -25,7 +25,7 @@ from faultload.run.platform import attach_or_start
 from faultload.run.progress import Progress, Silent, make_progress
 from faultload.run.series import Series, Step, run_series
 from faultload.run.signals import SignalGuard
-from faultload.spec import Catalogue
+from faultload.spec import Catalogue, GivenBlock
 from faultload.spec.gameday import COOLDOWN_S_MAX
 
 
@@ -123,7 +123,7 @@ def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
                 done=lambda entry: _show(entry, options, is_one=not chosen.is_series),
             )
             if chosen.is_series:
-                _sum_up(series, steps, chosen, options)
+                _sum_up(series, steps, chosen, options, catalogue.given)
         finally:
             platform.close()
     if not options.as_json:
@@ -170,11 +170,18 @@ def _show(entry: Entry, options: Options, *, is_one: bool) -> None:
         say((entry.directory / "verdict.json").read_text(encoding="utf-8"))
 
 
-def _sum_up(series: Series, steps: Sequence[Step], chosen: Chosen, options: Options) -> None:
+def _sum_up(
+    series: Series,
+    steps: Sequence[Step],
+    chosen: Chosen,
+    options: Options,
+    given: GivenBlock | None,
+) -> None:
     """Write the summary's files, and print it."""
-    words = ["faultload", "run", *(step.plan.experiment.name for step in steps)]
+    words = ["faultload", "run", *(step.plan.asked for step in steps)]
     words += ["--target", chosen.day.target, "--order", Order.GIVEN.value]
     words += ["--seed", str(options.seed)] if options.seed is not None else []
+    words += given.words() if given else []
     for override in options.overrides:
         words += ["--set", override]
     for key, value in (options.load or {}).items():

@@ -22,6 +22,7 @@ class Danger(IntEnum):
 
 
 DANGER: Mapping[str, Danger] = {
+    targets.ASK_CHAOSK8S: Danger.HOLDS_BACK,
     targets.AUTOSCALING: Danger.HOLDS_BACK,
     targets.CORDON_NODE: Danger.HOLDS_BACK,
     targets.WITHHOLD_CAPACITY: Danger.HOLDS_BACK,
@@ -42,6 +43,8 @@ DANGER: Mapping[str, Danger] = {
     targets.PARTITION: Danger.TAKES_REPLICAS,
     targets.ROLL_OUT: Danger.TAKES_REPLICAS,
     targets.SCALE: Danger.TAKES_REPLICAS,
+    targets.SCALE_WORKLOAD: Danger.TAKES_REPLICAS,
+    targets.TERMINATE_PODS: Danger.TAKES_REPLICAS,
     targets.FAIL_ZONE: Danger.TAKES_MORE,
     targets.INTERRUPT_SPOT: Danger.TAKES_MORE,
     targets.LOSE_NODE: Danger.TAKES_MORE,

@@ -26,7 +26,15 @@ from faultload.faults.proofs import ready_now
 from faultload.faults.protocol import Plan
 from faultload.faults.stock_list import PROBES, refusal
 from faultload.faults.victims import STRICT, as_victims
-from faultload.targets import DELETE_REPLICA, SCALE, Found, Replica, StockActs, Target, Workload
+from faultload.targets import (
+    SCALE_WORKLOAD,
+    TERMINATE_PODS,
+    Found,
+    Replica,
+    StockActs,
+    Target,
+    Workload,
+)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -121,7 +129,7 @@ class TerminatePods(ReplicaLoss):
     """
 
     name: ClassVar[str] = "terminate_pods"
-    capability: ClassVar[str] = DELETE_REPLICA
+    capability: ClassVar[str] = TERMINATE_PODS
     intent: ClassVar[type[Pods]] = Pods
     over = "the termination is over"
 
@@ -186,7 +194,7 @@ class ScaleDeployment(ScaleTo):
     """
 
     name: ClassVar[str] = "scale_deployment"
-    capability: ClassVar[str] = SCALE
+    capability: ClassVar[str] = SCALE_WORKLOAD
     intent: ClassVar[type[Any]] = Scaling
     kind: ClassVar[str] = "deployment"
 

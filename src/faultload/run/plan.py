@@ -37,6 +37,7 @@ class RunPlan:
     """What one run will do.
 
     Attributes:
+        asked: how the experiment was named: a path, or `folder/name`.
         experiment, scenario, slos, target: as read.
         experiment_path, scenario_path, target_path: where they were read.
         seed: of the workload and of the choice of victims.
@@ -48,6 +49,7 @@ class RunPlan:
         ca: PEM file of the authorities that the load trusts; None: the system's.
     """
 
+    asked: str
     experiment: Experiment
     scenario: Scenario
     slos: list[SLO]
@@ -117,7 +119,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     check_recording(scenario, scenario_path)
     ca = check_workers(target_spec.load, target_path)
     check_with_chaoslib(chosen)
-    chosen = played_by_us(chosen, target_spec)
+    chosen = played_by_us(chosen, target_spec, has_block=catalogue.given is None)
     faults = _intended(chosen)
     lengths, block = target_spec.phases, chosen.block
     chosen = chosen if lengths.hold_s is None else chosen.holding(lengths.hold_s)
@@ -128,6 +130,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
 
     use_seed = scenario.seed if seed is None else seed
     return RunPlan(
+        asked=experiment,
         experiment=chosen,
         scenario=scenario,
         slos=slos,

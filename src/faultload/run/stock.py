@@ -1,19 +1,22 @@
-"""Stock experiments: plain Chaos Toolkit files whose actions and probes are chaosk8s's.
+"""Stock experiments: plain Chaos Toolkit files, whose actions and probes are chaosk8s's.
 
 Their activities are replaced by ours before anything runs: what does harm by the fault that plays
-it, what asks by a question that is asked on the target's own cluster.
+it, what asks by a question that is asked on the target's own cluster. They come from anywhere, so
+that nothing else may be in them that acts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from faultload.errors import RefusedError, SkippedError
+from faultload.errors import RefusedError
+from faultload.faults import FAULTS
 from faultload.faults.stock_list import ACTIONS, PROBES, refusal
 from faultload.run.chaos import arguments_of
 from faultload.spec import Experiment, KubernetesTargetSpec, TargetSpec
+from faultload.targets import ASK_CHAOSK8S
 
 _MODULE = "faultload.faults"
 _REVERT_ALL = {
@@ -21,41 +24,48 @@ _REVERT_ALL = {
     "name": "revert-all",
     "provider": {"type": "python", "module": _MODULE, "func": "revert_all"},
 }
+_HYPOTHESIS = "steady-state-hypothesis"
 
 Activity = dict[str, Any]
 
 
-def played_by_us(experiment: Experiment, target: TargetSpec) -> Experiment:
-    """Return the experiment with what is chaosk8s's replaced; itself where there is none of that.
+def played_by_us(experiment: Experiment, target: TargetSpec, *, has_block: bool) -> Experiment:
+    """Return the experiment with what is chaosk8s's replaced; itself where it is no stock one.
 
-    Its rollbacks become one, ours: what a run did is undone from its journal.
+    Its rollbacks become one, ours: what a run did is undone from its journal. What is chaosk8s's
+    needs a capability that only a cluster offers.
+
+    Args:
+        experiment: as read.
+        target: where it is to run.
+        has_block: the file says itself what is measured. Then it is a stock one only if something
+            in it is chaosk8s's.
 
     Raises:
-        RefusedError: something of chaosk8s is not allowed, or aims beyond the target.
-        SkippedError: the target is no cluster.
+        RefusedError: something is not allowed, or aims beyond the target.
     """
-    raw = experiment.raw
-    hypothesis = raw.get("steady-state-hypothesis")
-    probes = (hypothesis or {}).get("probes", [])
-    rollbacks = raw.get("rollbacks", [])
-    if not any(map(_function, [*probes, *raw["method"], *rollbacks])):
+    sections = dict(_sections(experiment))
+    theirs = any(_function(one) for section in sections.values() for one in section)
+    if has_block and not theirs:
         return experiment
-    if not isinstance(target, KubernetesTargetSpec):
-        raise SkippedError(
-            f"skipped: {experiment.path} is about Kubernetes, and target {target.name!r} is"
-            f" {target.kind}"
-        )
-    for activity in rollbacks:
-        _replaced(experiment, activity, target, "rollbacks")
+    _refuse_controls(experiment, sections)
     ours = {
-        "method": [_replaced(experiment, one, target, "method") for one in raw["method"]],
-        "rollbacks": [_REVERT_ALL, *(one for one in rollbacks if not _function(one))],
+        section: [_replaced(experiment, one, target, section) for one in activities]
+        for section, activities in sections.items()
     }
-    if hypothesis:
-        at = "steady-state-hypothesis"
-        asked = [_replaced(experiment, one, target, at) for one in probes]
-        ours[at] = hypothesis | {"probes": asked}
-    return replace(experiment, raw=raw | ours)
+    raw = experiment.raw | {"method": ours["method"], "rollbacks": [_REVERT_ALL]}
+    if _HYPOTHESIS in raw:
+        raw[_HYPOTHESIS] = raw[_HYPOTHESIS] | {"probes": ours[_HYPOTHESIS]}
+    requires = [*experiment.block.requires, *([ASK_CHAOSK8S] if theirs else [])]
+    block = experiment.block.model_copy(update={"requires": requires})
+    return replace(experiment, raw=raw, block=block)
+
+
+def _sections(experiment: Experiment) -> Iterator[tuple[str, list[Activity]]]:
+    raw = experiment.raw
+    yield _HYPOTHESIS, raw.get(_HYPOTHESIS, {}).get("probes", [])
+    yield "method", raw["method"]
+    yield "rollbacks", raw.get("rollbacks", [])
 
 
 def _function(activity: Mapping[str, Any]) -> str:
@@ -66,30 +76,65 @@ def _function(activity: Mapping[str, Any]) -> str:
     return f"{module}.{provider.get('func')}" if is_theirs else ""
 
 
+def _refuse_controls(experiment: Experiment, sections: Mapping[str, list[Activity]]) -> None:
+    """Controls are code that Chaos Toolkit calls around every step."""
+    raw = experiment.raw
+    places = {"": raw, _HYPOTHESIS: raw.get(_HYPOTHESIS, {})}
+    for section, activities in sections.items():
+        places |= {f"{section}[{one.get('name')}]": one for one in activities}
+    for at, place in places.items():
+        if place.get("controls"):
+            key = f"{at}.controls" if at else "controls"
+            raise RefusedError(
+                f"{experiment.path}: {key}: a stock experiment brings no code of its own; remove"
+                " them"
+            )
+
+
 def _replaced(
-    experiment: Experiment, activity: Activity, target: KubernetesTargetSpec, section: str
+    experiment: Experiment, activity: Activity, target: TargetSpec, section: str
 ) -> Activity:
-    function = _function(activity)
-    if not function:
-        return activity
+    if "provider" not in activity:
+        return activity  # a `ref`, which no experiment of ours may have
     at = f"{experiment.path}: {section}[{activity.get('name')}]"
-    acts = activity.get("type") == "action" and section != "steady-state-hypothesis"
+    function, provider = _function(activity), activity["provider"]
+    if not function:
+        _insist_on_ours(activity, at, section)
+        return activity
+    acts = activity.get("type") == "action" and section != _HYPOTHESIS
     if function not in (ACTIONS if acts else PROBES):
         raise RefusedError(f"{at}: {refusal(function)}")
-    if activity.get("secrets") or activity["provider"].get("secrets"):
+    if activity.get("secrets") or provider.get("secrets"):
         raise RefusedError(
             f"{at}.secrets: which cluster it is, and with whose credentials, is said by target"
             f" {target.name!r} alone; remove them"
         )
     namespace = arguments_of(experiment, activity).get("ns", "default")
-    if namespace not in target.kubernetes.namespaces:
+    if isinstance(target, KubernetesTargetSpec) and namespace not in target.kubernetes.namespaces:
         raise RefusedError(
             f"{at}.arguments.ns: expected a namespace of target {target.name!r}"
             f" ({', '.join(target.kubernetes.namespaces)}), found {namespace!r}"
         )
-    arguments = activity["provider"].get("arguments", {})
+    arguments = provider.get("arguments", {})
     func = ACTIONS[function].fault if acts else "ask_chaosk8s"
     if not acts:
         arguments = {"probe": function, "arguments": arguments}
     provider = {"type": "python", "module": _MODULE, "func": func, "arguments": arguments}
     return activity | {"provider": provider}
+
+
+def _insist_on_ours(activity: Activity, at: str, section: str) -> None:
+    """Refuse what is neither chaosk8s's nor ours, and harm of ours where harm is undone."""
+    provider = activity["provider"]
+    kind, module = provider.get("type"), provider.get("module")
+    if kind != "python" or module != _MODULE:
+        found = f"module {module}" if kind == "python" else f"type {kind}"
+        raise RefusedError(
+            f"{at}.provider: expected a function of chaosk8s or of {_MODULE}, found {found}, which"
+            " nobody could prove, judge or undo; docs/faults.md lists what a stock experiment may"
+            " have"
+        )
+    if section == "rollbacks" and provider.get("func") in FAULTS:
+        raise RefusedError(
+            f"{at}: {provider['func']} does harm: it belongs into the method, as an action"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ _SHAPES: Mapping[str, tuple[type, str]] = {
     "description": (str, "a text"),
     "tags": (list, "a list"),
     "configuration": (dict, "a mapping"),
+    "secrets": (dict, "a mapping"),
     "extensions": (list, "a list"),
     "steady-state-hypothesis": (dict, "a mapping"),
     "method": (list, "a list of activities"),
@@ -196,6 +198,7 @@ def load_experiment(path: Path, given: GivenBlock | None = None) -> Experiment:
     for key in ("title", "description", "method"):
         if not raw.get(key):
             raise SpecError(path, key, "this key is required and missing")
+    _check_nothing_runs(path, raw)
     if given is not None:
         raw = _with_given(path, raw, given)
     blocks = _blocks(raw)
@@ -251,6 +254,36 @@ def _check_hold(experiment: Experiment) -> None:
         raise SpecError(experiment.path, "method", f"pauses of 0 to 86400 s, found {hold_s} s")
 
 
+def _check_nothing_runs(path: Path, raw: Mapping[str, Any]) -> None:
+    """Refuse values that Chaos Toolkit would run before the experiment begins.
+
+    Whatever they do would be in no journal and within no blast radius.
+    """
+    for section in ("configuration", "secrets"):
+        for name, value in raw.get(section, {}).items():
+            if _holds_probe(value):
+                raise SpecError(
+                    path,
+                    f"{section}.{name}",
+                    "expected a value or type: env, found type: probe, which would be run before"
+                    " anything is checked; write its value down, or take it from the environment",
+                )
+
+
+def _holds_probe(value: Any) -> bool:
+    """Say whether a value is a probe or brings one: as a default, or as JSON in a text."""
+    if isinstance(value, Mapping):
+        return value.get("type") == "probe" or any(map(_holds_probe, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_probe, value))
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            return _holds_probe(json.loads(value))
+        except ValueError:
+            return False
+    return False
+
+
 def _check_activities(path: Path, raw: dict[str, Any]) -> None:
     hypothesis = raw.get("steady-state-hypothesis", {})
     _check_keys(path, "steady-state-hypothesis", hypothesis, _HYPOTHESIS_KEYS)
@@ -285,6 +318,10 @@ def _check_provider(path: Path, key: str, provider: Any) -> None:
             f"expected one of {', '.join(sorted(_PROVIDER_KEYS))}, found {provider.get('type')!r}",
         )
     _check_keys(path, key, provider, known)
+    arguments = provider.get("arguments", {})
+    if provider["type"] == "python" and not isinstance(arguments, dict):
+        problem = f"expected a mapping, found {arguments!r}; leave the key out for none"
+        raise SpecError(path, f"{key}.arguments", problem)
 
 
 def _activities(path: Path, raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from faultload.targets.base import (
     ADD_LOAD,
+    ASK_CHAOSK8S,
     AUTOSCALING,
     BAD_RELEASE,
     CORDON_NODE,
@@ -23,7 +24,9 @@ from faultload.targets.base import (
     PARTITION,
     ROLL_OUT,
     SCALE,
+    SCALE_WORKLOAD,
     SPOIL_MODEL,
+    TERMINATE_PODS,
     WITHHOLD_CAPACITY,
     Acts,
     Identity,
@@ -49,6 +52,7 @@ from faultload.targets.stock_acts import Found, StockActs
 __all__ = [
     "ADD_LOAD",
     "ANSWER_S",
+    "ASK_CHAOSK8S",
     "AUTOSCALING",
     "BAD_RELEASE",
     "CORDON_NODE",
@@ -70,7 +74,9 @@ __all__ = [
     "PARTITION",
     "ROLL_OUT",
     "SCALE",
+    "SCALE_WORKLOAD",
     "SPOIL_MODEL",
+    "TERMINATE_PODS",
     "WITHHOLD_CAPACITY",
     "Acts",
     "Capacity",

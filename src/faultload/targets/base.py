@@ -66,6 +66,13 @@ ADD_LOAD = "add-load"
 AUTOSCALING = "autoscaling"
 """Capability: scales its workloads of its own accord."""
 
+ASK_CHAOSK8S = "ask-chaosk8s"
+"""Capability: let probes of chaosk8s ask; Kubernetes alone."""
+TERMINATE_PODS = "terminate-pods"
+"""Capability: delete-replica or kill-replica, of pods found in Kubernetes' own words."""
+SCALE_WORKLOAD = "scale-workload"
+"""Capability: scale, of a workload found by its Kubernetes name."""
+
 
 @dataclass(frozen=True)
 class Identity:

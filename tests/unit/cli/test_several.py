@@ -267,6 +267,29 @@ def test_defect_of_one_run_is_told_as_a_defect(
     assert "oh" in captured.err
 
 
+def test_stock_files_are_summed_up_and_repeated_as_they_were_given(
+    project: Path,
+    acts: dict[str, Callable[[], Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They have no block and stand in no folder of ours; what the target lacks is a skip each."""
+    words = {"label_selector": "app=vllm", "ns": "llm"}
+    provider = {"type": "python", "module": "chaosk8s.pod.actions", "func": "terminate_pods"}
+    action = {"type": "action", "name": "end", "provider": provider | {"arguments": words}}
+    document = {"title": "Losing a pod is not seen", "description": "So.", "method": [action]}
+    for name in ("one", "two"):
+        (project / f"{name}.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+        acts[f"{project.name}/{name}"] = acts[f"/{name}"] = raising(SkippedError("it lacks pods"))
+    given = ["--scenario", "chat-steady", "--slos", "chat", "--blast-radius=engine=2"]
+
+    assert invoke(["run", "two.yaml", "one.yaml", "--order", "given", *given]) == 69
+
+    assert "2 experiments: 2 skipped; exit code 69" in capsys.readouterr().out
+    text = next((project / "reports").glob("summary-*.md")).read_text(encoding="utf-8")
+    again = "faultload run two.yaml one.yaml --target local --order given"
+    assert f"{again} {' '.join(given)}" in text
+
+
 def test_missing_target_never_leaves_a_pass(
     project: Path,
     acts: dict[str, Callable[[], Any]],

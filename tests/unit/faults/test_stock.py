@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from faultload.errors import FaultError, RefusedError
 from faultload.faults import FAULTS, FaultSession
 from faultload.faults.limits import Limits, Radius
+from faultload.faults.reference import describe
 from faultload.faults.stock import Pods, ScaleDeployment, Scaling, TerminatePods, ask
 from faultload.faults.stock_list import ACTIONS, PROBES, REFUSED
 from faultload.record import InjectionJournal
@@ -35,6 +36,12 @@ def platform(**options: Any) -> StockPlatform:
         for kind in ("deployment", "statefulset")
     }
     return found
+
+
+def test_only_a_cluster_can_do_it() -> None:
+    """Elsewhere it is skipped by its capability, and the page does not promise it."""
+    for action in ACTIONS.values():
+        assert describe(action.fault).targets == ["kubernetes"]
 
 
 def victims(target: Platform, **words: Any) -> list[str]:

@@ -10,9 +10,10 @@ import yaml
 from projects import ROOT
 
 from faultload.cli import invoke
-from faultload.errors import ExitCode, RefusedError, SkippedError, SpecError, UsageError
+from faultload.errors import ExitCode, RefusedError, SpecError, UsageError
 from faultload.run.plan import RunPlan, prepare
 from faultload.spec import Catalogue, GivenBlock
+from faultload.targets import ASK_CHAOSK8S, TERMINATE_PODS, offers
 
 GIVEN = GivenBlock("chat-steady", ["chat"])
 TERMINATE = "chaosk8s.pod.actions.terminate_pods"
@@ -121,6 +122,77 @@ def test_a_rollback_is_held_to_the_list_too(tmp_path: Path) -> None:
         prepared(catalogue)
 
 
+def foreign(kind: str = "probe", **provider: Any) -> dict[str, Any]:
+    """Return an activity of nobody we know."""
+    return {"type": kind, "name": "theirs", "provider": provider}
+
+
+KUBECTL = {"type": "process", "path": "true", "arguments": "delete pods --all"}
+SHELL = {"type": "python", "module": "os", "func": "system", "arguments": {"command": "true"}}
+HTTP = {"type": "http", "url": "http://127.0.0.1:1/", "method": "DELETE"}
+KILL = {"type": "python", "module": "faultload.faults", "func": "kill_replica"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"rollbacks": [foreign("action", **KUBECTL)]}, r"rollbacks\[theirs\].*found type process"),
+        ({"rollbacks": [foreign(**HTTP)]}, r"rollbacks\[theirs\].*found type http"),
+        ({"rollbacks": [foreign("action", **SHELL)]}, r"rollbacks\[theirs\].*found module os"),
+        ({"rollbacks": [foreign("action", **KILL)]}, "belongs into the method"),
+        ({"method": [foreign(**SHELL)]}, r"method\[theirs\].*found module os"),
+        ({"method": [foreign(**KUBECTL)]}, r"method\[theirs\].*found type process"),
+        (
+            {
+                "steady-state-hypothesis": {
+                    "title": "Fine",
+                    "probes": [foreign(**KUBECTL) | {"tolerance": True}],
+                }
+            },
+            r"steady-state-hypothesis\[theirs\].*found type process",
+        ),
+    ],
+)
+@pytest.mark.parametrize("theirs", [True, False], ids=["chaosk8s", "ours"])
+def test_nothing_else_may_act(
+    tmp_path: Path, sections: dict[str, Any], said: str, *, theirs: bool
+) -> None:
+    """A file from anywhere brings no commands, addresses or modules, wherever they stand."""
+    action = activity(SCALE, name="vllm", replicas=1, ns="llm")
+    if not theirs:
+        action = foreign("action", **KILL)
+    method = [action, *sections.get("method", [])]
+    with pytest.raises(RefusedError, match=said):
+        prepared(stock(tmp_path, **sections | {"method": method}))
+
+
+@pytest.mark.parametrize(
+    "at", ["controls", r"method\[.*\].controls", "steady-state-hypothesis.controls"]
+)
+def test_controls_are_refused(tmp_path: Path, at: str) -> None:
+    """They are code that is called around every step."""
+    provider = {"type": "python", "module": "chaoslib.control"}
+    controls = {"controls": [{"name": "c", "provider": provider}]}
+    action = activity(SCALE, name="vllm", replicas=1, ns="llm")
+    sections: dict[str, Any] = {}
+    if at == "controls":
+        sections = controls
+    elif at.startswith("method"):
+        action |= controls
+    else:
+        sections = {"steady-state-hypothesis": {"title": "Fine", "probes": [], **controls}}
+    with pytest.raises(RefusedError, match=f"{at}: a stock experiment brings no code"):
+        prepared(stock(tmp_path, action, **sections))
+
+
+@pytest.mark.parametrize("section", [[], [activity(SCALE, name="vllm", replicas=2, ns="llm")]])
+def test_its_one_rollback_is_ours(tmp_path: Path, section: list[dict[str, Any]]) -> None:
+    """Whether it had allowed ones or none: what a run did is undone from its journal."""
+    action = activity(SCALE, name="vllm", replicas=1, ns="llm")
+    plan = prepared(stock(tmp_path, action, rollbacks=section))
+    assert [one["provider"]["func"] for one in plan.experiment.raw["rollbacks"]] == ["revert_all"]
+
+
 def test_a_referenced_activity_is_written_out(tmp_path: Path) -> None:
     """What a `ref` calls would not be checked."""
     with pytest.raises(SpecError, match="ref"):
@@ -135,11 +207,22 @@ def test_a_namespace_from_an_environment_that_lacks_it_is_an_error(tmp_path: Pat
         prepared(stock(tmp_path, action, configuration=where))
 
 
-def test_it_needs_a_cluster(tmp_path: Path) -> None:
-    """The local platform has no pods: skipped, as whatever a target cannot do."""
-    catalogue = stock(tmp_path, activity(TERMINATE, label_selector="app=vllm", ns="llm"))
-    with pytest.raises(SkippedError, match="target 'local' is local"):
-        prepared(catalogue, "local")
+@pytest.mark.parametrize(
+    ("method", "needs"),
+    [
+        (activity(TERMINATE, label_selector="app=vllm", ns="llm"), {TERMINATE_PODS, ASK_CHAOSK8S}),
+        (
+            activity("chaosk8s.pod.probes.count_min_pods", "probe", label_selector="a", ns="llm"),
+            {ASK_CHAOSK8S},
+        ),
+    ],
+)
+def test_it_needs_a_cluster(tmp_path: Path, method: dict[str, Any], needs: set[str]) -> None:
+    """The local platform has no pods: one of a series is skipped, and ends nothing before it."""
+    plan = prepared(stock(tmp_path, method), "local")
+    assert plan.capabilities == needs
+    assert not plan.capabilities & offers()["local"]
+    assert plan.capabilities <= offers()["kubernetes"]
 
 
 def test_a_block_and_the_options_contradict(tmp_path: Path) -> None:

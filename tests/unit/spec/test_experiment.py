@@ -118,6 +118,55 @@ def test_wrong_shape_is_an_error_not_a_crash(mend: Mend, old: str, new: str, key
     assert caught.value.key.startswith(key)
 
 
+@pytest.mark.parametrize("arguments", ["", "[a]", "a", "3"])
+@pytest.mark.parametrize(
+    ("after", "at"),
+    [
+        ("\nmethod", "steady-state-hypothesis.probes[0]"),
+        ("\n    pauses", "method[0]"),
+        ("\n", "rollbacks[0]"),
+    ],
+)
+def test_arguments_are_a_mapping(mend: Mend, arguments: str, after: str, at: str) -> None:
+    """Chaos Toolkit copies and substitutes them as one; where there are none, there is no key."""
+    provider = "provider: {type: python, module: builtins, func: bool"
+    name = "    name: undo\n    " if at.startswith("rollbacks") else ""
+    old, new = f"{provider}}}{after}", f"{provider}, arguments: {arguments}}}{after}"
+    with pytest.raises(SpecError, match="expected a mapping") as caught:
+        load_experiment(mend(_FILE, name + old, name + new))
+    assert caught.value.key == f"{at}.provider.arguments"
+
+
+_PROBE = "{type: probe, name: n, provider: {type: process, path: touch, arguments: x}}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("{hold_s: 4}", f"{{hold_s: 4, x: {_PROBE}}}", "configuration.x"),
+        ("{hold_s: 4}", f"{{hold_s: 4, x: {{type: env, default: {_PROBE}}}}}", "configuration.x"),
+        (
+            "{hold_s: 4}",
+            """{hold_s: 4, x: {type: env, env_var_type: json, default: ' {"type": "probe"}'}}""",
+            "configuration.x",
+        ),
+        ("{hold_s: 4}", f"{{hold_s: 4}}\nsecrets: {{x: {_PROBE}}}", "secrets.x"),
+        ("{hold_s: 4}", f"{{hold_s: 4}}\nsecrets: {{x: {{y: {_PROBE}}}}}", "secrets.x"),
+    ],
+)
+def test_nothing_runs_when_values_are_read(mend: Mend, old: str, new: str, key: str) -> None:
+    """Chaos Toolkit runs a value that is a probe: outside journal, proof and blast radius."""
+    with pytest.raises(SpecError, match="expected a value or type: env") as caught:
+        load_experiment(mend(_FILE, old, new))
+    assert caught.value.key == key
+
+
+def test_values_from_the_environment_stay(mend: Mend) -> None:
+    """Only what would be run is refused; texts that merely look like JSON are texts."""
+    new = "{hold_s: 4, x: {type: env, key: X, default: '[a'}, y: '{}'}\nsecrets: {z: {type: env}}"
+    assert load_experiment(mend(_FILE, "{hold_s: 4}", new)).hold_s == 4
+
+
 def test_null_sections_are_empty_ones(mend: Mend) -> None:
     """A section left blank in YAML is null: it means nothing there, as a missing one does."""
     path = mend(_FILE, "configuration: {hold_s: 4}", "configuration:\nsecrets:\ncontrols:")

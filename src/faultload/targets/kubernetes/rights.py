@@ -8,6 +8,7 @@ from typing import Literal
 
 from faultload.targets.base import (
     ADD_LOAD,
+    ASK_CHAOSK8S,
     BAD_RELEASE,
     CORDON_NODE,
     DELETE_REPLICA,
@@ -17,6 +18,8 @@ from faultload.targets.base import (
     PARTITION,
     ROLL_OUT,
     SCALE,
+    SCALE_WORKLOAD,
+    TERMINATE_PODS,
 )
 from faultload.targets.kubernetes.api import Object
 from faultload.targets.kubernetes.cluster import SYSTEM_NAMESPACE, Cluster
@@ -73,6 +76,13 @@ def _of(
 
 _CHANGE_NODES = _of(NODES, "get patch", scope="cluster")
 
+_SCALING = [
+    *_of(DEPLOYMENTS, "get list patch"),
+    *_of(STATEFUL_SETS, "get list patch"),
+    *_of(REPLICA_SETS, "get list patch"),
+    *_of(AUTOSCALERS, "list"),
+]
+
 RIGHTS: Mapping[str, Sequence[Right]] = {
     EVERY_RUN: [
         *_of(NAMESPACES, "get", scope="names"),
@@ -91,12 +101,7 @@ RIGHTS: Mapping[str, Sequence[Right]] = {
         *_of(PODS, "list", scope="cluster"),
         *_of(PODS, "create", "eviction"),
     ],
-    SCALE: [
-        *_of(DEPLOYMENTS, "get list patch"),
-        *_of(STATEFUL_SETS, "get list patch"),
-        *_of(REPLICA_SETS, "get list patch"),
-        *_of(AUTOSCALERS, "list"),
-    ],
+    SCALE: _SCALING,
     ROLL_OUT: [
         *_of(DEPLOYMENTS, "get list patch"),
         *_of(STATEFUL_SETS, "get list patch"),
@@ -113,7 +118,10 @@ RIGHTS: Mapping[str, Sequence[Right]] = {
         *_of(PODS, "patch"),
         *_of(NETWORK_POLICIES, "get list create delete"),
     ],
+    TERMINATE_PODS: _of(PODS, "delete"),
+    SCALE_WORKLOAD: _SCALING,
     ADD_LOAD: [],  # it comes in by the front door
+    ASK_CHAOSK8S: [],  # what a probe needs is the probe's own (docs/kubernetes-target.md)
 }
 """Capability → what it needs besides `EVERY_RUN`'s. The capabilities that the target offers."""
 
