@@ -20,7 +20,7 @@ pytestmark = pytest.mark.local
 
 UNAVAILABLE = 'inference_router_affinity_total{result="unavailable"}'
 HITS = 'inference_router_affinity_total{result="hit"}'
-WAITING = 'kube_pod_container_status_waiting_reason{reason="CrashLoopBackOff"}'
+WAITING = 'kube_pod_init_container_status_waiting_reason{reason="CrashLoopBackOff"}'
 
 
 def undo(session: FaultSession, platform: LocalTarget) -> list[str]:
