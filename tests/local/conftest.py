@@ -37,9 +37,12 @@ def project(tmp_path: Path) -> Iterator[Project]:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def left_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Return a project with a platform left up and a load beside it; starts in seconds."""
+    """Return a project with a platform left up and a load beside it; starts in seconds.
+
+    For a module, not for the session: it costs a third of a core as long as it is up.
+    """
     made = make_project(
         tmp_path_factory.mktemp("left-up"),
         {"warmup_s": 1, "baseline_s": 4, "hold_s": 5, "recovery_s": 3},
