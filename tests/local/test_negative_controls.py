@@ -74,6 +74,7 @@ def test_fault_aimed_at_who_is_gone_already_is_invalid(project: Project) -> None
     project.is_clean()
 
 
+@pytest.mark.full
 def test_prometheus_that_is_down_is_never_a_pass(project: Project) -> None:
     """Telemetry that is gone and was not declared keeps a run from passing."""
     up = project.faultload("platform", "up", "--set", "cold_start_s=1")

@@ -93,7 +93,13 @@ def test_router_tries_again_what_was_reset(session: FaultSession, watched: Live)
     )
 
 
-@pytest.mark.parametrize("fault", [KillReplica, HangReplica], ids=["kill", "hang"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(KillReplica, id="kill"),
+        pytest.param(HangReplica, id="hang", marks=pytest.mark.full),
+    ],
+)
 def test_router_that_dies_or_hangs_makes_users_wait(
     session: FaultSession, watched: Live, fault: Callable[..., Any]
 ) -> None:

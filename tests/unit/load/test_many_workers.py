@@ -165,7 +165,7 @@ def test_failures_and_streams_show_in_locusts_page_and_csv(serve: Any, tmp_path:
     assert shown["POST", "chat-fast"]["num_failures"] >= 1
     assert shown["TTFT", "chat-fast"]["num_failures"] == 0
     assert 5 <= shown["TPOT", "chat-fast"]["avg_response_time"] <= 1000
-    assert 1 <= shown["tokens/s", "chat-fast"]["avg_response_time"] <= 200
+    assert 1 <= shown["tokens/s", "chat-fast"]["avg_response_time"] <= 2000
     with (tmp_path / "shown_failures.csv").open() as file:
         assert {row["Error"] for row in csv.DictReader(file)} == {"cut"}
 
