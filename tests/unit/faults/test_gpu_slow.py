@@ -56,3 +56,16 @@ def test_victim_that_was_replaced_is_slow_no_more(journal: InjectionJournal, clo
     platform.kill_replica(name, f"u-{name}")
 
     assert "replaced" in session.revert_all()[0]["text"]
+
+
+def test_end_is_proven_without_peers_by_the_time_before(
+    journal: InjectionJournal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tier that lost its other replicas meanwhile does not keep a fault in force for ever."""
+    platform = Platform(replica("a"), replica("b"))
+    session = FaultSession(platform, journal)
+    session.apply(SlowGpu(platform))
+    victim = [one for one in platform.replicas("engine") if one.name == platform.acts[0][1]]
+    monkeypatch.setattr(platform, "replicas", lambda _: victim)
+
+    assert "as quick as before again" in session.revert_all()[0]["text"]
