@@ -67,6 +67,7 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
         log: replica and line, of all logs.
         slowed: uid → factor.
         lacking: what `missing_rights` says.
+        price_usd_per_h: what its nodes cost; None: nobody knows.
         ahead_s: how far its clock is ahead of ours.
 
     What belongs to releases is in `Releases`.
@@ -96,6 +97,7 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
         self.lacking: list[str] = []
         self.left: list[str] = []
         self.ahead_s = 0.0
+        self.price_usd_per_h: float | None = None
         self.hung: set[str] = set()
         self.log: list[tuple[str, str]] = []
         self.slowed: dict[str, float] = {}
@@ -125,6 +127,9 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
 
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
         return [line for line in self.lacking if set(capabilities)]
+
+    def usd_per_h(self) -> float | None:
+        return self.price_usd_per_h
 
     @contextmanager
     def lock(self, holder: str) -> Iterator[Lock]:

@@ -151,7 +151,7 @@ def runs_list(
 @_prices.command("list")
 def prices_list(as_json: Json = False) -> None:
     """List instance prices with their date and source."""
-    from faultload.measure.prices import load_prices
+    from faultload.spec.prices import load_prices
 
     prices = load_prices()
     if as_json:

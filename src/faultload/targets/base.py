@@ -373,6 +373,13 @@ class Target(Acts, Protocol):
         """Return what we would have to be allowed to do and are not, a line each."""
         ...
 
+    def usd_per_h(self) -> float | None:
+        """Return what the GPU nodes that run now cost, US dollars an hour.
+
+        None where that is not known of every one of them: a missing price is never 0.
+        """
+        ...
+
     def lock(self, holder: str) -> AbstractContextManager[Lock]:
         """Keep other harnesses away, on other machines too, until the context ends.
 

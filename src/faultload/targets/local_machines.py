@@ -35,6 +35,15 @@ class LocalMachines:
     _control: ControlApi
     _about: dict[str, Any]
 
+    def usd_per_h(self) -> float | None:
+        """Return the sum of the machines' prices: every one here has GPUs.
+
+        What ended and is listed still is not paid for. None: a machine has no price, or none runs.
+        """
+        rows = self._control.call("GET", "/v1/state")["nodes"]
+        prices = [row.get("price_usd_per_hour") for row in rows if row["state"] != "lost"]
+        return sum(prices) if prices and None not in prices else None
+
     def lose_node(self, node: str, uid: str) -> None:
         """Have its host fail."""
         self._order(node, uid, "terminate")

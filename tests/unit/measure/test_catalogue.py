@@ -9,7 +9,7 @@ import yaml
 
 from faultload.errors import SpecError, UsageError
 from faultload.measure import CATALOGUE, catalogue
-from faultload.measure.prices import load_prices
+from faultload.spec.prices import load_prices
 
 ROOT = Path(__file__).parents[3]
 

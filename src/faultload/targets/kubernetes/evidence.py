@@ -11,16 +11,10 @@ from typing import Any
 from faultload.targets.base import PlatformEvent
 from faultload.targets.kubernetes.api import ApiError, Call, Object, Patience
 from faultload.targets.kubernetes.cluster import Cluster, has_condition, name_of
+from faultload.targets.kubernetes.cost import INSTANCE_TYPE, capacity_type
 from faultload.targets.kubernetes.nodes import zone_of
 from faultload.targets.kubernetes.resources import EVENTS, NODES, PODS, Ref
 
-_INSTANCE_TYPE = "node.kubernetes.io/instance-type"
-_CAPACITY_TYPES = (
-    "karpenter.sh/capacity-type",
-    "eks.amazonaws.com/capacityType",
-    "cloud.google.com/gke-provisioning",
-    "kubernetes.azure.com/scalesetpriority",
-)
 _LOG_LINES_MAX = 20_000
 _LOG_BYTES_MAX = 4 << 20
 _LOGS_BYTES_MAX = 128 << 20
@@ -53,9 +47,9 @@ def _describe_node(node: Object) -> dict[str, Any]:
     about = (node.get("status") or {}).get("nodeInfo") or {}
     return {
         "name": name_of(node),
-        "instance_type": labels.get(_INSTANCE_TYPE, ""),
+        "instance_type": labels.get(INSTANCE_TYPE, ""),
         "zone": zone_of(node),
-        "capacity_type": next((labels[key] for key in _CAPACITY_TYPES if key in labels), ""),
+        "capacity_type": capacity_type(node),
         "ready": has_condition(node, "Ready"),
         "kubelet": about.get("kubeletVersion", ""),
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from faultload.errors import FaultError
+from faultload.spec.prices import load_prices
 from faultload.spec.target import KubernetesTargetSpec
 from faultload.targets.base import (
     Endpoints,
@@ -24,6 +25,7 @@ from faultload.targets.base import (
 )
 from faultload.targets.engine_acts import NoEngineActs
 from faultload.targets.kubernetes import (
+    cost,
     evidence,
     expiry,
     lease,
@@ -153,6 +155,10 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
     ) -> AbstractContextManager[Lock]:
         """Hold the cluster's lease; unrenewed, it keeps others away for `duration_s`."""
         return lease.held(self._cluster, holder, duration_s)
+
+    def usd_per_h(self) -> float | None:
+        """Return the price of the GPU nodes; None where one of them is not in the price list."""
+        return cost.usd_per_h(self._cluster.api.list_all(NODES), load_prices())
 
     def kill_replica(self, replica: str, uid: str) -> None:
         """Delete the pod with no grace: gone from the API at once, its processes a moment later."""
