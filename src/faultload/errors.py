@@ -7,11 +7,12 @@ FaultloadError                      something went wrong; carries the exit code
 │   ├── SkippedError        69      … a capability of the target: the experiment does not apply
 │   └── TargetGoneError     69      … the target itself, for certain: it no longer exists
 ├── RefusedError            75      we will not start: locked, unreverted fault, freeze
+├── AbortedError             1      a stop condition ended the run
 ├── InvalidRunError          3      the run cannot tell what happened (no load, …)
 │   └── FaultError           3      … because the fault could not be planned, injected or proven
 └── DefectError             70      a state that should be impossible: our bug
 
-`Interrupted` is not an error of ours: it says that a signal ended the run.
+`Interrupted` is not an error of ours: it says that a person ended the run, mostly by a signal.
 """
 
 from __future__ import annotations
@@ -88,6 +89,12 @@ class RefusedError(FaultloadError):
     exit_code = ExitCode.REFUSED
 
 
+class AbortedError(FaultloadError):
+    """A stop condition ended the run; says which, what was seen and when."""
+
+    exit_code = ExitCode.FAIL
+
+
 class InvalidRunError(FaultloadError):
     """The run cannot say what happened, so it must not say pass or fail."""
 
@@ -103,12 +110,12 @@ class DefectError(FaultloadError):
 
 
 class Interrupted(BaseException):  # like KeyboardInterrupt: it is not an error
-    """A signal asked the run to end. Raised outside `Exception` so that no handler swallows it."""
+    """A person asked the run to end. Raised outside `Exception` so that no handler swallows it."""
 
-    def __init__(self, signum: int) -> None:
-        """Remember which signal, for the exit code."""
+    def __init__(self, signum: int, why: str = "") -> None:
+        """Remember which signal, for the exit code; `why` is said where it was none."""
         self.signum = signum
-        super().__init__(f"interrupted by {signal.Signals(signum).name}")
+        super().__init__(why or f"interrupted by {signal.Signals(signum).name}")
 
     @property
     def exit_code(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from faultload.judge import Verdict
 from faultload.record import Outcome, PhaseName, RequestStatus
-from faultload.spec import load_experiment, load_scenario, load_slos
+from faultload.spec import StopSpec, load_experiment, load_scenario, load_slos
 from faultload.spec.experiment import BlastRadius, Expects, FaultloadBlock, Phases
+from faultload.spec.reading import parse, read_document
 
 _ROOT = Path(__file__).parents[2]
 _DOCUMENTS = sorted(
@@ -107,7 +108,12 @@ def test_example_files_are_valid(tmp_path: Path) -> None:
     """What the guide shows is what we read: people begin by copying it."""
     guide = (_ROOT / "docs/writing-experiments.md").read_text(encoding="utf-8")
     examples = re.findall(r"^```yaml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
-    loaders = {"title": load_experiment, "name": load_scenario, "apiVersion": load_slos}
+    loaders: dict[str, Callable[[Path], object]] = {
+        "title": load_experiment,
+        "name": load_scenario,
+        "apiVersion": load_slos,
+        "stop": lambda path: parse(StopSpec, read_document(path)["stop"], path),
+    }
     seen = set()
     for number, text in enumerate(examples):
         path = tmp_path / f"{number}.yaml"
@@ -142,3 +148,10 @@ def test_guide_has_one_row_for_each_claim() -> None:
     assert sorted(rows) == sorted(Expects.model_fields)
     elsewhere = re.findall(r"^\| `(\w+)` \|", guide.replace(table, ""), re.MULTILINE)
     assert not set(elsewhere) & set(rows)
+
+
+def test_guide_has_one_row_for_each_stop_condition() -> None:
+    """Who is responsible for a target finds all that can end a run, and nothing that cannot."""
+    guide = (_ROOT / "docs/writing-experiments.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `stop\.(\w+)` \|", guide, re.MULTILINE)
+    assert sorted(rows) == sorted(StopSpec.model_fields)

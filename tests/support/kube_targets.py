@@ -56,7 +56,7 @@ def target_spec(
         "prometheus_url": "http://127.0.0.1:9",
     }
     return KubernetesTargetSpec.model_validate(
-        {"name": "test", "kind": "kubernetes", "kubernetes": block | changes}
+        {"name": "test", "kind": "kubernetes", "stop": "none", "kubernetes": block | changes}
     )
 
 

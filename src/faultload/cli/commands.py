@@ -1,4 +1,4 @@
-"""The commands: run, judge, report, gate, recover, doctor, and the groups beside them."""
+"""The commands: run, judge, report, gate, recover, stop, doctor, and the groups beside them."""
 
 from __future__ import annotations
 
@@ -217,6 +217,27 @@ def recover(
         say(f"{outcome.run_id}: {done}")
         if outcome.sealed:
             say(f"  sealed as crashed: {relative(outcome.sealed)}")
+    return int(ExitCode.INVALID) if any(o.problem for o in outcomes) else int(ExitCode.PASS)
+
+
+@app.command()
+def stop(
+    run_id: Annotated[str, typer.Argument(help="Of which; not needed while only one runs.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every run on this machine.")] = False,
+    reason: Annotated[str, typer.Option(help="Goes into the record.")] = "",
+    as_json: Json = False,
+) -> int:
+    """End a run that another terminal started; wait until it is reverted and sealed."""
+    from faultload.run import stopping
+
+    if run_id and everything:
+        raise UsageError(f"expected one run or --all, found both {run_id!r} and --all")
+    outcomes = stopping.stop(run_id, everything=everything, reason=reason)
+    if as_json:
+        echo_json([dataclasses.asdict(outcome) for outcome in outcomes])
+    for outcome in [] if as_json else outcomes:
+        done = outcome.problem or f"reverted and sealed after {outcome.took_s:.1f} s"
+        say(f"{outcome.run_id}: {done}")
     return int(ExitCode.INVALID) if any(o.problem for o in outcomes) else int(ExitCode.PASS)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,23 +48,30 @@ class Rows:
     @classmethod
     def of(cls, requests: pd.DataFrame) -> Self:
         """Take the columns out of a frame in the record's request schema."""
+        return cls._made(lambda column, dtype: requests[column].to_numpy(dtype=dtype))
 
-        def floats(column: str) -> Floats:
-            return requests[column].to_numpy(dtype=np.float64)
+    @classmethod
+    def of_lines(cls, lines: Sequence[Mapping[str, Any]]) -> Self:
+        """Take them out of rows as the load writes them; a few of them cost next to nothing."""
+        return cls._made(
+            lambda column, dtype: np.array([line[column] for line in lines], dtype=dtype)
+        )
 
-        status = requests["status"].to_numpy(dtype=object)
+    @classmethod
+    def _made(cls, column: Callable[[str, type], npt.NDArray[Any]]) -> Self:
+        status = column("status", object)
         return cls(
-            due=floats("due_s"),
-            sent=floats("sent_s"),
-            first=floats("first_token_s"),
-            last=floats("last_token_s"),
-            end=floats("end_s"),
-            gap=floats("gap_s_max"),
-            asked=floats("output_tokens_asked"),
-            received=floats("output_tokens"),
-            missing=floats("tokens_missing"),
-            duplicated=floats("tokens_duplicated"),
-            tier=requests["tier"].to_numpy(dtype=object),
+            due=column("due_s", np.float64),
+            sent=column("sent_s", np.float64),
+            first=column("first_token_s", np.float64),
+            last=column("last_token_s", np.float64),
+            end=column("end_s", np.float64),
+            gap=column("gap_s_max", np.float64),
+            asked=column("output_tokens_asked", np.float64),
+            received=column("output_tokens", np.float64),
+            missing=column("tokens_missing", np.float64),
+            duplicated=column("tokens_duplicated", np.float64),
+            tier=column("tier", object),
             served=np.asarray(status == RequestStatus.OK.value, dtype=np.bool_),
             unfinished=np.asarray(status == RequestStatus.UNFINISHED.value, dtype=np.bool_),
             unsent=np.asarray(status == RequestStatus.UNSENT.value, dtype=np.bool_),

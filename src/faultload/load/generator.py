@@ -103,7 +103,9 @@ class LoadGenerator:
         """Where Locust's master will listen; None: there is none, or not yet."""
         self._t0_unix_s: float | None = None
         self._stopped_unix_s: float | None = None
-        self._lost = 0
+        self._told: list[subprocess.Popen[bytes]] = []  # to end, by `begin_stop`
+        self._has_stopped = False
+        self._lost_workers: set[int] = set()
 
     def start(self) -> None:
         """Spawn the processes; returns before the workers are ready."""
@@ -211,33 +213,42 @@ class LoadGenerator:
         running = [process.poll() is None for process in self._processes.values()]
         return bool(running) and all(running) and not self._first_loss()
 
-    def stop(self, grace_s: float) -> None:
-        """End the workers: they write what is open, and after `grace_s` they are killed."""
+    def begin_stop(self) -> None:
+        """Tell the workers to write what is open and to end; returns at once. Idempotent."""
         if self._stopped_unix_s is not None:
             return
         self._stopped_unix_s = time.time()
-        lost = set()
         for plan in self._plans:
             if self._has_ended(_name_of(plan)) and not plan.lost_path.exists():
                 plan.lost_path.write_text('{"why": "its process ended early"}')
             if plan.lost_path.exists():  # the master does not wait for its last rows
-                lost.add(plan.worker)
+                self._lost_workers.add(plan.worker)
+        running = {name: p for name, p in self._processes.items() if p.poll() is None}
+        master = running.get("locust-master")  # it stops the workers and takes their last rows
+        self._told = [master] if master is not None else list(running.values())
+        for process in self._told:
+            process.send_signal(signal.SIGTERM)
+
+    def stop(self, grace_s: float) -> None:
+        """End the workers: they write what is open, and after `grace_s` they are killed."""
+        if self._has_stopped:
+            return
+        self._has_stopped = True
         until_s = time.monotonic() + grace_s
-        master = self._processes.get("locust-master")
-        if master is not None and master.poll() is None:
-            master.send_signal(signal.SIGTERM)  # it stops the workers and takes their last rows
-            _await([master], until_s)
+        self.begin_stop()
+        _await(self._told, until_s)
         running = [process for process in self._processes.values() if process.poll() is None]
         for process in running:
-            process.send_signal(signal.SIGTERM)
+            if process not in self._told:
+                process.send_signal(signal.SIGTERM)
         _await(running, until_s)
         for process in running:
             if process.poll() is None:
                 process.kill()
                 process.wait(_KILL_WAIT_S)
         if self._processes:
-            lost |= {plan.worker for plan in self._plans if not plan.end_path.exists()}
-        self._lost = len(lost)
+            said_nothing = {plan.worker for plan in self._plans if not plan.end_path.exists()}
+            self._lost_workers |= said_nothing
 
     def _has_ended(self, name: str) -> bool:
         process = self._processes.get(name)
@@ -254,13 +265,14 @@ class LoadGenerator:
         Raises:
             DefectError: the load is still running.
         """
-        if self._stopped_unix_s is None:
+        if not self._has_stopped or self._stopped_unix_s is None:
             raise DefectError("stop the load before collecting its rows")
         if self._t0_unix_s is None:
             end_s = 0.0  # it never began, so nothing came due
         else:
             end_s = min(end_s, self._stopped_unix_s - self._t0_unix_s)
-        return collect_rows(self._trace, self._out, requests, end_s, workers_lost=self._lost)
+        lost = len(self._lost_workers)
+        return collect_rows(self._trace, self._out, requests, end_s, workers_lost=lost)
 
     def _log_path(self, name: str) -> Path:
         return self._logs / f"{name}.log"

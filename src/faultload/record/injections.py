@@ -127,3 +127,8 @@ class InjectionJournal:
             elif entry.step is InjectionStep.VERIFIED_REVERTED:
                 began.pop(entry.injection_id, None)
         return list(reversed(began.values()))
+
+    def is_being_reverted(self) -> bool:
+        """Tell whether everything that may be in force is at least being taken back."""
+        reverting = {e.injection_id for e in self._read() if e.step is InjectionStep.REVERTING}
+        return all(entry.injection_id in reverting for entry in self.unreverted())

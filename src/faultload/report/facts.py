@@ -135,7 +135,22 @@ class Facts:
         """The outcome in words, with its reason."""
         outcome = self.manifest.outcome
         text = "completed" if outcome is Outcome.COMPLETED else f"{outcome}, before its time"
-        return f"{text}: {self.manifest.reason}" if self.manifest.reason else text
+        text = f"{text}: {self.manifest.reason}" if self.manifest.reason else text
+        return f"{text}; {self.way_back}" if self.way_back else text
+
+    @property
+    def way_back(self) -> str:
+        """How soon an aborted run's harm was taken back, in words; "" where none aborted it."""
+        found = [event for event in self.events if event.get("kind") == "stop_condition"]
+        if self.manifest.outcome is not Outcome.ABORTED or not found:
+            return ""
+        times = found[-1].get("data") or {}
+        seen_s, gone_s = (_number(times.get(key)) for key in ("seen_s", "reverted_s"))
+        if math.isnan(gone_s):
+            return "there was no fault to take back"
+        if gone_s < seen_s:
+            return "the fault had been taken back before"
+        return f"the fault was taken back {formats.seconds(gone_s - seen_s)} later"
 
     def utc(self, t_s: float, *, date: bool = False) -> str:
         """Return a moment of the run as UTC wall time."""

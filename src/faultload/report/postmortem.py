@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from faultload.judge import Verdict
-from faultload.record import PhaseName
+from faultload.record import Outcome, PhaseName
 from faultload.report import formats
 from faultload.report.evidence import evidence_files, evidence_id
 from faultload.report.facts import VERDICT_MEANING, Facts, claim, recovery_text
@@ -74,6 +74,13 @@ def _baseline_failed(facts: Facts) -> bool:
 
 
 _RULES: Sequence[Rule] = (
+    Rule(
+        lambda f: f.manifest.outcome is Outcome.ABORTED,
+        "prevent",
+        "A stop condition ended the run: mend what it saw before breaking this again, or agree on"
+        " another limit.",
+        _MANIFEST,
+    ),
     Rule(
         _baseline_failed,
         "prevent",
@@ -223,13 +230,16 @@ def measurement(facts: Facts) -> list[Statement]:
 
 
 def detection(facts: Facts) -> list[Statement]:
-    """Return when users felt it, when the harness saw it, and what alerted."""
+    """Return when users felt it, when the harness saw it, what aborted the run, what alerted."""
     statements = []
     for r in facts.judgement.recoveries:
         felt = "no effect was seen" if r.impact_s is None else f"+{formats.seconds(r.impact_s)}"
         seen = "no alarm" if r.detect_s is None else f"+{formats.seconds(r.detect_s)}"
         text = f"{r.slo}: first effect on users {felt}, harness's change detector {seen}."
         statements.append(Statement(text, _REQUESTS))
+    if facts.way_back:
+        text = f"Stop condition: {facts.manifest.reason}; {facts.way_back}."
+        statements.append(Statement(text, evidence_id("events.jsonl")))
     if facts.alerts is None:
         statements.append(Statement("Alerts were not recorded.", _ALERTS))
     elif facts.alerts.empty:

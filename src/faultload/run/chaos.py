@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from faultload.errors import FaultError, SpecError
 from faultload.faults.session import SESSION_VARIABLE
 from faultload.record import Tail
 from faultload.spec import Experiment
-from faultload.targets.processes import end, last_line, spawn
+from faultload.targets.processes import end, last_line, signal_group, spawn
 
 _REVERT_GRACE_S = 20.0
+_REVERT_BEGIN_S = 1.0
+"""A child that has not begun to revert by then is stuck: from its end on others can."""
+_POLL_S = 0.01
 
 
 def check_with_chaoslib(experiment: Experiment) -> None:
@@ -73,6 +77,7 @@ class ChaosChild:
         self._answers = Tail(answers)
         self._log = logs / "chaos.log"
         self._released_s = 0.0
+        self._interrupted_s: float | None = None
         self._process: subprocess.Popen[bytes] = spawn(
             [sys.executable, "-m", "faultload.run.chaos_child", str(experiment), str(journal)],
             self._log,
@@ -113,9 +118,29 @@ class ChaosChild:
         """Return the last line of its log."""
         return last_line(self._log) or "none"
 
-    def end(self) -> None:
-        """Interrupt it, so that it plays its rollbacks, and end it within a bound. Idempotent."""
+    def interrupt(self) -> None:
+        """Have it play its rollbacks; returns at once. Only the first call does anything."""
+        if self._interrupted_s is not None:
+            return
+        self._interrupted_s = time.monotonic()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):  # it may be dead already
                 self._process.stdin.close()
-        end(self._process, _REVERT_GRACE_S, signal.SIGINT)
+        if self._process.poll() is None:
+            signal_group(self._process, signal.SIGINT)  # a second would cut its rollbacks short
+
+    def end(self, is_reverting: Callable[[], bool] = lambda: True) -> None:
+        """Interrupt it, so that it plays its rollbacks, and end it within a bound. Idempotent.
+
+        Args:
+            is_reverting: tells whether nothing is in force that is not being taken back. A child
+                that does not get that far soon is killed: the journal has what is left to do.
+        """
+        self.interrupt()
+        since_s = self._interrupted_s or 0.0
+        while self._process.poll() is None:
+            bound_s = _REVERT_GRACE_S if is_reverting() else _REVERT_BEGIN_S
+            if time.monotonic() - since_s > bound_s:
+                break
+            time.sleep(_POLL_S)
+        end(self._process, 0.0, signal.SIGKILL)

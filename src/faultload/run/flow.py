@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.errors import (
+    AbortedError,
     ExitCode,
     FaultloadError,
     Interrupted,
@@ -76,8 +77,9 @@ def run_experiment(
     8. Judge it.
     9. Report.
 
-    A signal ends steps 2 to 6; what follows is short and is not disturbed. So does an error that
-    nobody foresaw: its run is recorded and judged too, and the result has it.
+    A signal, a stop condition or a person's `faultload stop` ends steps 2 to 6; what follows is
+    short and is not disturbed. So does an error that nobody foresaw: its run is recorded and judged
+    too, and the result has it.
 
     Raises:
         SkippedError: the target lacks a capability.
@@ -120,4 +122,6 @@ def run_experiment(
 def _outcome(error: BaseException | None) -> Outcome:
     if error is None:
         return Outcome.COMPLETED
+    if isinstance(error, AbortedError):
+        return Outcome.ABORTED
     return Outcome.INTERRUPTED if isinstance(error, Interrupted) else Outcome.STOPPED

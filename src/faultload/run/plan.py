@@ -17,9 +17,18 @@ from faultload.faults import FAULTS
 from faultload.faults.limits import Limits, Radius, limits_of
 from faultload.faults.protocol import FaultClass, Intent
 from faultload.load import check_recording, check_workers
+from faultload.run.abort.agreed import agreed_stops
 from faultload.run.chaos import arguments_of, check_with_chaoslib
 from faultload.run.stock import played_by_us
-from faultload.spec import SLO, Catalogue, Experiment, GivenBlock, Scenario, TargetSpec
+from faultload.spec import (
+    SLO,
+    Catalogue,
+    Experiment,
+    GivenBlock,
+    Scenario,
+    StopSpec,
+    TargetSpec,
+)
 
 LOAD_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
 """Keys of a target file's `load`, and the options of `faultload run` that replace them."""
@@ -47,6 +56,7 @@ class RunPlan:
         repeat: the command that repeats it.
         faults: what the method will do: fault and intent, in order.
         ca: PEM file of the authorities that the load trusts; None: the system's.
+        stop: conditions that end it early, of both files; all are watched.
     """
 
     asked: str
@@ -67,6 +77,7 @@ class RunPlan:
     repeat: str
     faults: list[tuple[str, Intent]]
     ca: Path | None = None
+    stop: Sequence[StopSpec] = ()
 
     @property
     def capabilities(self) -> set[str]:
@@ -148,6 +159,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         repeat=_repeat(experiment, target, use_seed, load or {}, catalogue.given),
         faults=faults,
         ca=ca,
+        stop=agreed_stops(chosen, target_spec, target_path, slos),
     )
 
 

@@ -16,6 +16,7 @@ from faultload.errors import InvalidRunError, RefusedError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.record import Outcome, Phase, PhaseName, RunDirectory
+from faultload.run.abort.watch import AbortWatch, refuse_unpriced
 from faultload.run.chaos import ChaosChild
 from faultload.run.events import EventLog, RunClock
 from faultload.run.injection import (
@@ -29,6 +30,7 @@ from faultload.run.plan import RunPlan
 from faultload.run.progress import Progress
 from faultload.run.sealing import first_manifest, save_inputs, seal_run
 from faultload.run.state import RunState, refuse_if_harmed
+from faultload.run.stopping import heed
 from faultload.targets import Target, TargetLock, state_home
 
 _LOAD_READY_TIMEOUT_S = 60.0
@@ -54,6 +56,7 @@ class Supervisor:
         self._load: LoadGenerator | None = None
         self._child: ChaosChild | None = None
         self._injection: Injection | None = None
+        self._aborts = AbortWatch(None, None, self.tell)
         self._steady_state_met: bool | None = None
         self._held = contextlib.ExitStack()
 
@@ -96,8 +99,10 @@ class Supervisor:
 
         Raises:
             FaultError: there is nothing to hit.
-            RefusedError: it would hit more than the blast radius allows.
+            RefusedError: it would hit more than the blast radius allows, or a stop condition could
+                not be watched.
         """
+        refuse_unpriced(self._plan.stop, self._target.usd_per_h)
         for planned in preview(self._plan, self._target):
             text = f"would now hit {planned.hits}"
             self.tell("harness", "preview", text, victims=planned.victims)
@@ -146,6 +151,8 @@ class Supervisor:
         self._clock = RunClock.starting_in(_LOAD_LEAD_S)
         self._session().write(self._state.session_path)
         self._load.go(self._clock.t0_unix_s)
+        self._aborts = AbortWatch.begin(plan, self._due_s, self._target, self._clock, self.tell)
+        self._held.callback(self._aborts.close)
         self.tell("load", "started", f"{plan.scenario.name} with seed {plan.seed} at {url}")
 
     def pass_time(self, name: PhaseName, length_s: float) -> None:
@@ -193,6 +200,7 @@ class Supervisor:
             FaultError: the fault was not proven, or not proven gone.
         """
         assert self._injection is not None  # noqa: S101  # start_load made it
+        self._aborts.harm_begins()
         self._progress.phase(PhaseName.FAULT.value, self._plan.hold_s)
         try:
             self._injection.play(self._plan.hold_s, self._plan.steps_s_max, self._watch)
@@ -201,11 +209,13 @@ class Supervisor:
             self._note_fault_phase()
 
     def give_up(self, why: str) -> None:
-        """Say why the run ends early, and take the load away."""
+        """Have the chaos child revert and the load end, and say why; waits for neither."""
+        if self._child is not None:
+            self._child.interrupt()
+        if self._load is not None:
+            self._load.begin_stop()
         self.tell("harness", "ended_early", why)
         self._progress.note(f"ending early: {why}; reverting")
-        if self._load is not None:
-            self._load.stop(_LOAD_STOP_GRACE_S)
 
     def ensure_reverted(self) -> None:
         """End the chaos child and revert what the journal holds unreverted (always).
@@ -214,12 +224,13 @@ class Supervisor:
             FaultError: something is still in force; its journal is kept for `faultload recover`.
         """
         if self._child is not None:
-            self._child.end()
+            self._child.end(self._state.journal.is_being_reverted)
         for outcome in revert_unreverted(self._session()):
             self.tell("harness", "reverted", str(outcome["text"]), outcome=outcome)
         self._note_fault_phase()
         if self._injection is not None:
             self._injection.hear()
+        self._aborts.sum_up(self._state.journal.entries(), self._clock.t0_unix_s)
 
     def await_last_answers(self) -> None:
         """Keep the load going a moment longer, so that requests due in the run may end as they do.
@@ -265,7 +276,10 @@ class Supervisor:
     def _watch(self, left_s: float) -> None:
         time.sleep(_TICK_S)
         assert self._load is not None  # noqa: S101  # nothing is watched before it
-        self._live.add(self._load.poll())
+        rows = self._load.poll()
+        self._live.add(rows)
+        self._aborts.look(self._clock.now_s(), rows)
+        heed(self._state)
         if self._lock.problem:
             raise InvalidRunError(
                 f"the target may be another's by now, and two harnesses prove nothing:"

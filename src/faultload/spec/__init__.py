@@ -10,6 +10,7 @@ from faultload.spec.gameday import GameDay, load_gameday
 from faultload.spec.given import GivenBlock
 from faultload.spec.scenario import Scenario, load_scenario
 from faultload.spec.slo import SLO, load_slos
+from faultload.spec.stop import StopQuery, StopSpec
 from faultload.spec.target import (
     KubernetesTargetSpec,
     LocalTargetSpec,
@@ -26,6 +27,8 @@ __all__ = [
     "KubernetesTargetSpec",
     "LocalTargetSpec",
     "Scenario",
+    "StopQuery",
+    "StopSpec",
     "TargetSpec",
     "load_experiment",
     "load_gameday",

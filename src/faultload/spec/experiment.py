@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from faultload.errors import SpecError, nearest
 from faultload.spec.given import GivenBlock
 from faultload.spec.reading import Spec, parse, read_document
+from faultload.spec.stop import Stop
 
 # chaoslib reads these and ignores every other key without a word, so a misspelt one would
 # silently do nothing (docs/writing-experiments.md).
@@ -108,6 +109,8 @@ class FaultloadBlock(Spec):
     Names, or patterns such as `vllm:*`; `*` is all, where Prometheus itself is taken away.
     """
     expects: Expects = Expects()
+    stop: Stop = None
+    """What ends the run early, beside what the target file names."""
 
     @field_validator("blast_radius", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from faultload.errors import SpecError, nearest
 from faultload.spec.reading import Spec, parse, read_document
+from faultload.spec.stop import Stop
 
 
 class PhaseLengths(Spec):
@@ -103,6 +104,9 @@ class TargetSpec(Spec):
     limit."""
     scrape_interval_s: float = Field(default=1.0, gt=0)
     """How often its Prometheus scrapes: what coverage is judged against."""
+    stop: Stop = None
+    """What ends any run here early. A target that is not local must say it, or `none`, unless the
+    experiment does."""
 
 
 class LocalTargetSpec(TargetSpec):

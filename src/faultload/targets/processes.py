@@ -66,14 +66,15 @@ def end(process: subprocess.Popen[bytes], grace_s: float, first: int = signal.SI
         Its exit code, negative for a signal.
     """
     if process.poll() is None:
-        _signal_group(process, first)
+        signal_group(process, first)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
-    _signal_group(process, signal.SIGKILL)  # what it left behind in its group
+    signal_group(process, signal.SIGKILL)  # what it left behind in its group
     return process.wait(10)
 
 
-def _signal_group(process: subprocess.Popen[bytes], signum: int) -> None:
+def signal_group(process: subprocess.Popen[bytes], signum: int) -> None:
+    """Send a signal to a child and all it started; nothing happens where they are gone."""
     try:
         os.killpg(process.pid, signum)
     except (ProcessLookupError, PermissionError):

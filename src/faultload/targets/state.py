@@ -41,6 +41,16 @@ def is_locked(folder: Path) -> bool:
         return True
 
 
+def holder_of(folder: Path) -> str:
+    """Return who holds the `TargetLock` of a folder, a run id; "" while nobody alive does."""
+    try:
+        if not is_locked(folder):
+            return ""
+        return str(json.loads((folder / "lock").read_text(encoding="utf-8"))["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # taken or dropped this very moment
+
+
 class TargetLock:
     """One run a target. The kernel drops the lock when its holder dies, however it dies."""
 

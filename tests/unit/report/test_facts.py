@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from faultload.errors import SpecError
-from faultload.record import InjectionEntry, InjectionStep
+from faultload.record import InjectionEntry, InjectionStep, Outcome
 from faultload.report.facts import Facts
 from faultload.report.formats import THIN
 from faultload.report.hits import pairs
@@ -131,3 +131,45 @@ def test_reports_can_be_written_again(killed: Any) -> None:
 
     assert killed.write() == first
     assert list(killed.run.path.glob("*.partial")) == []
+
+
+@pytest.mark.parametrize(
+    ("reverted_s", "said"),
+    [
+        (34.75, f"the fault was taken back 0.25{THIN}s later"),
+        (12.0, "the fault had been taken back before"),
+        (None, "there was no fault to take back"),
+    ],
+)
+def test_reports_say_what_aborted_a_run_and_when(
+    killed: Any, reverted_s: float | None, said: str
+) -> None:
+    """The condition, what was seen, when, and how soon the harm was gone; in both reports."""
+    reason = "60% of requests were bad (stop.bad_requests), seen at +34.5 s"
+    killed.manifest = killed.manifest.model_copy(
+        update={"outcome": Outcome.ABORTED, "reason": reason}
+    )
+    data = {"key": "bad_requests", "seen_s": 34.5, "reverted_s": reverted_s}
+    killed.events.append(
+        {
+            "t_s": 36.0,
+            "source": "harness",
+            "kind": "stop_condition",
+            "text": "reached",
+            "data": data,
+        }
+    )
+
+    texts = killed.write()
+
+    def plain(text: str) -> str:
+        """Undo what Markdown escapes; it has no thin spaces."""
+        return text.replace("\\", "").replace(THIN, " ")
+
+    postmortem = plain(texts["postmortem.md"])
+    ended = f"aborted, before its time: {reason}; {said}"
+    assert facts_of(killed).how_it_ended == ended
+    assert ended in texts["report.html"]
+    assert plain(f"The run {ended}.") in postmortem
+    assert "mend what it saw before breaking this again" in postmortem
+    assert plain(f"- Stop condition: {reason}; {said}.") in postmortem
