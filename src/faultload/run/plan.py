@@ -18,6 +18,7 @@ from faultload.faults.limits import Limits, Radius, limits_of
 from faultload.faults.protocol import FaultClass, Intent
 from faultload.load import check_recording, check_workers
 from faultload.run.chaos import arguments_of, check_with_chaoslib
+from faultload.run.consent import UNSAID, Consent
 from faultload.run.stock import played_by_us
 from faultload.spec import SLO, Catalogue, Experiment, GivenBlock, Scenario, TargetSpec
 
@@ -47,6 +48,7 @@ class RunPlan:
         repeat: the command that repeats it.
         faults: what the method will do: fault and intent, in order.
         ca: PEM file of the authorities that the load trusts; None: the system's.
+        consent: what somebody said of this run.
     """
 
     asked: str
@@ -67,6 +69,7 @@ class RunPlan:
     repeat: str
     faults: list[tuple[str, Intent]]
     ca: Path | None = None
+    consent: Consent = UNSAID
 
     @property
     def capabilities(self) -> set[str]:

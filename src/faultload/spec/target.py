@@ -8,7 +8,10 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from faultload.errors import SpecError, nearest
+from faultload.spec.guards import Freeze, Preflight
 from faultload.spec.reading import Spec, parse, read_document
+
+_DANGER_MAX, _DANGER_MAX_PRODUCTION = 4, 2
 
 
 class PhaseLengths(Spec):
@@ -103,6 +106,19 @@ class TargetSpec(Spec):
     limit."""
     scrape_interval_s: float = Field(default=1.0, gt=0)
     """How often its Prometheus scrapes: what coverage is judged against."""
+    production: bool = False
+    """Nothing is broken here unless a person says the target's name, or a game day."""
+    danger_max: int | None = Field(default=None, ge=1, le=4)
+    """Most dangerous fault that may act here. None: 2 in production, else 4."""
+    freeze: list[Freeze] = Field(default_factory=list)
+    """When nothing is broken."""
+    preflight: list[Preflight] = Field(default_factory=list)
+    """Programs that may veto a run, asked in this order, once its victims are known."""
+
+    @property
+    def danger_allowed(self) -> int:
+        """The most dangerous fault that may act here, 1-4."""
+        return self.danger_max or (_DANGER_MAX_PRODUCTION if self.production else _DANGER_MAX)
 
 
 class LocalTargetSpec(TargetSpec):

@@ -41,7 +41,8 @@ def in_force(state: RunState) -> None:
 
 def test_second_run_on_a_target_is_refused(tmp_path: Path) -> None:
     """One run a target: the refusal names the holder."""
-    with TargetLock(tmp_path, "run-1"), pytest.raises(RefusedError, match="run-1"):
+    said = rf"run-1, process {os.getpid()} on \S+, since 20\d\d-.* UTC"
+    with TargetLock(tmp_path, "run-1"), pytest.raises(RefusedError, match=said):
         TargetLock(tmp_path, "run-2").__enter__()
 
 
@@ -267,6 +268,7 @@ def test_harm_is_reverted_whatever_ends_the_run(monkeypatch: pytest.MonkeyPatch)
     target = SimpleNamespace(capabilities=frozenset[str](), missing_rights=lambda _: [])
     monkeypatch.setattr(flow, "Supervisor", lambda *_: Run())
     monkeypatch.setattr(flow, "judge_and_report", lambda _: (None, []))
+    monkeypatch.setattr(flow, "admit", lambda *_: None)
 
     result = flow.run_experiment(plan, target, None)  # type: ignore[arg-type]
 
