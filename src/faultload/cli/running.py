@@ -151,7 +151,7 @@ def dry_run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
     with signals.installed(), signals.listening():
         platform = attach_or_start(catalogue, chosen.day.target, list(options.overrides))
         try:
-            found = [dry_run(step.plan, platform) for step in steps]
+            found = [dry_run(step.plan, platform, datetime.now(UTC)) for step in steps]
         finally:
             platform.close()
     if options.as_json:
