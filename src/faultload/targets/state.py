@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -66,8 +65,8 @@ class TargetLock:
             os.close(self._descriptor)
             self._descriptor = -1
             raise RefusedError(
-                f"the target is locked by another run ({_in_words(holder)}); wait for it to end:"
-                " the lock goes with its process, whatever ends that"
+                f"the target is locked by another run ({holder or 'holder unknown'});"
+                " wait for it to end"
             ) from None
         os.ftruncate(self._descriptor, 0)
         about = {
@@ -85,13 +84,3 @@ class TargetLock:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def _in_words(holder: str) -> str:
-    """Return who holds a lock: run, process, host and since when, as far as it is known."""
-    try:
-        about = json.loads(holder)
-        since = datetime.fromtimestamp(about["since_unix_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return f"{about['run']}, process {about['pid']} on {about['host']}, since {since}"
-    except (ValueError, KeyError, TypeError, OverflowError):
-        return holder or "holder unknown"
