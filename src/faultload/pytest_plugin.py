@@ -11,6 +11,8 @@ import os
 import secrets
 import shlex
 from collections.abc import Generator, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from faultload.spec import Experiment
     from faultload.targets import Target
 
+_CONFIRM, _GAME_DAY = "--chaos-confirm", "--chaos-game-day"
 _LETTERS = {"fail": "F", "inconclusive": "?", "invalid": "!"}
 _PLATFORM = pytest.StashKey["Target"]()
 _STEADY: pytest.StashKey[SteadyState] = pytest.StashKey()
@@ -81,14 +84,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help="longest wait between experiments for the target to be steady",
     )
+    for name, metavar, text in (
+        (
+            _CONFIRM,
+            "TARGET",
+            "harm a target that is production: say its name, here and nowhere else",
+        ),
+        (_GAME_DAY, "ID", "the same, as part of this game day"),
+    ):
+        group.addoption(name, default=None, metavar=metavar, help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker; refuse samples that cannot be drawn.
+    """Register the marker; refuse samples that cannot be drawn, and words that nobody typed.
 
     Raises:
-        pytest.UsageError: a sample of none, or a seed without a sample.
+        pytest.UsageError: a sample of none, a seed without a sample, or a confirmation that is in
+            `addopts` or in PYTEST_ADDOPTS.
     """
+    for option in (_CONFIRM, _GAME_DAY):
+        words = config.invocation_params.args
+        is_typed = any(word == option or word.startswith(f"{option}=") for word in words)
+        if config.getoption(option) is not None and not is_typed:
+            raise pytest.UsageError(
+                f"{option}: expected on the command line itself, found in a file or in an"
+                " environment variable: it is a person's word for one session"
+            )
     config.addinivalue_line("markers", "chaos: an experiment that breaks a platform on purpose")
     size, seed = config.getoption("--chaos-sample"), config.getoption("--chaos-seed")
     if size is not None and size < 1:
@@ -223,7 +244,9 @@ class ExperimentItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run it on the session's platform, once that is steady; anything but pass raises."""
+        from faultload.run.consent import Consent  # noqa: PLC0415
         from faultload.run.flow import run_experiment  # noqa: PLC0415
+        from faultload.run.guards import admit  # noqa: PLC0415
         from faultload.run.plan import prepare  # noqa: PLC0415
         from faultload.run.progress import Silent  # noqa: PLC0415
         from faultload.spec import Catalogue  # noqa: PLC0415
@@ -236,6 +259,8 @@ class ExperimentItem(pytest.Item):
             option("--target"),
             reports=Path(reports) if reports else None,
         )
+        plan = replace(plan, consent=Consent.of(option(_CONFIRM), option(_GAME_DAY)))
+        admit(plan, datetime.now(UTC))  # before the target is opened
         platform = self._platform()
         try:
             self.config.stash[_STEADY].wait(plan)

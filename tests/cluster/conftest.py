@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import kube_binaries
 import pytest
 from control_plane import ControlPlane, running
+from documented import only_documented
 from kube_objects import TEST_NODE, make_deployment, make_node, selector, signed_in, wait_for
 from kube_targets import signed_in_target, target_spec
 from kubernetes import client
@@ -19,6 +20,13 @@ from kubernetes.client.exceptions import ApiException
 from faultload.targets.kubernetes import KubernetesTarget
 
 _STARTED = pytest.StashKey[ControlPlane]()
+
+
+@pytest.fixture(autouse=True)
+def _documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """See that no fault makes a call that a dry run would not have shown."""
+    with only_documented(monkeypatch):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -32,9 +32,10 @@ from faultload.targets import (
     Mark,
     Workload,
 )
+from faultload.targets.calls import EVERY_RUN
 from faultload.targets.kubernetes import RIGHTS, KubernetesTarget, rules_for
 from faultload.targets.kubernetes.marks import UNDO, Undo
-from faultload.targets.kubernetes.rights import EVERY_RUN, Right
+from faultload.targets.kubernetes.rights import Right
 from faultload.targets.kubernetes.workloads import REPLICAS
 
 LABELS = {"app": "engine"}

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from faultload.judge import Verdict
 from faultload.record import Outcome, PhaseName, RequestStatus
-from faultload.spec import StopSpec, load_experiment, load_scenario, load_slos
+from faultload.spec import StopSpec, load_experiment, load_scenario, load_slos, load_target
 from faultload.spec.experiment import BlastRadius, Expects, FaultloadBlock, Phases
 from faultload.spec.reading import parse, read_document
 
@@ -113,6 +113,8 @@ def test_example_files_are_valid(tmp_path: Path) -> None:
         "name": load_scenario,
         "apiVersion": load_slos,
         "stop": lambda path: parse(StopSpec, read_document(path)["stop"], path),
+        "freeze": _load_keys_of_a_target,
+        "preflight": _load_keys_of_a_target,
     }
     seen = set()
     for number, text in enumerate(examples):
@@ -124,6 +126,13 @@ def test_example_files_are_valid(tmp_path: Path) -> None:
         if kind == "title":
             ensure_experiment_is_valid(load_experiment(path).raw)
     assert seen == set(loaders)
+
+
+def _load_keys_of_a_target(path: Path) -> None:
+    """Read what an example shows of a target file with what every such file has."""
+    rest = path.read_text(encoding="utf-8")
+    path.write_text(f"name: t\nkind: local\nlocal: {{config: x.yaml}}\n{rest}", encoding="utf-8")
+    load_target(path)
 
 
 def _words() -> set[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from documented import only_documented
 from live import QUICK, Live, is_whole, live
 from projects import Project, make_project, processes_mentioning, wait_for
 
@@ -26,6 +27,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if item.get_closest_marker("full")]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(autouse=True)
+def _documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """See that no fault gives an order that a dry run would not have shown."""
+    with only_documented(monkeypatch):
+        yield
 
 
 @pytest.fixture

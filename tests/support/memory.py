@@ -29,6 +29,7 @@ from faultload.targets import (
     Workload,
 )
 from faultload.targets.base import Endpoints
+from faultload.targets.calls import Calls
 
 EVERYTHING = frozenset(
     value
@@ -130,6 +131,9 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
 
     def usd_per_h(self) -> float | None:
         return self.price_usd_per_h
+
+    def calls(self, capability: str) -> Calls:
+        return Calls([f"do {capability}"], ["look"], [f"undo {capability}"])
 
     @contextmanager
     def lock(self, holder: str) -> Iterator[Lock]:

@@ -41,11 +41,13 @@ class Session:
     Attributes:
         ran: experiments that were run, in order.
         reports: of their calls: experiment's file → outcome and text.
+        opened: how often the platform was.
     """
 
     def __init__(self) -> None:
         self.ran: list[str] = []
         self.reports: dict[str, tuple[str, str]] = {}
+        self.opened = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what came of each item."""
@@ -75,7 +77,12 @@ def session(
             return SimpleNamespace(error=defect, defect=defect, judgement=verdict)
 
         monkeypatch.setattr("faultload.run.flow.run_experiment", run)
-        monkeypatch.setattr("faultload.run.platform.attach_or_start", lambda *_: platform)
+
+        def open_(*_: object) -> Platform:
+            seen.opened += 1
+            return platform
+
+        monkeypatch.setattr("faultload.run.platform.attach_or_start", open_)
         given = [
             "-p",
             "no:cacheprovider",
@@ -212,6 +219,97 @@ def test_experiment_for_another_kind_of_target_is_skipped(
     assert code == 0
     assert seen.ran == NAMES
     assert seen.reports["hang"][0] == "skipped"
+
+
+@pytest.fixture
+def production(project: Path) -> Path:
+    """Return the project with a target that is production."""
+    document = {"name": "prod", "kind": "local", "local": {"config": "../platform/local.yaml"}}
+    text = yaml.safe_dump(document | {"production": True, "danger_max": 3})
+    (project / "targets" / "prod.yaml").write_text(text, encoding="utf-8")
+    return project
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--chaos-confirm"),
+        (["--chaos-confirm=other"], "'other' was confirmed, and the target is 'prod'"),
+    ],
+)
+def test_production_wants_the_word_of_whoever_runs_the_session(
+    production: Path,
+    session: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    said: str,
+) -> None:
+    """Each item fails with the guard's line; the platform is not even opened."""
+    code, seen = session("--target", "prod", "--chaos-select", "engine", *words)
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert seen.ran == []
+    assert len(seen.reports) == 3
+    assert all(said in text for _, text in seen.reports.values())
+    assert seen.opened == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["--chaos-confirm", "prod"], ["--chaos-confirm=prod"], ["--chaos-game-day", "GD-7"]]
+)
+def test_word_typed_with_pytest_counts(
+    production: Path, session: Callable[..., Any], words: list[str]
+) -> None:
+    """As `faultload run --confirm` and `--game-day` do."""
+    code, seen = session("--target", "prod", "--chaos-select", "drain", *words)
+    assert (code, seen.ran) == (0, ["node/drain"])
+
+
+@pytest.mark.parametrize("where", ["variable", "file"])
+@pytest.mark.parametrize("word", ["--chaos-confirm=prod", "--chaos-game-day=GD-7"])
+def test_word_that_nobody_typed_is_a_usage_error(
+    production: Path,
+    session: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+    word: str,
+) -> None:
+    """PYTEST_ADDOPTS and `addopts` would confirm every session there ever is."""
+    if where == "variable":
+        monkeypatch.setenv("PYTEST_ADDOPTS", word)
+    else:
+        (production / "pytest.ini").write_text(f"[pytest]\naddopts = {word}\n", encoding="utf-8")
+
+    code, seen = session("--target", "prod")
+
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "expected on the command line itself" in capsys.readouterr().err
+    assert seen.ran == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("danger_max: 2", "danger_max is 2"),
+        (
+            "freeze: [{from: 2000-01-01T00:00Z, until: 2100-01-01T00:00Z, why: sale}]",
+            "frozen now, until Fri 2100-01-01 00:00 UTC: sale",
+        ),
+    ],
+)
+def test_guards_of_a_target_are_asked_for_each_item(
+    project: Path, session: Callable[..., Any], keys: str, said: str
+) -> None:
+    """What the target file says holds however an experiment was begun."""
+    with (project / "targets" / "local.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"{keys}\n")
+
+    code, seen = session("--chaos-select", "drain")
+
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert said in seen.reports["drain"][1]
+    assert (seen.ran, seen.opened) == ([], 0)
 
 
 def test_without_chaos_nothing_is_collected(

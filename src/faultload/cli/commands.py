@@ -120,6 +120,13 @@ def run(
             metavar="COMPONENT=REPLICAS", help="The most a stock experiment may hit; engine=1."
         ),
     ] = None,
+    confirm: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="Harm a target that is production: say its name."),
+    ] = None,
+    game_day: Annotated[
+        str | None, typer.Option(metavar="ID", help="The same, as part of this game day.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what a run would do, and touch nothing.")
     ] = False,
@@ -129,6 +136,7 @@ def run(
     """Run experiments on a target, judge them and write their reports; the worst verdict counts."""
     from faultload.cli.running import Options, dry_run_all, list_all, run_all
     from faultload.load.plan import address_of
+    from faultload.run.consent import Consent
     from faultload.spec import GivenBlock
 
     if load_listen is not None:
@@ -139,7 +147,8 @@ def run(
     catalogue = dataclasses.replace(catalogue_of(root), given=block)
     asked = Selection(experiments or (), everything, expression, sample, sample_seed, order)
     chosen = choose(catalogue, asked, target)
-    options = Options(seed, reports, set_ or (), load, cooldown_max, as_json)
+    consent = Consent.of(confirm, game_day)
+    options = Options(seed, reports, set_ or (), load, cooldown_max, as_json, consent)
     do = list_all if list_ else dry_run_all if dry_run else run_all
     return do(catalogue, chosen, options)
 

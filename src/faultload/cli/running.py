@@ -6,11 +6,13 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
 
+from faultload.cli.asking import ask_person
 from faultload.cli.output import echo_json, echo_lines, relative, say, worst_code
 from faultload.cli.selecting import Chosen, Order
 from faultload.errors import ExitCode, FaultloadError, Interrupted
@@ -18,7 +20,9 @@ from faultload.record import RunDirectory
 from faultload.report import render_summary
 from faultload.report.formats import plural
 from faultload.report.series import Entry, Summary, write_summary
+from faultload.run.consent import UNSAID, Consent
 from faultload.run.dry import dry_run
+from faultload.run.guards import admit
 from faultload.run.harm import harm_of
 from faultload.run.plan import LOAD_OPTIONS, RunPlan, prepare
 from faultload.run.platform import attach_or_start
@@ -40,6 +44,7 @@ class Options:
         load: keys of the target file's `load` that are to be others.
         cooldown_s_max: longest wait between experiments.
         as_json: for a script.
+        consent: what was said so that a target may be harmed.
     """
 
     seed: int | None = None
@@ -48,6 +53,7 @@ class Options:
     load: Mapping[str, str | int] | None = None
     cooldown_s_max: float = COOLDOWN_S_MAX
     as_json: bool = False
+    consent: Consent = UNSAID
 
 
 def steps_of(catalogue: Catalogue, chosen: Chosen, options: Options) -> list[Step]:
@@ -55,13 +61,16 @@ def steps_of(catalogue: Catalogue, chosen: Chosen, options: Options) -> list[Ste
     reports, day = options.reports, chosen.day
     steps = [
         Step(
-            prepare(
-                catalogue,
-                step.experiment,
-                day.target,
-                seed=options.seed,
-                reports=reports,
-                load=options.load,
+            replace(
+                prepare(
+                    catalogue,
+                    step.experiment,
+                    day.target,
+                    seed=options.seed,
+                    reports=reports,
+                    load=options.load,
+                ),
+                consent=options.consent,
             ),
             step.cooldown_s,
         )
@@ -103,14 +112,16 @@ def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
     Several experiments are summed up whatever ended them.
 
     Raises:
-        FaultloadError: a single experiment could not begin.
+        FaultloadError: a single experiment could not begin, or the first of several may not.
     """
     steps = steps_of(catalogue, chosen, options)
+    admit(steps[0].plan, datetime.now(UTC))
     started_s, signals = time.monotonic(), SignalGuard()
     if chosen.note:
         typer.echo(chosen.note, err=True)
     with signals.installed():
         with signals.listening():
+            ask_person([step.plan for step in steps])
             platform = attach_or_start(catalogue, chosen.day.target, list(options.overrides))
         try:
             series = run_series(
@@ -140,7 +151,7 @@ def dry_run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
     with signals.installed(), signals.listening():
         platform = attach_or_start(catalogue, chosen.day.target, list(options.overrides))
         try:
-            found = [dry_run(step.plan, platform) for step in steps]
+            found = [dry_run(step.plan, platform, datetime.now(UTC)) for step in steps]
         finally:
             platform.close()
     if options.as_json:

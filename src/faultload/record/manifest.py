@@ -141,6 +141,8 @@ class Manifest(_Model):
     """None: never judged."""
     load: LoadSummary | None = None
     """None: no load was measured."""
+    consent: dict[str, str] = Field(default_factory=dict)
+    """What somebody said so that it might run: `confirmed` (the target), `game_day`."""
     platform: dict[str, Any] = Field(default_factory=dict)
     """What the target said of itself: nodes, replicas, configuration. No secrets."""
     sha256: dict[str, str] = Field(default_factory=dict)

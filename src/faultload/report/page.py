@@ -218,6 +218,7 @@ def run_facts(facts: Facts) -> list[tuple[str, Mapping[str, str]]]:
     target = {
         "Target": manifest.target,
         "Fingerprint": manifest.target_fingerprint or "not recorded",
+        **{formats.heading(key): said for key, said in manifest.consent.items()},
     }
     for key, value in manifest.platform.items():
         if isinstance(value, list):

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from faultload.errors import ExitCode, FaultError, FaultloadError, MissingError, SkippedError
+from faultload.errors import (
+    ExitCode,
+    FaultError,
+    FaultloadError,
+    MissingError,
+    RefusedError,
+    SkippedError,
+)
 from faultload.faults import FAULTS
 from faultload.load import make_trace
 from faultload.report.hits import pairs
+from faultload.run.guards import Answer, ask_guards
 from faultload.run.plan import RunPlan
 from faultload.targets import Target
+from faultload.targets.calls import EVERY_RUN, NO_CALLS, Calls
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class WouldHit:
         fault, capability: its name, and what it needs.
         hits: whom, in words; "" when that could not be resolved.
         victims, undo: of its plan; empty when it could not be made.
+        calls: what would be asked of the target for it, by step.
         problem: why it could not; "" when it could.
     """
 
@@ -32,6 +44,7 @@ class WouldHit:
     hits: str = ""
     victims: list[dict[str, Any]] = field(default_factory=list)
     undo: dict[str, Any] = field(default_factory=dict)
+    calls: Calls = NO_CALLS
     problem: str = ""
 
 
@@ -42,13 +55,19 @@ class DryRun:
     Attributes:
         experiment, title: the experiment's.
         target: name, kind and fingerprint.
+        guards: what each guard says of a run that began now.
+        preflight: programs that would be asked whether it may begin, and are not.
         capabilities: what the target can do.
         missing_rights: what we would have to be allowed to do and are not, a line each.
         faults: in the method's order. Under load another replica may be the busiest.
+        every_run: what is asked of the target whatever the faults are; to `inject` is its lock.
         limits: the blast radius, the smaller of what experiment and target allow.
+        stop: conditions that would end the run early.
         phases: name → length, s. The faults' own steps take time beyond them.
         steps_s_max: the most that those steps may take.
         requests: due in the phases; None: the users of a closed loop decide.
+        usd_per_h: what the target's GPU nodes cost, US dollars an hour; None: not known.
+        usd, usd_max: the same for the phases, and with the longest the faults' steps may take.
         problems: why a run would not get as far as the fault, a line each.
         exit_code: 0, else that of the first problem.
     """
@@ -56,13 +75,20 @@ class DryRun:
     experiment: str
     title: str
     target: dict[str, str]
+    guards: list[Answer]
+    preflight: list[str]
     capabilities: list[str]
     missing_rights: list[str]
     faults: list[WouldHit]
+    every_run: Calls
     limits: dict[str, Any]
+    stop: list[dict[str, Any]]
     phases: dict[str, float]
     steps_s_max: float
     requests: int | None
+    usd_per_h: float | None
+    usd: float | None
+    usd_max: float | None
     problems: list[str]
     exit_code: int
 
@@ -74,26 +100,43 @@ class DryRun:
         return [
             f"{self.experiment}: {self.title}",
             f"  target        {_pairs(self.target)}",
+            *(f"  guard         {one.guard}: {one.text}" for one in self.guards if one.passed),
+            *(f"  would ask     preflight {name}" for name in self.preflight),
             f"  can do        {', '.join(self.capabilities)}",
             f"  rights        {'; '.join(self.missing_rights) or 'none missing'}",
             f"  limits        {_in_words(self.limits)}",
             *(line for fault in self.faults for line in _fault_lines(fault)),
             f"  phases        {lengths}: {length_s / 60:.1f} minutes, and the fault's own steps",
+            f"  at most       {(length_s + self.steps_s_max) / 60:.1f} minutes",
             f"  requests      {requests}",
+            f"  GPU-dollars   {self._money()}",
+            *(f"  stops at      {_pairs(one)}" for one in self.stop),
+            *_calls_lines("  every run", self.every_run),
             *(f"  WOULD FAIL    {problem}" for problem in self.problems),
             "  nothing was touched",
         ]
 
+    def _money(self) -> str:
+        if self.usd_per_h is None or self.usd is None or self.usd_max is None:
+            return "not known: a node's price is not in the list (faultload prices list)"
+        return f"{self.usd:.2f}, at most {self.usd_max:.2f} ({self.usd_per_h:.2f} an hour)"
 
-def dry_run(plan: RunPlan, target: Target) -> DryRun:
-    """Ask the target what a run would ask it before anything is touched.
+
+def dry_run(plan: RunPlan, target: Target, now: datetime) -> DryRun:
+    """Ask the target what a run would ask it before anything is touched, and the guards.
 
     What is wrong is collected and not raised, so that one look shows all of it.
+
+    Args:
+        plan: of the run.
+        target: where.
+        now: aware; when the run would begin.
 
     Raises:
         MissingError: the target is gone.
     """
-    errors: list[FaultloadError] = []
+    guards = ask_guards(plan, now)
+    errors: list[FaultloadError] = [RefusedError(one.text) for one in guards if not one.passed]
     lacking = sorted(plan.capabilities - target.capabilities)
     if lacking:
         errors.append(SkippedError(f"target {plan.target.name!r} lacks {', '.join(lacking)}"))
@@ -103,14 +146,19 @@ def dry_run(plan: RunPlan, target: Target) -> DryRun:
     if not plan.faults:
         errors.append(FaultError("the method holds no fault: nothing would be broken"))
     faults = _would_hit(plan, target, errors)
+    usd_per_h, length_s_max = target.usd_per_h(), plan.length_s + plan.steps_s_max
     return DryRun(
         experiment=plan.experiment.name,
         title=plan.experiment.title,
         target=asdict(target.identity),
+        guards=guards,
+        preflight=[f"{one.name}: {shlex.join(one.command)}" for one in plan.target.preflight],
         capabilities=sorted(target.capabilities),
         missing_rights=rights,
         faults=faults,
+        every_run=target.calls(EVERY_RUN),
         limits={key: value for key, value in asdict(plan.limits).items() if key != "earlier"},
+        stop=[one.model_dump(exclude_defaults=True) for one in getattr(plan, "stop", ())],
         phases={
             "warmup": plan.warmup_s,
             "baseline": plan.baseline_s,
@@ -119,6 +167,9 @@ def dry_run(plan: RunPlan, target: Target) -> DryRun:
         },
         steps_s_max=plan.steps_s_max,
         requests=_requests(plan),
+        usd_per_h=usd_per_h,
+        usd=None if usd_per_h is None else usd_per_h * plan.length_s / 3600,
+        usd_max=None if usd_per_h is None else usd_per_h * length_s_max / 3600,
         problems=[str(error) for error in errors],
         exit_code=int(errors[0].exit_code if errors else ExitCode.PASS),
     )
@@ -140,7 +191,8 @@ def _would_hit(plan: RunPlan, target: Target, errors: list[FaultloadError]) -> l
             continue
         limits = limits.after(planned.hit)
         hits, victims, undo = planned.hits, planned.victims, planned.undo
-        found.append(WouldHit(name, fault.capability, hits, victims, undo))
+        calls = target.calls(fault.capability)
+        found.append(WouldHit(name, fault.capability, hits, victims, undo, calls))
     return found
 
 
@@ -157,7 +209,14 @@ def _fault_lines(fault: WouldHit) -> list[str]:
     victims = [f"    victim      {_pairs(victim)}" for victim in fault.victims]
     nothing = "nothing to take back: the platform replaces what ended"
     undone = f"    undo        {_pairs(fault.undo) or nothing}"
-    return [first, f"    would hit   {fault.hits}", *victims, undone]
+    calls = _calls_lines("    calls", fault.calls)
+    return [first, f"    would hit   {fault.hits}", *victims, undone, *calls]
+
+
+def _calls_lines(head: str, calls: Calls) -> list[str]:
+    """Return a line for each step that asks something."""
+    steps = {"inject": calls.inject, "verify": calls.verify, "revert": calls.revert}
+    return [f"{head:<16}{name}: {'; '.join(asked)}" for name, asked in steps.items() if asked]
 
 
 def _pairs(data: Mapping[str, Any]) -> str:

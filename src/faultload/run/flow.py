@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from faultload.errors import (
@@ -16,6 +17,7 @@ from faultload.errors import (
 )
 from faultload.judge import Judgement, Verdict
 from faultload.record import Outcome, PhaseName, RunDirectory
+from faultload.run.guards import admit
 from faultload.run.judging import judge_and_report
 from faultload.run.plan import RunPlan
 from faultload.run.progress import Progress
@@ -68,7 +70,8 @@ def run_experiment(
     """Run one experiment on one target.
 
     1. Load and validate experiment, scenario, SLOs and target: `plan`, made by `prepare`.
-    2. Ask the target: capabilities, rights, lock, victims, blast radius; else skip or refuse.
+    2. Ask the guards, then the target: capabilities, rights, lock, victims, blast radius; else
+       skip or refuse.
     3. Start the load, warm up, measure the baseline.
     4. Check the steady state; broken means invalid, and nothing is injected.
     5. Plan, journal, inject, verify, hold, revert, verify that it is gone: the last two always.
@@ -84,8 +87,9 @@ def run_experiment(
     Raises:
         SkippedError: the target lacks a capability.
         MissingError: the target is gone, or we lack rights on it; names each.
-        RefusedError: the target is locked, or a fault is in force on it.
+        RefusedError: a guard is against it, the target is locked, or a fault is in force there.
     """
+    admit(plan, datetime.now(UTC))
     missing = sorted(plan.capabilities - target.capabilities)
     if missing:
         raise SkippedError(f"skipped: target {plan.target.name!r} lacks {', '.join(missing)}")

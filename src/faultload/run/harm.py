@@ -31,16 +31,21 @@ class Harm:
 def harm_of(plan: RunPlan) -> Harm:
     """Return the most that a run may do, by what its faults can do and its limits allow."""
     radius = plan.experiment.block.blast_radius
-    whole = {one.component for one in radius if one.share_max >= 1}
-    dangers = [Danger.HOLDS_BACK]
-    for name, intent in plan.faults:
-        danger = DANGER[FAULTS[name].capability]
-        takes_all = intent.component in whole and danger is Danger.TAKES_REPLICAS
-        dangers.append(Danger.TAKES_MORE if takes_all else danger)
     return Harm(
-        danger=max(dangers),
+        danger=max((danger for _, danger in dangers_of(plan)), default=Danger.HOLDS_BACK),
         faults=len(plan.faults),
         share_max=max(one.share_max for one in radius),
         replicas=sum(one.replicas for one in radius),
         name=plan.experiment.name,
     )
+
+
+def dangers_of(plan: RunPlan) -> list[tuple[str, Danger]]:
+    """Return each fault of the method and what it can do, where it may hit what the plan says."""
+    whole = {one.component for one in plan.experiment.block.blast_radius if one.share_max >= 1}
+    found = []
+    for name, intent in plan.faults:
+        danger = DANGER[FAULTS[name].capability]
+        takes_all = intent.component in whole and danger is Danger.TAKES_REPLICAS
+        found.append((name, Danger.TAKES_MORE if takes_all else danger))
+    return found

@@ -19,6 +19,7 @@ from faultload.faults.protocol import FaultClass, Intent
 from faultload.load import check_recording, check_workers
 from faultload.run.abort.agreed import agreed_stops
 from faultload.run.chaos import arguments_of, check_with_chaoslib
+from faultload.run.consent import UNSAID, Consent
 from faultload.run.stock import played_by_us
 from faultload.spec import (
     SLO,
@@ -57,6 +58,7 @@ class RunPlan:
         faults: what the method will do: fault and intent, in order.
         ca: PEM file of the authorities that the load trusts; None: the system's.
         stop: conditions that end it early, of both files; all are watched.
+        consent: what somebody said of this run.
     """
 
     asked: str
@@ -78,6 +80,7 @@ class RunPlan:
     faults: list[tuple[str, Intent]]
     ca: Path | None = None
     stop: Sequence[StopSpec] = ()
+    consent: Consent = UNSAID
 
     @property
     def capabilities(self) -> set[str]:

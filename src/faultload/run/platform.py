@@ -68,7 +68,8 @@ def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> 
         MissingError: it did not start.
     """
     path, spec = catalogue.target(target)
-    up = find_platform(spec.name)
+    # A cluster's target file may have the same name, and is not what was left up.
+    up = find_platform(spec.name) if isinstance(spec, LocalTargetSpec) else None
     if up is not None and overrides:
         raise RefusedError(
             f"a platform is up for target {spec.name!r}, --set cannot change it;"

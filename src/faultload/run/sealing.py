@@ -67,6 +67,7 @@ def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) 
         phases=[],
         outcome=Outcome.CRASHED,
         reason="the harness died during the run",
+        consent=plan.consent.as_json(),
         platform=target.describe(),
     )
 

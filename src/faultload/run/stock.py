@@ -46,9 +46,10 @@ def played_by_us(experiment: Experiment, target: TargetSpec, *, has_block: bool)
     """
     sections = dict(_sections(experiment))
     theirs = any(_function(one) for section in sections.values() for one in section)
-    if has_block and not theirs:
-        return experiment
     _refuse_controls(experiment, sections)
+    if has_block and not theirs:
+        _refuse_others(experiment, sections)
+        return experiment
     ours = {
         section: [_replaced(experiment, one, target, section) for one in activities]
         for section, activities in sections.items()
@@ -86,9 +87,20 @@ def _refuse_controls(experiment: Experiment, sections: Mapping[str, list[Activit
         if place.get("controls"):
             key = f"{at}.controls" if at else "controls"
             raise RefusedError(
-                f"{experiment.path}: {key}: a stock experiment brings no code of its own; remove"
-                " them"
+                f"{experiment.path}: {key}: an experiment brings no code of its own; remove them"
             )
+
+
+def _refuse_others(experiment: Experiment, sections: Mapping[str, list[Activity]]) -> None:
+    """Whatever a probe or a rollback calls can do harm as well as an action of the method.
+
+    What those of the method call is looked at by whoever reads them as faults.
+    """
+    for section, activities in sections.items():
+        for one in activities:
+            is_fault = section == "method" and one.get("type") == "action"
+            if "provider" in one and not is_fault:
+                _insist_on_module(one, f"{experiment.path}: {section}[{one.get('name')}]")
 
 
 def _replaced(
@@ -125,16 +137,19 @@ def _replaced(
 
 def _insist_on_ours(activity: Activity, at: str, section: str) -> None:
     """Refuse what is neither chaosk8s's nor ours, and harm of ours where harm is undone."""
+    _insist_on_module(activity, at)
+    func = activity["provider"].get("func")
+    if section == "rollbacks" and func in FAULTS:
+        raise RefusedError(f"{at}: {func} does harm: it belongs into the method, as an action")
+
+
+def _insist_on_module(activity: Activity, at: str) -> None:
+    """Refuse what is not listed: commands, addresses, other people's modules."""
     provider = activity["provider"]
     kind, module = provider.get("type"), provider.get("module")
     if kind != "python" or module != _MODULE:
         found = f"module {module}" if kind == "python" else f"type {kind}"
         raise RefusedError(
             f"{at}.provider: expected a function of chaosk8s or of {_MODULE}, found {found}, which"
-            " nobody could prove, judge or undo; docs/faults.md lists what a stock experiment may"
-            " have"
-        )
-    if section == "rollbacks" and provider.get("func") in FAULTS:
-        raise RefusedError(
-            f"{at}: {provider['func']} does harm: it belongs into the method, as an action"
+            " nobody could prove, judge or undo; docs/faults.md lists what an experiment may have"
         )

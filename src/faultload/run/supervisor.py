@@ -27,6 +27,7 @@ from faultload.run.injection import (
 )
 from faultload.run.live import LiveRows
 from faultload.run.plan import RunPlan
+from faultload.run.preflight import ask_preflight
 from faultload.run.progress import Progress
 from faultload.run.sealing import first_manifest, save_inputs, seal_run
 from faultload.run.state import RunState, refuse_if_harmed
@@ -95,17 +96,19 @@ class Supervisor:
         self._held.close()
 
     def survey(self) -> None:
-        """Resolve the victims without touching them (step 2).
+        """Resolve the victims without touching them, and ask who may veto (step 2).
 
         Raises:
             FaultError: there is nothing to hit.
-            RefusedError: it would hit more than the blast radius allows, or a stop condition could
-                not be watched.
+            RefusedError: it would hit more than the blast radius allows, a stop condition could not
+                be watched, or a program vetoed.
         """
         refuse_unpriced(self._plan.stop, self._target.usd_per_h)
-        for planned in preview(self._plan, self._target):
+        hit = preview(self._plan, self._target)
+        for planned in hit:
             text = f"would now hit {planned.hits}"
             self.tell("harness", "preview", text, victims=planned.victims)
+        ask_preflight(self._plan, self._target, hit, self._run_id, self.tell)
 
     def start_load(self) -> None:
         """Start the load and the chaos child, and set the run's clock (step 3).

@@ -8,8 +8,11 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from faultload.errors import SpecError, nearest
+from faultload.spec.guards import Freeze, Preflight
 from faultload.spec.reading import Spec, parse, read_document
 from faultload.spec.stop import Stop
+
+_DANGER_MAX, _DANGER_MAX_PRODUCTION = 4, 2
 
 
 class PhaseLengths(Spec):
@@ -107,6 +110,19 @@ class TargetSpec(Spec):
     stop: Stop = None
     """What ends any run here early. A target that is not local must say it, or `none`, unless the
     experiment does."""
+    production: bool = False
+    """Nothing is broken here unless a person says the target's name, or a game day."""
+    danger_max: int | None = Field(default=None, ge=1, le=4)
+    """Most dangerous fault that may act here. None: 2 in production, else 4."""
+    freeze: list[Freeze] = Field(default_factory=list)
+    """When nothing is broken."""
+    preflight: list[Preflight] = Field(default_factory=list)
+    """Programs that may veto a run, asked in this order, once its victims are known."""
+
+    @property
+    def danger_allowed(self) -> int:
+        """The most dangerous fault that may act here, 1-4."""
+        return self.danger_max or (_DANGER_MAX_PRODUCTION if self.production else _DANGER_MAX)
 
 
 class LocalTargetSpec(TargetSpec):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from faultload.targets.calls import Calls
 from faultload.targets.engine_acts import EngineActs
 from faultload.targets.machine_acts import MachineActs
 from faultload.targets.network_acts import NetworkActs
@@ -371,6 +372,10 @@ class Target(Acts, Protocol):
 
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
         """Return what we would have to be allowed to do and are not, a line each."""
+        ...
+
+    def calls(self, capability: str) -> Calls:
+        """Return what may be asked for faults that need it, or for `EVERY_RUN`. Asks nobody."""
         ...
 
     def usd_per_h(self) -> float | None:

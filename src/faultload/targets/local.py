@@ -52,10 +52,12 @@ from faultload.targets.base import (
     Replica,
     Workload,
 )
+from faultload.targets.calls import Calls
 from faultload.targets.control import GONE, ControlApi, reason_of
 from faultload.targets.local_engines import LocalEngines
 from faultload.targets.local_machines import MACHINE_CAPABILITIES, LocalMachines
 from faultload.targets.local_network import LocalNetwork
+from faultload.targets.local_orders import ORDERS
 from faultload.targets.local_parts import LocalParts
 from faultload.targets.local_releases import RELEASE_CAPABILITIES, LocalReleases
 from faultload.targets.processes import end, last_line, spawn
@@ -359,6 +361,10 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:  # noqa: ARG002
         """Nothing: whoever has its token may do everything."""
         return []
+
+    def calls(self, capability: str) -> Calls:
+        """Return the orders to its control API."""
+        return ORDERS.get(capability, Calls())
 
     def lock(self, holder: str) -> AbstractContextManager[Lock]:  # noqa: ARG002
         """Nothing to do: who else is on this machine is kept away by `TargetLock`."""

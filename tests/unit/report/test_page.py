@@ -195,6 +195,15 @@ def test_the_undo_token_is_not_shown(killed: Any) -> None:
     assert "never-to-be-shown" not in "".join(killed.write().values())
 
 
+def test_who_agreed_to_it_is_shown(killed: Any) -> None:
+    """A run on production names the game day that it was part of."""
+    said = {"confirmed": "prod", "game_day": "GD-2026-11"}
+    killed.manifest = killed.manifest.model_copy(update={"consent": said})
+    words = Page(killed.write()["report.html"]).words
+    assert "Game day" in words
+    assert "GD-2026-11" in words
+
+
 def test_the_limit_is_drawn_and_quantiles_without_value_are_marked(killed: Any) -> None:
     """The plot carries each SLO's limit, the fault's window, and crosses for no answer."""
     html = killed.write()["report.html"]

@@ -112,6 +112,53 @@ def test_harm_beyond_the_plan_is_refused_before_anything_starts(
         prepare(project, "engine/replica-loss", "local")
 
 
+_PROCESS = {"type": "process", "path": "true", "arguments": "delete pods --all"}
+_MODULE = {"type": "python", "module": "os", "func": "system", "arguments": {"command": "true"}}
+_ADDRESS = {"type": "http", "url": "http://127.0.0.1:1/", "method": "DELETE"}
+
+
+@pytest.mark.parametrize("provider", [_PROCESS, _MODULE, _ADDRESS], ids=["cmd", "module", "http"])
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ("steady-state-hypothesis", "probe"),
+        ("method", "probe"),
+        ("method", "action"),
+        ("rollbacks", "action"),
+        ("rollbacks", "probe"),
+    ],
+)
+def test_what_is_not_listed_may_act_nowhere(
+    project: Catalogue, provider: dict[str, Any], section: str, kind: str
+) -> None:
+    """A probe that runs a command is an action by another name, and so is a rollback."""
+
+    def add(document: dict[str, Any]) -> None:
+        activity = {"type": kind, "name": "theirs", "provider": provider}
+        if section == "steady-state-hypothesis":
+            document[section]["probes"].append(activity | {"tolerance": True})
+        else:
+            document[section].append(activity)
+
+    change(project, add)
+    with pytest.raises(RefusedError, match=r"theirs\].*(which nobody could prove|may act here)"):
+        prepare(project, "engine/replica-loss", "local")
+
+
+@pytest.mark.parametrize("at", ["", "steady-state-hypothesis", "method", "rollbacks"])
+def test_no_experiment_brings_controls(project: Catalogue, at: str) -> None:
+    """They are code that Chaos Toolkit calls around every step, wherever they stand."""
+    controls = [{"name": "c", "provider": {"type": "python", "module": "chaoslib.control"}}]
+
+    def add(document: dict[str, Any]) -> None:
+        place = document[at] if at else document
+        (place[0] if isinstance(place, list) else place)["controls"] = controls
+
+    change(project, add)
+    with pytest.raises(RefusedError, match="controls: an experiment brings no code of its own"):
+        prepare(project, "engine/replica-loss", "local")
+
+
 @pytest.mark.parametrize(
     ("func", "given", "key"),
     [

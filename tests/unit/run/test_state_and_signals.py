@@ -267,6 +267,7 @@ def test_harm_is_reverted_whatever_ends_the_run(monkeypatch: pytest.MonkeyPatch)
     target = SimpleNamespace(capabilities=frozenset[str](), missing_rights=lambda _: [])
     monkeypatch.setattr(flow, "Supervisor", lambda *_: Run())
     monkeypatch.setattr(flow, "judge_and_report", lambda _: (None, []))
+    monkeypatch.setattr(flow, "admit", lambda *_: None)
 
     result = flow.run_experiment(plan, target, None)  # type: ignore[arg-type]
 

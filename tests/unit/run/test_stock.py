@@ -181,7 +181,7 @@ def test_controls_are_refused(tmp_path: Path, at: str) -> None:
         action |= controls
     else:
         sections = {"steady-state-hypothesis": {"title": "Fine", "probes": [], **controls}}
-    with pytest.raises(RefusedError, match=f"{at}: a stock experiment brings no code"):
+    with pytest.raises(RefusedError, match=f"{at}: an experiment brings no code"):
         prepared(stock(tmp_path, action, **sections))
 
 

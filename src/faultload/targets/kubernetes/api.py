@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 import urllib3
 from kubernetes import client
 
-from faultload.errors import FaultError, MissingError
+from faultload.errors import FaultError, MissingError, RefusedError
 from faultload.targets.kubernetes.resources import Ref, Resource
 
 Object = dict[str, Any]
@@ -144,8 +144,24 @@ class Api:
         self._client.close()
 
     def new_client(self) -> client.ApiClient:
-        """Return another client, signed in in the same way."""
-        return self._sign_in()
+        """Return another client, signed in in the same way; raises what `ask` raises."""
+        return self._again()
+
+    def _again(self) -> client.ApiClient:
+        """Sign in anew, to the same place: which cluster it is was checked there, and only there.
+
+        Raises:
+            RefusedError: the context leads elsewhere by now.
+        """
+        again, host = self._sign_in(), self._client.configuration.host
+        if again.configuration.host != host:
+            elsewhere = again.configuration.host
+            again.close()
+            raise RefusedError(
+                f"context {self._context!r} led to {host} and leads to {elsewhere} by now, which"
+                " nobody has checked: nothing is asked there"
+            )
+        return again
 
     def now_unix_s(self) -> float:
         """Return the API server's time: one clock for all who call it, as of the last answer."""
@@ -290,6 +306,7 @@ class Api:
 
         Raises:
             ApiError: it was refused, or not answered in time.
+            RefusedError: the credentials were renewed, and lead to another place.
         """
         bounds = patience or self._patience
         begin, pause_s, attempts, signed_again, unsure = time.monotonic(), 0.0, 0, False, False
@@ -300,7 +317,7 @@ class Api:
             if answer is not None and answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 return bytes(answer.data)
             if answer is not None and answer.status == HTTPStatus.UNAUTHORIZED and not signed_again:
-                self._client, signed_again, pause_s = self._sign_in(), True, 0.0
+                self._client, signed_again, pause_s = self._again(), True, 0.0
                 continue
             wish_s = _wish_s(answer)
             pause_s = bounds.pause_s * 2 ** (attempts - 1) if wish_s is None else wish_s

@@ -21,6 +21,7 @@ from faultload.targets.base import (
     SCALE_WORKLOAD,
     TERMINATE_PODS,
 )
+from faultload.targets.calls import EVERY_RUN, Calls
 from faultload.targets.kubernetes.api import Object
 from faultload.targets.kubernetes.cluster import SYSTEM_NAMESPACE, Cluster
 from faultload.targets.kubernetes.resources import (
@@ -37,9 +38,6 @@ from faultload.targets.kubernetes.resources import (
     STATEFUL_SETS,
     Resource,
 )
-
-EVERY_RUN = "every run"
-"""What no run does without, whatever its faults need."""
 
 Scope = Literal["namespaces", "cluster", "names"]
 Rule = dict[str, list[str]]
@@ -74,59 +72,124 @@ def _of(
     return [Right(verb, kind, subresource, scope) for verb in verbs.split()]
 
 
-_CHANGE_NODES = _of(NODES, "get patch", scope="cluster")
+@dataclass(frozen=True)
+class Steps:
+    """What faults of one capability use, by step.
 
-_SCALING = [
-    *_of(DEPLOYMENTS, "get list patch"),
-    *_of(STATEFUL_SETS, "get list patch"),
-    *_of(REPLICA_SETS, "get list patch"),
+    Attributes:
+        inject, revert: to do the harm, and to take it back.
+        verify: to plan it, and to prove it there and gone, beside what every run reads.
+    """
+
+    inject: Sequence[Right] = ()
+    verify: Sequence[Right] = ()
+    revert: Sequence[Right] = ()
+
+    def all(self) -> list[Right]:
+        """Return what any of them uses, once each, what reads before what changes."""
+        found = dict.fromkeys([*self.inject, *self.verify, *self.revert])
+        return sorted(found, key=lambda right: _VERBS.index(right.verb))
+
+
+_VERBS = ("get", "list", "create", "patch", "delete")
+
+_EVERY_RUN = [
+    *_of(NAMESPACES, "get", scope="names"),
+    *_of(NODES, "list", scope="cluster"),
+    *_of(PODS, "get list"),
+    *_of(PODS, "get", "log"),
+    *_of(EVENTS, "list"),
+    *_of(LEASES, "get create patch"),
+]
+_DELETE = Steps(_of(PODS, "get delete"))
+_CHANGE_NODES = _of(NODES, "get patch", scope="cluster")
+_CHANGE_WORKLOADS = [*_of(DEPLOYMENTS, "get patch"), *_of(STATEFUL_SETS, "get patch")]
+_FIND_WORKLOADS = [
+    *_of(DEPLOYMENTS, "get list"),
+    *_of(STATEFUL_SETS, "get list"),
+    *_of(REPLICA_SETS, "list"),
     *_of(AUTOSCALERS, "list"),
 ]
+_SCALING = Steps(
+    [*_CHANGE_WORKLOADS, *_of(AUTOSCALERS, "list")],
+    _FIND_WORKLOADS,
+    [*_CHANGE_WORKLOADS, *_of(REPLICA_SETS, "get list patch")],
+)
+
+STEPS: Mapping[str, Steps] = {
+    KILL_REPLICA: _DELETE,
+    DELETE_REPLICA: _DELETE,
+    EVICT_REPLICA: Steps([*_of(PODS, "get"), *_of(PODS, "create", "eviction")]),
+    CORDON_NODE: Steps(_CHANGE_NODES, revert=_CHANGE_NODES),
+    DRAIN_NODE: Steps(
+        [
+            *_CHANGE_NODES,
+            *_of(PODS, "list", scope="cluster"),
+            *_of(PODS, "get"),
+            *_of(PODS, "create", "eviction"),
+        ],
+        _of(PODS, "list", scope="cluster"),
+        _CHANGE_NODES,
+    ),
+    SCALE: _SCALING,
+    ROLL_OUT: Steps(_CHANGE_WORKLOADS, _FIND_WORKLOADS),
+    BAD_RELEASE: Steps(
+        _of(DEPLOYMENTS, "get patch"),
+        _FIND_WORKLOADS,
+        [*_of(DEPLOYMENTS, "get patch"), *_of(REPLICA_SETS, "get list patch delete")],
+    ),
+    PARTITION: Steps(
+        [*_of(PODS, "get patch"), *_of(NETWORK_POLICIES, "get list create")],
+        _of(NETWORK_POLICIES, "get"),
+        [*_of(PODS, "get list patch"), *_of(NETWORK_POLICIES, "get delete")],
+    ),
+    TERMINATE_PODS: _DELETE,
+    SCALE_WORKLOAD: _SCALING,
+    ADD_LOAD: Steps(),  # it comes in by the front door
+    ASK_CHAOSK8S: Steps(),  # what a probe needs is the probe's own (docs/kubernetes-target.md)
+}
+"""Capability → what it uses. The capabilities that the target offers."""
 
 RIGHTS: Mapping[str, Sequence[Right]] = {
-    EVERY_RUN: [
-        *_of(NAMESPACES, "get", scope="names"),
-        *_of(NODES, "list", scope="cluster"),
-        *_of(PODS, "get list"),
-        *_of(PODS, "get", "log"),
-        *_of(EVENTS, "list"),
-        *_of(LEASES, "get create patch"),
-    ],
-    KILL_REPLICA: _of(PODS, "delete"),
-    DELETE_REPLICA: _of(PODS, "delete"),
-    EVICT_REPLICA: _of(PODS, "create", "eviction"),
-    CORDON_NODE: _CHANGE_NODES,
-    DRAIN_NODE: [
-        *_CHANGE_NODES,
-        *_of(PODS, "list", scope="cluster"),
-        *_of(PODS, "create", "eviction"),
-    ],
-    SCALE: _SCALING,
-    ROLL_OUT: [
-        *_of(DEPLOYMENTS, "get list patch"),
-        *_of(STATEFUL_SETS, "get list patch"),
-        *_of(REPLICA_SETS, "list"),
-        *_of(AUTOSCALERS, "list"),
-    ],
-    BAD_RELEASE: [
-        *_of(DEPLOYMENTS, "get list patch"),
-        *_of(STATEFUL_SETS, "get list"),
-        *_of(REPLICA_SETS, "get list patch delete"),
-        *_of(AUTOSCALERS, "list"),
-    ],
-    PARTITION: [
-        *_of(PODS, "patch"),
-        *_of(NETWORK_POLICIES, "get list create delete"),
-    ],
-    TERMINATE_PODS: _of(PODS, "delete"),
-    SCALE_WORKLOAD: _SCALING,
-    ADD_LOAD: [],  # it comes in by the front door
-    ASK_CHAOSK8S: [],  # what a probe needs is the probe's own (docs/kubernetes-target.md)
+    EVERY_RUN: _EVERY_RUN,
+    **{
+        capability: [right for right in steps.all() if right not in _EVERY_RUN]
+        for capability, steps in STEPS.items()
+    },
 }
-"""Capability → what it needs besides `EVERY_RUN`'s. The capabilities that the target offers."""
+"""Capability → what it needs besides `EVERY_RUN`'s."""
 
-KUBERNETES_CAPABILITIES = frozenset(RIGHTS) - {EVERY_RUN}
+KUBERNETES_CAPABILITIES = frozenset(STEPS)
 """Everything that the API can do: it reaches no process inside a pod, and no GPU."""
+
+
+def calls_for(capability: str) -> Calls:
+    """Return what is asked of the API for a capability, or for every run: verbs and resources."""
+    if capability == ADD_LOAD:
+        return Calls(
+            ["POST {inference_url}/v1/chat/completions, by processes of ours"],
+            revert=["ends our own sending processes"],
+        )
+    if capability == EVERY_RUN:
+        locks = [right for right in _EVERY_RUN if right.kind is LEASES]
+        reads = [right for right in _EVERY_RUN if right.kind is not LEASES]
+        asks = [Right("create", ACCESS_REVIEWS, scope="cluster")]  # it keeps none of these
+        return Calls(_lines(locks), _lines([*reads, *asks]))
+    steps = STEPS.get(capability, Steps())
+    return Calls(_lines(steps.inject), _lines(steps.verify), _lines(steps.revert))
+
+
+def _lines(rights: Iterable[Right]) -> list[str]:
+    """Return one line a resource: `get, patch nodes in the whole cluster`."""
+    verbs: dict[tuple[str, Scope], list[str]] = {}
+    for right in rights:
+        verbs.setdefault((right.resource, right.scope), []).append(right.verb)
+    where = {
+        "namespaces": "in its namespaces",
+        "cluster": "in the whole cluster",
+        "names": "by name",
+    }
+    return [f"{', '.join(found)} {what} {where[scope]}" for (what, scope), found in verbs.items()]
 
 
 def rules_for(

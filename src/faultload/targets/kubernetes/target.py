@@ -23,6 +23,7 @@ from faultload.targets.base import (
     Replica,
     Workload,
 )
+from faultload.targets.calls import Calls
 from faultload.targets.engine_acts import NoEngineActs
 from faultload.targets.kubernetes import (
     cost,
@@ -149,6 +150,10 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
         """Return what our credentials do not allow, a line each."""
         return rights.missing_rights(self._cluster, capabilities)
+
+    def calls(self, capability: str) -> Calls:
+        """Return verbs and resources, from the table of rights."""
+        return rights.calls_for(capability)
 
     def lock(
         self, holder: str, duration_s: float = lease.DURATION_S
