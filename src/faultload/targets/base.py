@@ -235,11 +235,11 @@ class Endpoints:
 
 
 class Lock(Protocol):
-    """A hold on a target, against harnesses on other machines."""
+    """A hold on a target: against harnesses on other machines, or to keep its faults in force."""
 
     @property
     def problem(self) -> str:
-        """Why it may be held by somebody else by now; "" while it is certainly ours."""
+        """Why it may be lost, and what that means; "" while it is certainly ours."""
         ...
 
 
@@ -371,6 +371,13 @@ class Target(Acts, Protocol):
 
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
         """Return what we would have to be allowed to do and are not, a line each."""
+        ...
+
+    def announce(self, mark: Mark) -> None:
+        """Say that the acts which follow are those of `mark`, and end when it expires.
+
+        Where a run's lock sees to that, or every change bears its mark, there is nothing to do.
+        """
         ...
 
     def lock(self, holder: str) -> AbstractContextManager[Lock]:

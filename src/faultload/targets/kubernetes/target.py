@@ -148,6 +148,9 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
         """Return what our credentials do not allow, a line each."""
         return rights.missing_rights(self._cluster, capabilities)
 
+    def announce(self, mark: Mark) -> None:
+        """Nothing to say: every change bears its mark."""
+
     def lock(
         self, holder: str, duration_s: float = lease.DURATION_S
     ) -> AbstractContextManager[Lock]:
