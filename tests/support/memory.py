@@ -67,7 +67,7 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
         log: replica and line, of all logs.
         slowed: uid → factor.
         lacking: what `missing_rights` says.
-        announced: the mark of the acts that follow.
+        mark: whose the last acts were.
         ahead_s: how far its clock is ahead of ours.
 
     What belongs to releases is in `Releases`.
@@ -95,7 +95,7 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
         self.marks: dict[str, Mark] = {}
         self.cut: dict[str, set[str]] = {}
         self.lacking: list[str] = []
-        self.announced: Mark | None = None
+        self.mark: Mark | None = None
         self.left: list[str] = []
         self.ahead_s = 0.0
         self.hung: set[str] = set()
@@ -128,8 +128,10 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
     def missing_rights(self, capabilities: Iterable[str]) -> Sequence[str]:
         return [line for line in self.lacking if set(capabilities)]
 
-    def announce(self, mark: Mark) -> None:
-        self.announced = mark
+    @contextmanager
+    def under(self, mark: Mark) -> Iterator[None]:
+        self.mark = mark
+        yield
 
     @contextmanager
     def lock(self, holder: str) -> Iterator[Lock]:

@@ -373,10 +373,13 @@ class Target(Acts, Protocol):
         """Return what we would have to be allowed to do and are not, a line each."""
         ...
 
-    def announce(self, mark: Mark) -> None:
-        """Say that the acts which follow are those of `mark`, and end when it expires.
+    def under(self, mark: Mark) -> AbstractContextManager[None]:
+        """Have what the acts inside change end when `mark` expires, if nobody undoes it before.
 
         Where a run's lock sees to that, or every change bears its mark, there is nothing to do.
+
+        Raises:
+            MissingError: nobody would see to it.
         """
         ...
 

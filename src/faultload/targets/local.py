@@ -374,12 +374,19 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
             finally:
                 self._lease = self._control.lease = ""
 
-    def announce(self, mark: Mark) -> None:
-        """Take a lease for what comes, unless a run holds one that all of it is under."""
-        if not self._lease:
-            ttl_s = max(_TTL_S_MIN, mark.expires_unix_s - self.now_unix_s())
-            local_lease.take(self._control, mark.token, ttl_s)
-            self._control.lease = mark.token
+    @contextmanager
+    def under(self, mark: Mark) -> Iterator[None]:
+        """Take a lease for the acts inside, unless a run holds one that all of them are under."""
+        if self._lease:
+            yield
+            return
+        ttl_s = max(_TTL_S_MIN, mark.expires_unix_s - self.now_unix_s())
+        local_lease.take(self._control, mark.token, ttl_s)
+        self._control.lease = mark.token
+        try:
+            yield
+        finally:
+            self._control.lease = ""
 
     def close(self) -> None:
         """End the platform if we started it."""

@@ -153,8 +153,8 @@ def test_acts_of_a_run_are_under_its_lease_and_their_undoing_is_not(
     assert "lease" not in target.attachment()
     with target.lock("run-1"):
         attachment = target.attachment()
-        target.announce(Mark("f-1", time.time() + 60))
-        target.kill_replica("fast-0", "u-1")
+        with target.under(Mark("f-1", time.time() + 60)):
+            target.kill_replica("fast-0", "u-1")
         child, undoing = attach(spec, attachment), attach(spec, attachment, to_undo=True)
         child.kill_replica("fast-1", "u-1")
         undoing.kill_replica("fast-2", "u-1")
@@ -180,13 +180,13 @@ def test_without_a_run_each_fault_has_a_lease_until_its_mark_expires(
 ) -> None:
     """Stock `chaos run` has no supervisor that could renew one: it is long, as a mark's time is."""
     target = LocalTarget(spec, tmp_path)
-    target.announce(Mark("hang_replica-1", time.time() + 60))
-    target.stop_replica("fast-0", "u-1")
-    target.announce(Mark("hang_replica-2", time.time() + 60))
-    target.stop_replica("fast-1", "u-1")
+    for number in (1, 2):
+        with target.under(Mark(f"hang_replica-{number}", time.time() + 60)):
+            target.stop_replica("fast-0", "u-1")
+        target.continue_replica("fast-0", "u-1")
     target.close()
 
     assert leases(server) == ["/v1/leases/hang_replica-1", "/v1/leases/hang_replica-2"]
     assert 50 < json.loads(server.asked[0][3])["ttl_s"] <= 60
     acts = [lease for _, path, lease, _ in server.asked if "signal" in path]
-    assert acts == ["hang_replica-1", "hang_replica-2"]
+    assert acts == ["hang_replica-1", None, "hang_replica-2", None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -148,8 +148,9 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
         """Return what our credentials do not allow, a line each."""
         return rights.missing_rights(self._cluster, capabilities)
 
-    def announce(self, mark: Mark) -> None:
-        """Nothing to say: every change bears its mark."""
+    def under(self, mark: Mark) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Nothing to do: every change bears its mark."""
+        return nullcontext()
 
     def lock(
         self, holder: str, duration_s: float = lease.DURATION_S
