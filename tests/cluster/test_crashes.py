@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -213,3 +216,29 @@ def test_marks_that_have_not_expired_are_left_alone(
     assert recover_expired(Catalogue(project), "test") == []
     wait_for(lambda: not differences(during, settled(admin, namespace)), "nothing to change")
     assert recover()[0].problem == ""
+
+
+def test_a_sweeper_ends_what_expires_while_it_runs_and_ends_when_told(
+    admin: client.ApiClient, namespace: str, project: Path
+) -> None:
+    """With no harness left, and no journal: what expired before it began, and what does later."""
+    before = settled(admin, namespace)
+    half = len(STEPS) // 2
+    kill_after(project, "cordon_node", {}, half, AT_ONCE_S)
+    words = ["recover", "--expired", "--target", "test", "--every", "1", "--root", str(project)]
+    sweeper = subprocess.Popen(
+        [sys.executable, "-m", "faultload", *words], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        wait_until_as_before(before, lambda: settled(admin, namespace))
+        kill_after(project, "partition_replica", {}, half, AT_ONCE_S)
+        wait_until_as_before(before, lambda: settled(admin, namespace))
+        sweeper.send_signal(signal.SIGTERM)
+        said, _ = sweeper.communicate(timeout=60)
+    finally:
+        sweeper.kill()
+        sweeper.wait(10)
+
+    assert sweeper.returncode == 0
+    assert [fault for fault in ("cordon_node", "partition_replica") if fault not in said] == []
+    assert all(outcome.problem == "" for outcome in recover())

@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from projects import Project, chaos_process, everyone_is_ready, wait_for
+from projects import (
+    Project,
+    chaos_process,
+    everyone_is_ready,
+    platform_of,
+    processes_mentioning,
+    wait_for,
+)
 
 from faultload.errors import ExitCode
+from faultload.targets.local_lease import TTL_S
 
 pytestmark = pytest.mark.local
 
@@ -24,6 +33,8 @@ MOMENTS = {
     "recovery": ("recovery", ""),
 }
 IN_MAKE_TEST = [("fault", "SIGTERM")]
+BUSY_S = 10.0
+"""How much longer than planned something may take on a busy machine."""
 FULL = os.environ.get("FAULTLOAD_TESTS") == "full"
 ALL = [(moment, name) for moment in MOMENTS for name in ("SIGINT", "SIGTERM")]
 
@@ -71,6 +82,69 @@ def test_signal_leaves_no_process_and_no_fault(left_up: Project, moment: str, na
     states = (left_up.path / "state" / "faultload").glob("*/runs/*")
     assert [path.name for path in states] == ["chaos-run"], "only the standing journal may stay"
     assert not (run / "work").exists()
+    *_, ended = [text for reason, text in platform_events(left_up) if reason == "LeaseEnded"]
+    assert ended.startswith("0 changes"), "the run left its platform something to put back"
+
+
+def platform_events(project: Project) -> list[tuple[str, str]]:
+    """Return reason and words of what the platform left up reported."""
+    platform = platform_of(project)
+    try:
+        return [(event.reason, event.message) for event in platform.events()]
+    finally:
+        platform.close()
+
+
+@pytest.mark.full
+def test_fault_ends_by_itself_when_nobody_is_left_to_end_it(left_up: Project) -> None:
+    """Supervisor and chaos child are SIGKILLed at once: the platform undoes the fault, alone."""
+    wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
+    process = started_at(left_up, left_up.experiment("hang", hang), "fault")
+    mine = set(processes_mentioning(str(left_up.path)))
+    (child,) = mine & set(processes_mentioning("faultload.run.chaos_child"))
+
+    os.kill(child, signal.SIGKILL)
+    process.kill()
+    process.communicate(timeout=10)
+    killed_s = time.monotonic()
+    still_hung = not everyone_is_ready(left_up)
+    wait_for(lambda: everyone_is_ready(left_up), TTL_S + BUSY_S, "every replica to be ready")
+
+    assert still_hung, "the fault was to outlive its harness: the test shows nothing"
+    print(f"ready again {time.monotonic() - killed_s:.1f} s after SIGKILL")  # noqa: T201
+    reasons = [reason for reason, _ in platform_events(left_up)]
+    assert reasons[reasons.index("LeaseExpired") :].count("Undone") == 1
+    recovered = left_up.faultload("recover", "--json")
+    assert recovered.returncode == ExitCode.PASS, recovered.stderr
+    (outcome,) = json.loads(recovered.stdout)
+    assert outcome["problem"] == ""
+    assert "ready" in outcome["reverted"][0]
+    verdict = json.loads((Path(outcome["sealed"]) / "verdict.json").read_text())
+    assert verdict["verdict"] == "invalid"
+    assert left_up.faultload("recover").stdout.strip() == "nothing to recover"
+
+
+@pytest.mark.full
+def test_run_that_loses_its_lease_is_invalid(left_up: Project) -> None:
+    """The platform has undone its fault, and the run says so instead of judging what is left."""
+    wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
+    process = started_at(left_up, left_up.experiment("hang", hang), "fault")
+    platform = platform_of(left_up)
+    try:
+        *_, (_, lease) = [
+            (event.time_unix_s, event.subject)
+            for event in platform.events()
+            if event.reason == "LeaseHeld"
+        ]
+        platform._control.call("DELETE", f"/v1/leases/{lease.partition('/')[2]}")
+    finally:
+        platform.close()
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == ExitCode.INVALID, err
+    assert "our hold on the target is lost: the platform has undone" in left_up.verdict()["reason"]
+    assert everyone_is_ready(left_up)
+    assert left_up.faultload("recover").stdout.strip() == "nothing to recover"
 
 
 def test_killed_supervisor_is_recovered(left_up: Project) -> None:

@@ -69,6 +69,7 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
         slowed: uid → factor.
         lacking: what `missing_rights` says.
         price_usd_per_h: what its nodes cost; None: nobody knows.
+        mark: whose the last acts were.
         ahead_s: how far its clock is ahead of ours.
 
     What belongs to releases is in `Releases`.
@@ -96,6 +97,7 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
         self.marks: dict[str, Mark] = {}
         self.cut: dict[str, set[str]] = {}
         self.lacking: list[str] = []
+        self.mark: Mark | None = None
         self.left: list[str] = []
         self.ahead_s = 0.0
         self.price_usd_per_h: float | None = None
@@ -134,6 +136,11 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
 
     def calls(self, capability: str) -> Calls:
         return Calls([f"do {capability}"], ["look"], [f"undo {capability}"])
+
+    @contextmanager
+    def under(self, mark: Mark) -> Iterator[None]:
+        self.mark = mark
+        yield
 
     @contextmanager
     def lock(self, holder: str) -> Iterator[Lock]:

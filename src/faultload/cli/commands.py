@@ -200,6 +200,12 @@ def recover(
         ),
     ] = False,
     target: Annotated[str, typer.Option(help="With --expired: which cluster.")] = "",
+    every: Annotated[
+        float | None,
+        typer.Option(
+            min=1, metavar="SECONDS", help="With --expired: again and again, until SIGTERM."
+        ),
+    ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> int:
@@ -207,8 +213,16 @@ def recover(
     from faultload.run.recover import recover as recover_all
     from faultload.run.recover import recover_expired
 
-    if expired != bool(target) or (expired and forget):
-        raise UsageError("expected --expired and --target NAME together, and no --forget")
+    if expired != bool(target) or (expired and forget) or (every and not expired):
+        raise UsageError(
+            "expected --expired and --target NAME together, no --forget with them and no --every"
+            " without"
+        )
+    if every:
+        from faultload.run.sweeping import sweep
+
+        sweep(lambda: recover_expired(catalogue_of(root), target), every, say)
+        return int(ExitCode.PASS)
     if expired:
         undone = recover_expired(catalogue_of(root), target)
         if as_json:

@@ -137,9 +137,10 @@ class FaultSession:
         injection_id = f"{fault.name}-{uuid.uuid4().hex[:8]}"
         expires_s = self.target.now_unix_s() + self._ttl_s
         plan = replace(fault.plan(), token=injection_id, expires_unix_s=expires_s)
-        self._write(injection_id, InjectionStep.PLANNED, fault.name, plan=plan.as_json())
-        self._write(injection_id, InjectionStep.INJECTING, fault.name)
-        self._step(injection_id, fault.name, "inject", lambda: fault.inject(plan))
+        with self.target.under(plan.mark):
+            self._write(injection_id, InjectionStep.PLANNED, fault.name, plan=plan.as_json())
+            self._write(injection_id, InjectionStep.INJECTING, fault.name)
+            self._step(injection_id, fault.name, "inject", lambda: fault.inject(plan))
         self._write(injection_id, InjectionStep.INJECTED, fault.name)
         evidence = self._step(injection_id, fault.name, "verify", lambda: fault.verify(plan))
         self._write(injection_id, InjectionStep.VERIFIED, fault.name, evidence=evidence.as_json())

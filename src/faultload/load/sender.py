@@ -5,7 +5,8 @@
 `FOLDER/orders.json` says what to send (`Orders`). It is sent until `FOLDER/go` is gone or the
 orders have expired, and then the process ends. While it lives it holds `FOLDER/lock`, which the
 kernel drops with it however it dies; so whoever wants to end it needs the folder and no process id:
-take `go` away and wait for the lock. What it started dies with it.
+take `go` away and wait for the lock. What it started dies with it, and it ends with whoever
+started it: on Linux the kernel sees to that, elsewhere it looks.
 
 Beside that it writes `progress.json` while it sends (`Progress`), and `result.json` at its end
 (`Result`).
@@ -14,6 +15,7 @@ Beside that it writes `progress.json` while it sends (`Progress`), and `result.j
 from __future__ import annotations
 
 import contextlib
+import os
 import statistics
 import sys
 import time
@@ -151,7 +153,10 @@ def send(folder: Path) -> Result:
     Raises:
         FaultloadError: it cannot be sent.
     """
-    orders = Orders.model_validate_json((folder / "orders.json").read_bytes())
+    orders, starter = (
+        Orders.model_validate_json((folder / "orders.json").read_bytes()),
+        os.getppid(),
+    )
     scenario, work = orders.scenario, folder / "load"
     work.mkdir(exist_ok=True)
     trace = make_trace(scenario, _trace_s(orders), orders.seed)
@@ -167,14 +172,14 @@ def send(folder: Path) -> Result:
         ca=orders.ca,
     )
     watched = Tail(work / "watch-0.jsonl")
-    why = _why_end(folder, orders)
+    why = _why_end(folder, orders, starter)
     if not why:
         load.start()
     try:
         if not why:
             load.wait_ready(_READY_TIMEOUT_S)
             load.go(time.time())
-        while not (why := why or _why_end(folder, orders)):
+        while not (why := why or _why_end(folder, orders, starter)):
             time.sleep(_POLL_S)
             if not load.alive():
                 raise InvalidRunError("the load worker ended early; see load/locust-0.log")
@@ -186,8 +191,10 @@ def send(folder: Path) -> Result:
     return books.result(why)
 
 
-def _why_end(folder: Path, orders: Orders) -> str:
+def _why_end(folder: Path, orders: Orders, starter: int) -> str:
     """Return why there is nothing to send any more; "" while there is."""
+    if os.getppid() != starter:
+        return "whoever started it is gone"
     if not (folder / "go").exists():
         return "told to"
     return "expired" if time.time() >= orders.expires_unix_s else ""

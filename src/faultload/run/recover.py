@@ -79,7 +79,10 @@ def recover_expired(catalogue: Catalogue, target: str) -> list[str]:
     """
     path, spec = catalogue.target(target)
     if isinstance(spec, LocalTargetSpec):
-        raise UsageError(f"{path}: a local platform keeps no marks; run: faultload recover")
+        raise UsageError(
+            f"{path}: a local platform keeps no marks, and undoes by itself what outlived its"
+            " lease; run: faultload recover"
+        )
     cluster = connect(spec, path, to_undo=True)
     try:
         return list(cluster.revert_expired(cluster.now_unix_s()))

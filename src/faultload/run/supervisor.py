@@ -284,10 +284,7 @@ class Supervisor:
         self._aborts.look(self._clock.now_s(), rows)
         heed(self._state)
         if self._lock.problem:
-            raise InvalidRunError(
-                f"the target may be another's by now, and two harnesses prove nothing:"
-                f" {self._lock.problem}"
-            )
+            raise InvalidRunError(f"our hold on the target is lost: {self._lock.problem}")
         self._progress.tick(left_s, self._live.stats(self._clock.now_s()))
         if not self._load.alive():
             raise InvalidRunError(

@@ -236,11 +236,11 @@ class Endpoints:
 
 
 class Lock(Protocol):
-    """A hold on a target, against harnesses on other machines."""
+    """A hold on a target: against harnesses on other machines, or to keep its faults in force."""
 
     @property
     def problem(self) -> str:
-        """Why it may be held by somebody else by now; "" while it is certainly ours."""
+        """Why it may be lost, and what that means; "" while it is certainly ours."""
         ...
 
 
@@ -382,6 +382,16 @@ class Target(Acts, Protocol):
         """Return what the GPU nodes that run now cost, US dollars an hour.
 
         None where that is not known of every one of them: a missing price is never 0.
+        """
+        ...
+
+    def under(self, mark: Mark) -> AbstractContextManager[None]:
+        """Have what the acts inside change end when `mark` expires, if nobody undoes it before.
+
+        Where a run's lock sees to that, or every change bears its mark, there is nothing to do.
+
+        Raises:
+            MissingError: nobody would see to it.
         """
         ...
 

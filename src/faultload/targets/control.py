@@ -14,19 +14,29 @@ from faultload.errors import FaultError, MissingError, TargetGoneError
 GONE = (404, 409)
 """Statuses of an order about something that is gone, or another by now."""
 _CALL_TIMEOUT_S = 5.0
+_LEASE = "Lease"
+"""The header that names an order's lease, and the one of a refusal because it is over."""
 
 
 class ControlApi:
-    """One platform's control API."""
+    """One platform's control API.
 
-    def __init__(self, about: Mapping[str, Any], token: str) -> None:
+    Attributes:
+        lease: under which orders are given: what they change ends with it. "": under none.
+    """
+
+    def __init__(
+        self, about: Mapping[str, Any], token: str, timeout_s: float = _CALL_TIMEOUT_S
+    ) -> None:
         """Ask nothing yet.
 
         Args:
             about: what `platform.json` says.
             token: the bearer token.
+            timeout_s: of each call: to connect, and between two bytes of the answer.
         """
-        self._about = about
+        self.lease = ""
+        self._about, self._timeout_s = about, timeout_s
         self._http = requests.Session()
         self._http.trust_env = False  # a proxy must not see loopback calls
         self._http.headers["Authorization"] = f"Bearer {token}"
@@ -45,7 +55,8 @@ class ControlApi:
         """Return what it answers, as JSON.
 
         Raises:
-            FaultError: it refused, because what was asked about is gone or another by now.
+            FaultError: it refused, because what was asked about is gone or another by now, or
+                because the lease is over.
             MissingError: it does not answer, or not properly.
             TargetGoneError: nor is its process there.
         """
@@ -58,11 +69,16 @@ class ControlApi:
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Return its response, whatever the status; errors as `call`'s but for refusals."""
+        """Return its response, whatever the status; errors as `call`'s but for refusals.
+
+        Raises:
+            FaultError: the lease is over: whatever was ordered, it does not happen.
+        """
         url = f"{self._about['control_url']}{path}"
+        headers = {_LEASE: self.lease} if self.lease else None
         try:
-            return self._http.request(
-                method, url, json=body, params=params, timeout=_CALL_TIMEOUT_S
+            response = self._http.request(
+                method, url, json=body, params=params, headers=headers, timeout=self._timeout_s
             )
         except requests.RequestException as error:
             problem = type(error).__name__
@@ -70,6 +86,9 @@ class ControlApi:
             raise (TargetGoneError if gone else MissingError)(
                 f"the local platform does not answer at {url}: {problem}{gone}"
             ) from None
+        if _LEASE in response.headers:
+            raise FaultError(f"the local platform refused {method} {path}: {reason_of(response)}")
+        return response
 
     def result(self, response: requests.Response) -> Any:
         """Return what a response says, as JSON; errors as `call`'s."""

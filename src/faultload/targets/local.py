@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from faultload.errors import (
     UsageError,
 )
 from faultload.spec.target import LocalTargetSpec
+from faultload.targets import local_lease
 from faultload.targets.base import (
     ADD_LOAD,
     AUTOSCALING,
@@ -63,6 +64,7 @@ from faultload.targets.local_releases import RELEASE_CAPABILITIES, LocalReleases
 from faultload.targets.processes import end, last_line, spawn
 
 _STOP_GRACE_S = 10.0
+_TTL_S_MIN = 0.1
 _TOO_MANY_REQUESTS = 429
 _EVICTION_RETRY_S = 1.0
 """Disruptions become possible again when a replica gets ready; the platform names no time."""
@@ -92,12 +94,6 @@ LOCAL_CAPABILITIES = (
 """What every local target offers; one that scales itself offers `AUTOSCALING` too."""
 
 
-class _NeverLost:
-    """A hold that ends with this process."""
-
-    problem = ""
-
-
 class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalReleases):
     """A local platform, started by us or left up by `faultload platform up`."""
 
@@ -107,6 +103,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
         state: Path,
         process: subprocess.Popen[bytes] | None = None,
         owned: Path | None = None,
+        lease: str = "",
     ) -> None:
         """Attach to the platform whose state is in `state`.
 
@@ -115,6 +112,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
             state: folder with `platform.json`.
             process: the platform's own process when we started it.
             owned: a folder to remove when it ends.
+            lease: that a run holds, and acts are under; "": none is held.
 
         Raises:
             MissingError: there is no such platform.
@@ -132,7 +130,9 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
             problem = f"{type(error).__name__}: {error}"
             raise MissingError(f"{state}: not a local platform's state: {problem}") from None
         self._about: dict[str, Any] = about
+        self._token, self._lease = token, lease
         self._control = ControlApi(about, token)
+        self._control.lease = lease
 
     @classmethod
     def start(
@@ -212,8 +212,8 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
         return Endpoints(self._about["router_url"], self._about["prometheus_url"])
 
     def attachment(self) -> Mapping[str, str]:
-        """Return the folder that holds its state."""
-        return {"state": str(self._state)}
+        """Return the folder that holds its state, and the lease that is held."""
+        return {"state": str(self._state)} | ({"lease": self._lease} if self._lease else {})
 
     def replicas(self, component: str) -> Sequence[Replica]:
         """Return the engine's replicas, by name, or the one process of another part."""
@@ -351,7 +351,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
         return time.time()
 
     def revert_expired(self, now_unix_s: float) -> Sequence[str]:  # noqa: ARG002
-        """Nothing: the platform keeps no marks, and its faults end with it."""
+        """Nothing: the platform does that by itself, when a lease is over."""
         return []
 
     def left_behind(self) -> Sequence[str]:
@@ -366,9 +366,33 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
         """Return the orders to its control API."""
         return ORDERS.get(capability, Calls())
 
-    def lock(self, holder: str) -> AbstractContextManager[Lock]:  # noqa: ARG002
-        """Nothing to do: who else is on this machine is kept away by `TargetLock`."""
-        return nullcontext(_NeverLost())
+    @contextmanager
+    def lock(self, holder: str) -> Iterator[Lock]:  # noqa: ARG002
+        """Hold a lease: what is changed under it is put back when nobody renews it any more.
+
+        Who else is on this machine is kept away by `TargetLock`.
+        """
+        control = ControlApi(self._about, self._token, local_lease.RENEW_TIMEOUT_S)
+        with local_lease.held(control) as lease:
+            self._lease = self._control.lease = lease.name
+            try:
+                yield lease
+            finally:
+                self._lease = self._control.lease = ""
+
+    @contextmanager
+    def under(self, mark: Mark) -> Iterator[None]:
+        """Take a lease for the acts inside, unless a run holds one that all of them are under."""
+        if self._lease:
+            yield
+            return
+        ttl_s = max(_TTL_S_MIN, mark.expires_unix_s - self.now_unix_s())
+        local_lease.take(self._control, mark.token, ttl_s)
+        self._control.lease = mark.token
+        try:
+            yield
+        finally:
+            self._control.lease = ""
 
     def close(self) -> None:
         """End the platform if we started it."""

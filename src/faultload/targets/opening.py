@@ -48,7 +48,9 @@ def attach(spec: TargetSpec, attachment: Mapping[str, str], *, to_undo: bool = F
         RefusedError: it is not the cluster that the file names.
     """
     if isinstance(spec, LocalTargetSpec):
-        return LocalTarget(spec, Path(attachment["state"]))
+        # Harm that is taken back late is taken back all the same, whatever became of the lease.
+        lease = "" if to_undo else attachment.get("lease", "")
+        return LocalTarget(spec, Path(attachment["state"]), lease=lease)
     if isinstance(spec, KubernetesTargetSpec):
         from faultload.targets.kubernetes import KubernetesTarget
 

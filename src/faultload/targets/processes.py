@@ -55,7 +55,8 @@ def spawn(
             stderr=errors,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
-            preexec_fn=die_with_parent(),  # noqa: PLW1509  # we start children before any thread
+            # Threads of ours may run by now; what is called between fork and exec takes no lock.
+            preexec_fn=die_with_parent(),  # noqa: PLW1509
         )
 
 

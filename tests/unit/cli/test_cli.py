@@ -196,6 +196,9 @@ def test_recover_with_nothing_to_do_passes(
         (["--target", "local"], "--expired"),
         (["--expired", "--target", "local", "--forget", "x"], "no --forget"),
         (["--expired", "--target", "local"], "keeps no marks"),
+        (["--expired", "--target", "local", "--every", "1"], "keeps no marks"),
+        (["--every", "1"], "no --every without"),
+        (["--expired", "--target", "local", "--every", "0"], "--every"),
         (["--expired", "--target", "locall"], "did you mean 'local'"),
     ],
 )

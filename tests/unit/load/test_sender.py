@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -108,6 +109,19 @@ def test_sender_ends_when_it_has_expired(url: str, folder: Path) -> None:
     assert send(folder).why == "expired"
     (folder / "go").unlink()
     assert send(folder).why == "told to"
+
+
+def test_sender_notices_that_whoever_started_it_is_gone(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no kernel ends it: whose child it is changes when its parent dies."""
+    folder.mkdir()
+    (folder / "go").touch()
+    (folder / "orders.json").write_text(json.dumps(orders(url)), encoding="utf-8")
+    parents = iter([os.getpid()])
+    monkeypatch.setattr("faultload.load.sender.os.getppid", lambda: next(parents, 1))
+
+    assert send(folder).why == "whoever started it is gone"
 
 
 def test_sender_that_cannot_send_says_why(

@@ -9,6 +9,7 @@ about them is said over HTTP on loopback: state, events, kube-state-metrics' ser
 | `settings`, `config` | what can be configured; how the file and `--set` are read |
 | `up` | start, wait until ready, serve, stop |
 | `control`, `orders` | what a harness may see and ask for, over HTTP with a token |
+| `leases`, `effects` | puts back what a harness left that is gone; what each order changes |
 | `view`, `kube_state` | what is there: as JSON, and as kube-state-metrics' series |
 | `imds` | EC2's metadata service: spot notices |
 | `cluster` | brings what is to what should be, one step at a time |
@@ -23,6 +24,7 @@ about them is said over HTTP on loopback: state, events, kube-state-metrics' ser
 | `autoscaling` | KEDA's and the HPA's loops on `platform/observability/triggers.yaml` |
 | `links`, `network` | relays that play the network; which there are, and what is wrong with each |
 | `models` | the model store, harm to it, and how a replica fetches its weights |
+| `stored` | harms and mends the weights in the store, one order at a time |
 | `discovery` | the files that the router and Prometheus follow |
 | `layout` | where its files are |
 | `addresses` | a loopback network of its own, or free ports |

@@ -317,15 +317,16 @@ class Cluster:
             before, tier.wanted = tier.wanted, replicas
             self.note("ScalingReplicaSet", f"tier/{name}", f"from {before} to {replicas}: {why}")
 
-    async def disturb(self, link: str, conditions: dict[str, Any]) -> None:
-        """Set what is wrong with a link, and wait until it is so."""
+    async def disturb(self, link: str, conditions: dict[str, Any], *, keep: bool = False) -> None:
+        """Set what is wrong with a link, and wait until it is so; `keep` it if it never is."""
         before = self.network.set(link, conditions)
         self._publish()
         try:
             await self.network.applied()
         except OrderError:
-            self.network.set(link, before)  # what was refused must not happen later
-            self._publish()
+            if not keep:
+                self.network.set(link, before)  # what was refused must not happen later
+                self._publish()
             raise
         text = ", ".join(f"{key} {value}" for key, value in conditions.items() if value)
         self.note("LinkChanged", f"link/{link}", text or "undisturbed")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hmac
-import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -20,19 +18,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inference_platform.local import engine_port, orders, programs
+from inference_platform.local import engine_port, orders
 from inference_platform.local.cluster import Cluster
-from inference_platform.local.errors import OrderError
+from inference_platform.local.effects import Effects
+from inference_platform.local.errors import LeaseError, OrderError
 from inference_platform.local.kube_state import KubeState
+from inference_platform.local.leases import Effect, Leases
 from inference_platform.local.machines import Shortage, described
 from inference_platform.local.pod import Pod
-from inference_platform.local.process import Process, last_line
+from inference_platform.local.stored import StoredWeights
 from inference_platform.local.unit import Unit
 from inference_platform.local.view import View
 
 Order = TypeVar("Order", bound=orders.Order)
 Answer = Mapping[str, Any]
 BODY_BYTES_MAX = 1 << 20
+LEASE_NAME_MAX = 200
 
 
 class Control:
@@ -42,8 +43,9 @@ class Control:
         """Keep what the answers are made of."""
         self._cluster = cluster
         self._platform_id = platform_id
-        self._model_orders = 0
-        self._one_model_order = asyncio.Lock()
+        self._weights = StoredWeights(cluster)
+        self._effects = Effects(cluster, self._weights)
+        self._leases = Leases(cluster.note, cluster.spawn)
         self._view = View(cluster)
         self._registry = CollectorRegistry()
         self._registry.register(KubeState(cluster))
@@ -54,20 +56,9 @@ class Control:
             Route("/v1/state", self._state),
             Route("/v1/events", self._events),
             Route("/metrics", self._metrics),
-            _post("/v1/replicas/{name}/signal", orders.SignalOrder, self._signal_replica),
-            _post("/v1/replicas/{name}/delete", orders.DeleteOrder, self._delete),
-            _post("/v1/replicas/{name}/evict", orders.ReplicaOrder, self._evict),
-            _post("/v1/replicas/{name}/engine/{command}", orders.EngineOrder, self._engine),
-            _post("/v1/components/{name}/signal", orders.ComponentOrder, self._signal_component),
-            _post("/v1/components/{name}/start", orders.Order, self._start_component),
-            _post("/v1/tiers/{name}/scale", orders.ScaleOrder, self._scale),
-            _post("/v1/tiers/{name}/release", orders.ReleaseOrder, self._release),
-            _post("/v1/tiers/{name}/rollback", orders.RollbackOrder, self._roll_back),
-            _post("/v1/nodes/{name}/{act}", orders.Order, self._node),
-            _post("/v1/zones/{name}/{act}", orders.Order, self._zone),
-            _post("/v1/links/{name}", orders.LinkOrder, self._link),
-            _post("/v1/models/{name}", orders.ModelOrder, self._model),
-            _post("/v1/capacity", orders.CapacityOrder, self._capacity),
+            Route("/v1/leases/{name}", self._lease, methods=["POST"]),
+            Route("/v1/leases/{name}", self._end_lease, methods=["DELETE"]),
+            *self.order_routes(),
         ]
         inner = Starlette(
             routes=routes, exception_handlers={HTTPException: _refusal, OrderError: _refusal}
@@ -84,8 +75,70 @@ class Control:
 
         return guarded
 
+    def order_routes(self) -> list[Route]:
+        """Return a route for each order; the last argument says what it changes."""
+        post, of = self._post, self._effects
+        return [
+            post(
+                "replicas/{name}/signal",
+                orders.SignalOrder,
+                self._signal_replica,
+                of.signal_replica,
+            ),
+            post("replicas/{name}/delete", orders.DeleteOrder, self._delete, of.replaced),
+            post("replicas/{name}/evict", orders.ReplicaOrder, self._evict, of.replaced),
+            post("replicas/{name}/engine/{command}", orders.EngineOrder, self._engine, of.engine),
+            post(
+                "components/{name}/signal",
+                orders.ComponentOrder,
+                self._signal_component,
+                of.signal_component,
+            ),
+            post(
+                "components/{name}/start", orders.Order, self._start_component, of.start_component
+            ),
+            post("tiers/{name}/scale", orders.ScaleOrder, self._scale, of.scale),
+            post("tiers/{name}/release", orders.ReleaseOrder, self._release, of.release),
+            post("tiers/{name}/rollback", orders.RollbackOrder, self._roll_back, of.release),
+            post("nodes/{name}/{act}", orders.Order, self._node, of.node),
+            post("zones/{name}/{act}", orders.Order, self._zone, of.zone),
+            post("links/{name}", orders.LinkOrder, self._link, of.link),
+            post("models/{name}", orders.ModelOrder, self._model, of.model),
+            post("capacity", orders.CapacityOrder, self._capacity, of.capacity),
+        ]
+
+    def _post(
+        self,
+        path: str,
+        kind: type[Order],
+        act: Callable[[Mapping[str, str], Order], Awaitable[Answer]],
+        effect: Callable[[Mapping[str, str], Order], Effect],
+    ) -> Route:
+        """Return a route that reads an order and answers with what became of it."""
+
+        async def endpoint(request: Request) -> Response:
+            order, where = _read(await _body(request) or b"{}", kind), request.path_params
+            answer = await self._leases.during(
+                request.headers.get("lease"), effect(where, order), lambda: act(where, order)
+            )
+            return JSONResponse(dict(answer))
+
+        return Route(f"/v1/{path}", endpoint, methods=["POST"])
+
+    async def _lease(self, request: Request) -> Response:
+        order = _read(await _body(request), orders.LeaseOrder)
+        name = request.path_params["name"]
+        if len(name) > LEASE_NAME_MAX:
+            raise OrderError(400, f"a lease's name: expected at most {LEASE_NAME_MAX} characters")
+        lease = self._leases.hold(name, order.ttl_s)
+        return JSONResponse({"ttl_s": lease.ttl_s, "changes": len(lease.changes)})
+
+    async def _end_lease(self, request: Request) -> Response:
+        return JSONResponse({"undone": await self._leases.end(request.path_params["name"])})
+
     async def _state(self, _request: Request) -> Response:
-        return JSONResponse({"platform_id": self._platform_id, **await self._view.state()})
+        state = {"platform_id": self._platform_id, **await self._view.state()}
+        return JSONResponse(state | {"leases": self._leases.state()})
 
     async def _events(self, request: Request) -> Response:
         since = request.query_params.get("since", "0")
@@ -99,11 +152,7 @@ class Control:
     async def _signal_replica(self, path: Mapping[str, str], order: orders.SignalOrder) -> Answer:
         pod, unit = self._running(path["name"], order.uid)
         if order.process == "engine-core":
-            pid = await engine_port.core_pid(pod.addresses.chaos, self._chaos_token)
-            try:
-                os.kill(pid, order.number)
-            except ProcessLookupError as error:
-                raise OrderError(409, f"the engine core of {pod.name} has ended") from error
+            pid = await engine_port.signal_core(pod, self._chaos_token, order.number)
             text = f"{order.number.name} to engine core {pid}"
             self._cluster.note("Signalled", f"replica/{pod.name}", text)
             return {"pid": pid, "uid": unit.uid}
@@ -200,19 +249,7 @@ class Control:
         return conditions
 
     async def _model(self, path: Mapping[str, str], order: orders.ModelOrder) -> Answer:
-        cluster, model = self._cluster, path["name"]
-        models = [tier.spec.model for tier in cluster.tiers.values()]
-        if model not in models:
-            raise OrderError(404, f"no model {model!r}; there are {', '.join(models)}")
-        self._component("model-store")
-        self._model_orders += 1
-        log = cluster.layout.logs / f"model-store.order-{self._model_orders}.log"
-        async with self._one_model_order:  # what was ordered last is what there is afterwards
-            process = Process(programs.change_model(cluster.addresses, model, order.change), log)
-            if await process.ended() != 0:
-                raise OrderError(409, last_line(log))
-        cluster.note("ModelChanged", f"model/{model}", last_line(log))
-        return {"model": last_line(log)}
+        return {"model": await self._weights.change(path["name"], order.change)}
 
     @property
     def _chaos_token(self) -> str:
@@ -241,18 +278,6 @@ def _act(acts: Mapping[str, Callable[[str], Any]], name: str) -> Callable[[str],
     if name not in acts:
         raise OrderError(404, f"no order {name!r}; there are {', '.join(acts)}")
     return acts[name]
-
-
-def _post(
-    path: str, kind: type[Order], act: Callable[[Mapping[str, str], Order], Awaitable[Answer]]
-) -> Route:
-    """Return a route that reads an order and answers with what became of it."""
-
-    async def endpoint(request: Request) -> Response:
-        order = _read(await _body(request) or b"{}", kind)
-        return JSONResponse(dict(await act(request.path_params, order)))
-
-    return Route(path, endpoint, methods=["POST"])
 
 
 async def _body(request: Request) -> bytes:
@@ -284,7 +309,8 @@ def _read(body: bytes, kind: type[Order]) -> Order:
 
 async def _refusal(_request: Request, error: Exception) -> Response:
     if isinstance(error, OrderError):
-        return JSONResponse({"error": str(error)}, error.status)
+        headers = {"lease": "over"} if isinstance(error, LeaseError) else None
+        return JSONResponse({"error": str(error)}, error.status, headers)
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for nothing else
     return JSONResponse({"error": error.detail}, error.status_code)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from signal import Signals
 from typing import Any
 
 from inference_platform.local import probe
 from inference_platform.local.addresses import Address
 from inference_platform.local.errors import OrderError
+from inference_platform.local.pod import Pod
 
 TIMEOUT_S = 3.0
 
@@ -39,6 +42,22 @@ async def ask(
     if status != 200:
         raise OrderError(status, str(said.get("error", said)))
     return dict(said)
+
+
+async def signal_core(pod: Pod, token: str, number: Signals) -> int:
+    """Signal an engine's core; return its process id.
+
+    Raises:
+        OrderError: 409 when it has none, or it has ended.
+    """
+    pid = await core_pid(pod.addresses.chaos, token)
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError as error:
+        raise OrderError(409, f"the engine core of {pod.name} has ended") from error
+    if pod.unit is not None:
+        pod.unit.mark(number, "engine-core")
+    return pid
 
 
 async def core_pid(address: Address, token: str) -> int:

@@ -50,6 +50,14 @@ class OrderError(Exception):
         self.status = status
 
 
+class LeaseError(OrderError):
+    """An order under a lease that is over, or that never was."""
+
+    def __init__(self, text: str) -> None:
+        """Keep the text; the status is that of an order that comes too late."""
+        super().__init__(409, text)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of a line about an unknown name: what was meant, else what there is."""
     names = sorted(known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from inference_platform.local.addresses import LINKED, Addresses
@@ -14,6 +14,11 @@ from inference_platform.local.links.file import LinkFile
 from inference_platform.local.pod import Pod
 from inference_platform.local.settings import PlatformConfig
 
+UNDISTURBED = {
+    field.name: field.default
+    for field in fields(Link)
+    if field.name not in {"name", "listen", "to"}
+}
 APPLIED_S_MAX = 3.0
 SILENT_S_MAX = 1.0  # the links process shows a sign of life five times as often
 
@@ -72,6 +77,12 @@ class Network:
         if conditions:
             self._conditions[name] = conditions
         return before
+
+    def conditions(self, name: str) -> dict[str, Any] | None:
+        """Return what was set to be wrong with a link; None: there is no such link."""
+        if all(link.name != name for link in self._links or ()):
+            return None
+        return UNDISTURBED | self._conditions.get(name, {})
 
     async def applied(self) -> None:
         """Wait until the links process has done what was published last.

@@ -113,3 +113,9 @@ class CapacityOrder(Order):
     zone: str = ""
     capacity_type: Literal["", "on-demand", "spot"] = ""
     instance_type: str = ""
+
+
+class LeaseOrder(Order):
+    """POST /v1/leases/{name}: for how long it is held, unless it is renewed; this machine's s."""
+
+    ttl_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]

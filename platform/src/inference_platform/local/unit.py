@@ -57,6 +57,7 @@ class Unit:
         held: it stays down until it is told to start.
         lost: the machine under it is gone: nothing of it runs, and nobody there to say so.
         exits: how often a process of it has ended.
+        stopped: which of its processes SIGSTOP was sent to last: `all`, `server`, `engine-core`.
     """
 
     def __init__(self, recipe: Recipe, backoff: Backoff, readiness: Readiness, note: Note) -> None:
@@ -70,6 +71,7 @@ class Unit:
         self.held = False
         self.lost = False
         self.exits = 0
+        self.stopped: set[str] = set()
         self._backoff = backoff
         self._readiness = readiness
         self._note = note
@@ -127,10 +129,18 @@ class Unit:
             self._wake.clear()
         if self._process is None or not self._process.signal(signum, group=group):
             return None
+        self.mark(signum, "all" if group else "server")
         deadly = signum in {signal.SIGKILL, signal.SIGTERM}
         reason = "Killing" if deadly else "Signalled"
         self._note(reason, self.object, f"{signum.name} to process {self._process.pid}")
         return self._process.pid
+
+    def mark(self, signum: signal.Signals, process: str) -> None:
+        """Note that a process of it stands still, or does no longer."""
+        if signum is signal.SIGSTOP:
+            self.stopped.add(process)
+        elif signum is signal.SIGCONT:
+            self.stopped -= {process} if process != "all" else self.stopped
 
     def release(self) -> None:
         """Start it now, if it is held down or in back-off."""
@@ -161,6 +171,7 @@ class Unit:
         self.restarts += 0 if first else 1
         self.started_unix, self.ready_unix = time.time(), None
         self.phase, self._missed = "starting", 0
+        self.stopped = set()
         self._wake.clear()
         recipe = self.recipe
         self._process = Process(recipe.command(first), recipe.log, recipe.pass_fds)

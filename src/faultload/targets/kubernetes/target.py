@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -154,6 +154,10 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
     def calls(self, capability: str) -> Calls:
         """Return verbs and resources, from the table of rights."""
         return rights.calls_for(capability)
+
+    def under(self, mark: Mark) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Nothing to do: every change bears its mark."""
+        return nullcontext()
 
     def lock(
         self, holder: str, duration_s: float = lease.DURATION_S
