@@ -22,6 +22,7 @@ from faultload.errors import (
     TargetGoneError,
     UsageError,
 )
+from faultload.secrecy import copy_redacted, keep_secret
 from faultload.spec.target import LocalTargetSpec
 from faultload.targets.base import (
     ADD_LOAD,
@@ -130,6 +131,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
             problem = f"{type(error).__name__}: {error}"
             raise MissingError(f"{state}: not a local platform's state: {problem}") from None
         self._about: dict[str, Any] = about
+        keep_secret(token)
         self._control = ControlApi(about, token)
 
     @classmethod
@@ -252,7 +254,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
 
     def save_logs(self, folder: Path) -> None:
         """Copy what every process of the platform wrote."""
-        shutil.copytree(self._state / "logs", folder, dirs_exist_ok=True)
+        copy_redacted(self._state / "logs", folder)
 
     def kill_replica(self, replica: str, uid: str) -> None:
         """SIGKILL the replica's process group."""

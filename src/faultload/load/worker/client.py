@@ -22,6 +22,7 @@ from faultload.load.worker.connection import Connection, Pool, status_of, words_
 from faultload.load.worker.response import ProtocolError, ResponseParser
 from faultload.load.worker.sse import EventScanner
 from faultload.record import RequestStatus
+from faultload.secrecy import keep_secret, redacted
 
 # Whose child a greenlet is costs a look at the stack for each, and nobody here asks.
 gevent.config.track_greenlet_tree = False
@@ -78,7 +79,6 @@ class Client:
         self.pool = Pool(endpoint, clock, plan.ca)
         self._on_row = on_row
         self._ignore_eos = plan.ignore_eos
-        self._api_key = api_key
         self._in_flight: set[Exchange] = set()
         head = [
             f"POST {endpoint.prefix}/v1/chat/completions HTTP/1.1",
@@ -88,6 +88,7 @@ class Client:
             "Content-Type: application/json",
         ]
         if api_key is not None:
+            keep_secret(api_key)
             head.append(f"Authorization: Bearer {api_key}")
         self._head = "\r\n".join(head).encode("latin-1")
 
@@ -145,9 +146,7 @@ class Client:
         if exchange not in self._in_flight:
             return
         self._in_flight.discard(exchange)
-        if self._api_key:
-            error = error.replace(self._api_key, "***")
-        self._on_row(exchange.row(status, error))
+        self._on_row(exchange.row(status, redacted(error) if error else ""))
 
 
 class Exchange:
