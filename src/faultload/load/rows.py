@@ -21,7 +21,6 @@ from faultload.record import (
     WorkerHealth,
     write_table,
 )
-from faultload.secrecy import redacted
 
 _WHOLE_S = 0.5  # of a watch line that counts as a second
 
@@ -114,10 +113,6 @@ def merge(trace: pd.DataFrame, rows: Iterable[dict[str, Any]], end_s: float) -> 
     )
     parts = [_typed(part) for part in (found, unknown) if len(part)] or [_typed(found)]
     merged = pd.concat(parts, ignore_index=True)
-    # What the server says of itself could be anything that it was told.
-    for column in ("error", "served_by"):
-        shown = {text: redacted(text) for text in merged[column].unique()}
-        merged[column] = merged[column].map(shown)
     return merged.sort_values("index", ignore_index=True)
 
 

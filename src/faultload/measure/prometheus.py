@@ -20,7 +20,7 @@ from urllib3.util import Retry
 from faultload.errors import MissingError
 from faultload.measure.catalogue import Absence, Entry
 from faultload.record import SERIES_SCHEMA
-from faultload.secrecy import keep_password_of
+from faultload.secrecy import keep_password_of, redacted
 
 _LOG = logging.getLogger(__name__)
 _POINTS_MAX = 10_000  # Prometheus refuses a range of more than 11,000 points
@@ -210,6 +210,7 @@ class PrometheusReader:
             self._warn(str(warning))
 
     def _warn(self, text: str) -> None:
+        text = redacted(text)  # a proxy before it may say again what it was told
         self.warnings.append(text)
         _LOG.warning("Prometheus: %s", text)
 

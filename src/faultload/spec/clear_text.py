@@ -18,7 +18,10 @@ _REMEDIES = {
     "inference_url": "name it in load.api_key_env",
     "prometheus_url": "name it in kubernetes.prometheus_sign_in",
 }
-_REMEDY = "in an experiment as {type: env, key: NAME} in `secrets`, which ${…} refers to"
+_REMEDY = (
+    "name that: in a target by load.api_key_env or kubernetes.prometheus_sign_in, in an experiment"
+    " by {type: env, key: NAME} in `secrets`, which ${…} refers to"
+)
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 # What stock experiments have in `secrets` beside secrets, of chaosk8s and of chaosaws.
 _NO_SECRET = re.compile(

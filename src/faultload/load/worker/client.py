@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import gevent
@@ -54,6 +55,11 @@ class Due:
 
 class _StaleError(Exception):
     """A kept connection was already dead; nothing of an answer was seen."""
+
+
+_SAID = ("error", "finish_reason", "served_by")
+"""Columns in the server's words: it may say again what it was told."""
+_shown = lru_cache(1024)(redacted)
 
 
 class Client:
@@ -146,7 +152,10 @@ class Client:
         if exchange not in self._in_flight:
             return
         self._in_flight.discard(exchange)
-        self._on_row(exchange.row(status, redacted(error) if error else ""))
+        row = exchange.row(status, error)
+        for column in _SAID:
+            row[column] = _shown(row[column])
+        self._on_row(row)
 
 
 class Exchange:
