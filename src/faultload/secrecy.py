@@ -273,6 +273,12 @@ def guarded_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
+def guard_process() -> None:
+    """Have this process, which is ours alone, say no secret from now on."""
+    keep_environment()
+    sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
+
+
 def guarded(stream: TextIO) -> TextIO:
     """Return a stream that passes what is written on, redacted."""
     return stream if isinstance(stream, _Guarded) else _Guarded(stream)  # type: ignore[return-value]

@@ -61,6 +61,7 @@ PLACES = {
     "header of a probe": ("said/experiment-2.txt", "is written out here"),
     "value of an extension": ("said/experiment-3.txt", "is written out here"),
     "argument of a command": ("said/argument.txt", "http://***@"),
+    "value of --set": ("said/set.txt", "expected no credential here"),
     "exception with a URL, its traceback": ("said/defect.txt", "?api_key=***"),
     "variable like OPENAI_API_KEY, in an exception": ("said/defect.txt", "with *** in it"),
     "proxy with a password": ("said/defect.txt", "via http://***@"),
@@ -169,6 +170,9 @@ def files_are_refused(scene: Scene) -> None:
         words = ["run", str(path), "--target", "local", "--root", str(ROOT)]
         scene.said(path.stem, partial(invoke, words))
     target = f"http://eva:{v['argument of a command']}@host"
+    override = f"router.url=http://eva:{v['value of --set']}@host"
+    words = ["run", "engine/replica-loss", "--root", str(ROOT), "--set", override]
+    scene.said("set", partial(invoke, words))
     scene.said("argument", lambda: invoke(["run", "--all", "--list", "--target", target]))
 
 

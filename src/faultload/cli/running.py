@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import typer
-
-from faultload.cli.output import echo_json, echo_lines, relative, say, worst_code
+from faultload.cli.output import complain, echo_json, echo_lines, relative, say, worst_code
 from faultload.cli.selecting import Chosen, Order
 from faultload.errors import ExitCode, FaultloadError, Interrupted
 from faultload.record import RunDirectory
@@ -108,7 +106,7 @@ def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
     steps = steps_of(catalogue, chosen, options)
     started_s, signals = time.monotonic(), SignalGuard()
     if chosen.note:
-        typer.echo(chosen.note, err=True)
+        complain(chosen.note)
     with signals.installed():
         with signals.listening():
             platform = attach_or_start(catalogue, chosen.day.target, list(options.overrides))
@@ -214,7 +212,7 @@ def _end(series: Series, *, is_one: bool) -> int:
     if error is not None and not (is_known and (was_run or not is_one)):
         raise error
     if error is not None and not is_one:
-        typer.echo(f"faultload: {error}", err=True)
+        complain(f"faultload: {error}")
     return _code(series)
 
 

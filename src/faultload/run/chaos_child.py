@@ -21,7 +21,7 @@ from chaoslib.run import RunEventHandler
 from chaoslib.types import Strategy
 
 import faultload.faults  # noqa: F401  # seconds of imports, paid before the fault's moment comes
-from faultload.secrecy import guarded_output, keep_environment, redacted_data
+from faultload.secrecy import guard_process, redacted_data
 from faultload.spec.clear_text import keep_experiment_secrets
 
 
@@ -92,6 +92,5 @@ def main(experiment: Path, journal: Path) -> int:
 
 
 if __name__ == "__main__":
-    keep_environment()
-    with guarded_output():
-        sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    guard_process()
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
