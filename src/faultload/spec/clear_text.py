@@ -36,7 +36,8 @@ def refuse_clear_text(path: Path, document: Mapping[str, Any]) -> None:
         SpecError: the key, and where credentials belong.
     """
     for key in in_clear_text(document):
-        remedy = _REMEDIES.get(key.rpartition(".")[2], _REMEDY)
+        last = key.rpartition(".")[2]
+        remedy = "write its NAME here" if last.endswith("_env") else _REMEDIES.get(last, _REMEDY)
         raise SpecError(
             path,
             key,
