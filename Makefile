@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster check chaos catalogue bench samples screenshot reference clean
+.PHONY: help setup demo test test-cluster check audit chaos catalogue bench samples screenshot reference clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ check: setup  ## Lint, format, types, layers and contracts, in under a minute
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q tests/contract
+
+audit: setup  ## Look the dependencies up among known vulnerabilities, where that can be asked; check their hashes
+	@$(BIN)/python scripts/audit.py
 
 chaos: setup  ## Run experiments on TARGET (local) as tests: all, those that SELECT matches, a SAMPLE of them
 	@$(BIN)/pytest experiments -m chaos --target $(TARGET) $(if $(SELECT),--chaos-select '$(SELECT)') \

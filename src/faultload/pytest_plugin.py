@@ -27,6 +27,7 @@ from faultload.errors import (
     SpecError,
     UsageError,
 )
+from faultload.secrecy import keep_environment, redacted
 
 if TYPE_CHECKING:
     from faultload.run.flow import RunResult
@@ -201,11 +202,23 @@ def pytest_runtest_makereport(
     """Note the verdict on the report, for the letter and for other plugins."""
     report = yield
     problem = call.excinfo.value if call.excinfo else None
+    if isinstance(item, ExperimentItem):
+        _redact(report)
     if isinstance(item, ExperimentItem) and report.when == "call" and not report.skipped:
         item.config.stash[_RAN] = True
     if isinstance(item, ExperimentItem) and isinstance(problem, ExperimentNotPassed):
         report.user_properties.append(("verdict", problem.verdict.value))
     return report
+
+
+def _redact(report: pytest.TestReport) -> None:
+    """Hide secrets in what terminal, JUnit and other plugins show of it."""
+    report.sections = [(name, redacted(text)) for name, text in report.sections]
+    if isinstance(report.longrepr, tuple):
+        path, line, reason = report.longrepr
+        report.longrepr = (path, line, redacted(reason))
+    elif report.longrepr is not None:
+        report.longrepr = redacted(str(report.longrepr))
 
 
 def pytest_report_teststatus(
@@ -244,6 +257,7 @@ class ExperimentItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run it on the session's platform, once that is steady; anything but pass raises."""
+        keep_environment()
         from faultload.run.consent import Consent  # noqa: PLC0415
         from faultload.run.flow import run_experiment  # noqa: PLC0415
         from faultload.run.guards import admit  # noqa: PLC0415
@@ -266,7 +280,7 @@ class ExperimentItem(pytest.Item):
             self.config.stash[_STEADY].wait(plan)
         except RefusedError as error:
             # The rest would wait as long, in vain.
-            self.session.shouldfail = str(error)
+            self.session.shouldfail = redacted(str(error))
             raise
         try:
             result = run_experiment(plan, platform, Silent())
@@ -276,7 +290,10 @@ class ExperimentItem(pytest.Item):
             raise result.defect
         if isinstance(result.error, Interrupted):
             # Chaos Toolkit and pytest would both go on to the next experiment.
-            pytest.exit(f"{result.error}; everything is reverted", returncode=result.exit_code)
+            pytest.exit(
+                f"{redacted(str(result.error))}; everything is reverted",
+                returncode=result.exit_code,
+            )
         if result.judgement.verdict.value != "pass":
             raise ExperimentNotPassed(result)
 

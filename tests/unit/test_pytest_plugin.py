@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,29 @@ def session(
         return pytest.main([*given, *words], plugins=[seen]), seen
 
     return play
+
+
+def test_secrets_are_in_no_report(
+    session: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in what pytest shows of a failure and of what was printed, nor in JUnit's file."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k3y-of-nobody")
+
+    def act(*_: object) -> BaseException:
+        sys.stdout.write("asked http://eva:hunter-two@host\n")
+        return RuntimeError("401 for k3y-of-nobody at /?api_key=hunter-two")
+
+    junit = tmp_path / "junit.xml"
+    words = ["--junitxml", str(junit), "-o", "junit_logging=all", "--showlocals"]
+    code, seen = session("--chaos-select", "replica-loss", *words, act=act)
+    assert code == 1
+    outcome, text = seen.reports["replica-loss"]
+    assert outcome == "failed"
+    for said in (text, junit.read_text(encoding="utf-8")):
+        assert "401 for *** at /?api_key=***" in said
+        assert "hunter-two" not in said
+        assert "k3y-of" not in said
+    assert "asked http://***@host" in junit.read_text(encoding="utf-8")
 
 
 def test_selection_is_that_of_the_command(session: Callable[..., Any]) -> None:

@@ -12,21 +12,24 @@ import typer
 from typer.main import get_command
 
 from faultload.errors import ExitCode, FaultloadError, Interrupted
+from faultload.secrecy import guarded_output, keep_environment, private_files
 
 __all__ = ["invoke", "main"]
 
 
 def invoke(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; nothing is raised."""
+    """Run one command and return its exit code; nothing is raised, and no secret is said."""
     # Imported late: `faultload --help` must not pay for pandas.
     from faultload.cli.commands import app
 
-    try:
-        outcome = get_command(app).main(
-            list(arguments), prog_name="faultload", standalone_mode=False
-        )
-    except BaseException as error:  # noqa: BLE001  # the last line of defence
-        return _end(error)
+    keep_environment()
+    with guarded_output(), private_files():
+        try:
+            outcome = get_command(app).main(
+                list(arguments), prog_name="faultload", standalone_mode=False
+            )
+        except BaseException as error:  # noqa: BLE001  # the last line of defence
+            return _end(error)
     return outcome if isinstance(outcome, int) else int(ExitCode.PASS)
 
 

@@ -46,6 +46,11 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def complain(text: str) -> None:
+    """Print on standard error, as it is now: it may be guarded."""
+    sys.stderr.write(text + "\n")
+
+
 def code_of(verdict: str) -> int:
     """Return the exit code of a verdict."""
     return int(ExitCode[str(verdict).upper()])

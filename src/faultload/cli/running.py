@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import typer
-
 from faultload.cli.asking import ask_person
-from faultload.cli.output import echo_json, echo_lines, relative, say, worst_code
+from faultload.cli.output import complain, echo_json, echo_lines, relative, say, worst_code
 from faultload.cli.selecting import Chosen, Order
 from faultload.errors import ExitCode, FaultloadError, Interrupted
 from faultload.record import RunDirectory
@@ -118,7 +116,7 @@ def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
     admit(steps[0].plan, datetime.now(UTC))
     started_s, signals = time.monotonic(), SignalGuard()
     if chosen.note:
-        typer.echo(chosen.note, err=True)
+        complain(chosen.note)
     with signals.installed():
         with signals.listening():
             ask_person([step.plan for step in steps])
@@ -225,7 +223,7 @@ def _end(series: Series, *, is_one: bool) -> int:
     if error is not None and not (is_known and (was_run or not is_one)):
         raise error
     if error is not None and not is_one:
-        typer.echo(f"faultload: {error}", err=True)
+        complain(f"faultload: {error}")
     return _code(series)
 
 

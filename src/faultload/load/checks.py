@@ -9,6 +9,7 @@ from pathlib import Path
 from faultload.errors import MissingError, SpecError, UsageError
 from faultload.load.plan import address_of
 from faultload.load.trace import read_recorded
+from faultload.secrecy import keep_secret
 from faultload.spec import Scenario
 from faultload.spec.scenario import TraceArrivals
 from faultload.spec.target import LoadWorkers
@@ -83,3 +84,4 @@ def check_api_key(variable: str | None) -> None:
             f"the environment variable {variable} holds no API key: expected printable ASCII"
             " without blanks or line ends"
         )
+    keep_secret(key)

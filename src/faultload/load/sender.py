@@ -32,6 +32,7 @@ from faultload.load.generator import LoadGenerator
 from faultload.load.trace import make_trace, write_trace
 from faultload.record import Tail
 from faultload.record.directory import write_json
+from faultload.secrecy import guard_process
 from faultload.spec.scenario import ClosedArrivals, Scenario
 from faultload.targets import TargetLock
 
@@ -225,4 +226,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    guard_process()
     sys.exit(main())

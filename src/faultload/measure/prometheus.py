@@ -20,6 +20,7 @@ from urllib3.util import Retry
 from faultload.errors import MissingError
 from faultload.measure.catalogue import Absence, Entry
 from faultload.record import SERIES_SCHEMA
+from faultload.secrecy import keep_password_of, redacted
 
 _LOG = logging.getLogger(__name__)
 _POINTS_MAX = 10_000  # Prometheus refuses a range of more than 11,000 points
@@ -54,6 +55,7 @@ class PrometheusReader:
             timeout_s: of one attempt: to connect, and between two pieces of the answer.
             retries: of an attempt that could not connect, was cut off, or met 502, 503 or 504.
         """
+        keep_password_of(url)
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         self.url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
@@ -208,6 +210,7 @@ class PrometheusReader:
             self._warn(str(warning))
 
     def _warn(self, text: str) -> None:
+        text = redacted(text)  # a proxy before it may say again what it was told
         self.warnings.append(text)
         _LOG.warning("Prometheus: %s", text)
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from faultload.errors import SpecError, UsageError
 from faultload.record.injections import InjectionJournal
 from faultload.record.manifest import Manifest
+from faultload.secrecy import redacted_data
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class RunDirectory:
     def seal(self, manifest: Manifest) -> Manifest:
         """Write the manifest with the SHA-256 of every other file; the record is final after it."""
         sealed = manifest.model_copy(update={"sha256": self._hashes()})
-        write_json(self.manifest_path, sealed.model_dump(mode="json"))
+        write_json(self.manifest_path, redacted_data(sealed.model_dump(mode="json")))
         return sealed
 
     def tampered(self) -> list[str]:

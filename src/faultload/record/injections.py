@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faultload.errors import SpecError
+from faultload.secrecy import redacted, redacted_data
 
 
 class InjectionStep(StrEnum):
@@ -57,9 +58,13 @@ class InjectionJournal:
         self.path = path
 
     def append(self, entry: InjectionEntry) -> None:
-        """Write one entry and fsync it, and the folder when the file is new."""
+        """Write one entry and fsync it, and the folder when the file is new.
+
+        Its plan is written as it is: what undoes a fault must not be changed.
+        """
         is_new = not self.path.exists()
-        line = json.dumps(asdict(entry), sort_keys=True, default=str) + "\n"
+        shown = redacted_data(asdict(entry)) | {"plan": entry.plan}
+        line = json.dumps(shown, sort_keys=True, default=str) + "\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             # A line cut short by a crash is ended first, so that it spoils only itself.
@@ -83,6 +88,19 @@ class InjectionJournal:
                 return "" if file.read(1) == b"\n" else "\n"
         except OSError:
             return ""
+
+    def copy_redacted(self, path: Path) -> None:
+        """Write all lines to another file, for people: their plans redacted as well.
+
+        What a crash left of a line is kept.
+        """
+        shown = list[str]()
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                shown.append(json.dumps(redacted_data(json.loads(line)), sort_keys=True))
+            except json.JSONDecodeError:
+                shown.append(redacted(line))
+        path.write_text("\n".join(shown), encoding="utf-8")
 
     def entries(self) -> list[InjectionEntry]:
         """Return every whole line, in order; a line cut short by a crash is left out.

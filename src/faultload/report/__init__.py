@@ -23,6 +23,7 @@ from faultload.report.machine import verdict_json
 from faultload.report.page import render_page
 from faultload.report.postmortem import render_postmortem
 from faultload.report.summary import render_summary
+from faultload.secrecy import redacted_bytes, redacted_data
 from faultload.spec import SLO, Experiment
 
 __all__ = ["render_summary", "write_reports"]
@@ -69,7 +70,7 @@ def write_reports(  # noqa: PLR0913  # the record, part by part, as the flow hol
         run.path / name for name in ("report.html", "postmortem.md", "verdict.json", "junit.xml")
     )
     # The verdict goes first: whatever befalls the pages, machines have their answer.
-    write_json(verdict, verdict_json(facts))
+    write_json(verdict, redacted_data(verdict_json(facts)))
     _write(junit, junit_xml(facts))
     _write(page, render_page(facts).encode("utf-8", "replace"))
     _write(postmortem, render_postmortem(facts).encode("utf-8", "replace"))
@@ -86,7 +87,10 @@ def _alerts(path: Path) -> pd.DataFrame | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the whole new one."""
+    """Write a file so that a reader sees the old one or the whole new one.
+
+    A record made before now may hold what is known for a secret since.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
+    partial.write_bytes(redacted_bytes(data))
     partial.replace(path)

@@ -25,6 +25,7 @@ from faultload.judge import Judgement, Verdict
 from faultload.report import formats
 from faultload.report.facts import recovery_text, slowest, worst_budget
 from faultload.report.templating import Verbatim, html_environment, markdown_environment
+from faultload.secrecy import redacted_bytes
 
 SKIPPED, REFUSED, NOT_RUN = "skipped", "refused", "not run"
 """How an experiment may end beside the verdicts: the target cannot do it; it was not allowed to
@@ -189,7 +190,7 @@ def write_summary(summary: Summary, reports: Path) -> list[Path]:
         ".junit.xml": _junit(summary),
     }
     for suffix, data in files.items():
-        (reports / f"{name}{suffix}").write_bytes(data)
+        (reports / f"{name}{suffix}").write_bytes(redacted_bytes(data))
     return [reports / f"{name}{suffix}" for suffix in files]
 
 

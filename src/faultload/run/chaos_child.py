@@ -21,6 +21,8 @@ from chaoslib.run import RunEventHandler
 from chaoslib.types import Strategy
 
 import faultload.faults  # noqa: F401  # seconds of imports, paid before the fault's moment comes
+from faultload.secrecy import guard_process, redacted_data
+from faultload.spec.clear_text import keep_experiment_secrets
 
 
 def _keep_answers_apart() -> TextIO:
@@ -35,7 +37,7 @@ _ANSWERS = _keep_answers_apart()
 
 def say(kind: str, **more: Any) -> None:
     """Write one JSON line for the supervisor."""
-    _ANSWERS.write(json.dumps({"kind": kind, **more}, default=str) + "\n")
+    _ANSWERS.write(json.dumps(redacted_data({"kind": kind, **more})) + "\n")
     _ANSWERS.flush()
 
 
@@ -70,6 +72,7 @@ class _Teller(RunEventHandler):  # type: ignore[misc]  # chaoslib publishes no t
 def main(experiment: Path, journal: Path) -> int:
     """Play the experiment once told to; return 0 whatever chaoslib makes of it."""
     document = yaml.safe_load(experiment.read_text(encoding="utf-8"))
+    keep_experiment_secrets(document)
     say("ready")
     if not sys.stdin.readline():
         return 0
@@ -82,10 +85,12 @@ def main(experiment: Path, journal: Path) -> int:
             event_handlers=[teller],
         )
     finally:
-        journal.write_text(json.dumps(teller.journal, indent=2, default=str), encoding="utf-8")
+        shown = json.dumps(redacted_data(teller.journal), indent=2)
+        journal.write_text(shown, encoding="utf-8")
         say("ended", status=teller.journal.get("status"), deviated=teller.journal.get("deviated"))
     return 0
 
 
 if __name__ == "__main__":
+    guard_process()
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

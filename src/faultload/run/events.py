@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faultload.secrecy import redacted_data
+
 
 @dataclass(frozen=True)
 class RunClock:
@@ -49,7 +51,7 @@ class EventLog:
         """
         event = {"t_s": round(t_s, 4), "source": source, "kind": kind, "text": text, "data": data}
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, default=str) + "\n")
+            file.write(json.dumps(redacted_data(event)) + "\n")
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

@@ -26,10 +26,12 @@ from faultload.spec import (
     Catalogue,
     Experiment,
     GivenBlock,
+    KubernetesTargetSpec,
     Scenario,
     StopSpec,
     TargetSpec,
 )
+from faultload.spec.clear_text import keep_experiment_secrets
 
 LOAD_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
 """Keys of a target file's `load`, and the options of `faultload run` that replace them."""
@@ -122,7 +124,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
 
     Raises:
         UsageError: a file, a key or a name is wrong; says which and what to do.
-        MissingError: the load needs an API key that is not here.
+        MissingError: the load needs an API key, or Prometheus a token, that is not here.
     """
     chosen = catalogue.experiment(experiment)
     target_path, target_spec = catalogue.target(target)
@@ -133,6 +135,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     check_recording(scenario, scenario_path)
     ca = check_workers(target_spec.load, target_path)
     check_with_chaoslib(chosen)
+    _meet_secrets(chosen, target_spec)
     chosen = played_by_us(chosen, target_spec, has_block=catalogue.given is None)
     faults = _intended(chosen)
     lengths, block = target_spec.phases, chosen.block
@@ -178,6 +181,13 @@ def _repeat(
     for key, value in load.items():
         words += [LOAD_OPTIONS[key], str(value)]
     return shlex.join(words)
+
+
+def _meet_secrets(experiment: Experiment, target: TargetSpec) -> None:
+    """Register the secrets that a run will use; one that is not there is missed now."""
+    keep_experiment_secrets(experiment.raw)
+    if isinstance(target, KubernetesTargetSpec) and target.kubernetes.prometheus_sign_in:
+        target.kubernetes.prometheus_sign_in.headers()
 
 
 def _with_load(target: TargetSpec, load: Mapping[str, str | int]) -> TargetSpec:

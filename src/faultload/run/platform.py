@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.errors import MissingError, RefusedError, UsageError
+from faultload.secrecy import in_clear_text
 from faultload.spec import Catalogue, LocalTargetSpec
 from faultload.targets import Target, attach, connect, is_locked, state_home
 from faultload.targets.processes import last_line
@@ -64,9 +66,11 @@ def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> 
     """Return the platform left up for a target, else connect to it: a local one is started.
 
     Raises:
+        UsageError: an override holds a credential.
         RefusedError: overrides were given and a platform is up already.
         MissingError: it did not start.
     """
+    _refuse_clear_text(overrides)
     path, spec = catalogue.target(target)
     # A cluster's target file may have the same name, and is not what was left up.
     up = find_platform(spec.name) if isinstance(spec, LocalTargetSpec) else None
@@ -96,6 +100,7 @@ def up(catalogue: Catalogue, target: str, scenario: str, overrides: list[str]) -
     path, spec = catalogue.target(target)
     if not isinstance(spec, LocalTargetSpec):
         raise UsageError(f"{path}: kind: only a local platform is ours to start, found {spec.kind}")
+    _refuse_clear_text(overrides)
     if scenario:
         catalogue.scenario(scenario)
     if find_platform(spec.name) is not None:
@@ -123,6 +128,17 @@ def up(catalogue: Catalogue, target: str, scenario: str, overrides: list[str]) -
             raise MissingError(f"not ready in time; its last words: {last_line(log) or 'none'}")
         time.sleep(0.1)
     return about
+
+
+def _refuse_clear_text(overrides: Sequence[str]) -> None:
+    """Refuse what would stand in the arguments of the platform's processes."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if any(in_clear_text({key: value})):
+            raise UsageError(
+                f"--set {key}: expected no credential here: everybody on the machine can read it in"
+                " the process list"
+            )
 
 
 def down(target: str) -> bool:

@@ -21,6 +21,7 @@ from faultload.record.directory import write_json
 from faultload.run.platform import LOAD_READY_TIMEOUT_S, PlatformUp, platform_folder
 from faultload.run.signals import SignalGuard
 from faultload.run.state import STANDING, RunState
+from faultload.secrecy import guard_process, private_files
 from faultload.spec import Catalogue, LocalTargetSpec, load_target
 from faultload.targets import LocalTarget, TargetLock
 
@@ -121,7 +122,8 @@ def main() -> int:
     """Host until told to end; what goes wrong is the log's last line."""
     _, root, target_file, scenario, *overrides = sys.argv
     try:
-        host(Catalogue(Path(root)), Path(target_file), scenario, overrides)
+        with private_files():
+            host(Catalogue(Path(root)), Path(target_file), scenario, overrides)
     except FaultloadError as error:
         sys.stderr.write(f"{error}\n")
         return int(error.exit_code)
@@ -129,4 +131,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    guard_process()
     sys.exit(main())

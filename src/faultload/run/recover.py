@@ -15,6 +15,7 @@ from faultload.run.injection import fault_phase, with_fault
 from faultload.run.judging import judge_and_report
 from faultload.run.sealing import seal_run
 from faultload.run.state import RunState, left_behind
+from faultload.secrecy import private_files
 from faultload.spec import Catalogue, LocalTargetSpec
 from faultload.targets import TargetLock, connect
 
@@ -93,6 +94,7 @@ def recover_expired(catalogue: Catalogue, target: str) -> list[str]:
 def _recover_one(state: RunState) -> Recovered | None:
     run_id = state.folder.name
     with contextlib.ExitStack() as held:
+        held.enter_context(private_files())
         try:
             held.enter_context(TargetLock(state.target_home, f"recover {run_id}"))
         except RefusedError:

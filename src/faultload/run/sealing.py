@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
@@ -31,6 +30,7 @@ from faultload.record import (
 from faultload.record.manifest import Clock
 from faultload.run.events import EventLog, RunClock
 from faultload.run.plan import RunPlan
+from faultload.secrecy import redact_files, redacted
 from faultload.targets import Target
 
 _REPORTED = ("chaostoolkit-lib", "locust", "numpy", "pandas", "pyarrow", "scipy")
@@ -100,7 +100,8 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
     series = pd.DataFrame(columns=SERIES_SCHEMA.names)
     if target is not None:
         try:
-            reader = PrometheusReader(target.endpoints.prometheus_url)
+            at = target.endpoints
+            reader = PrometheusReader(at.prometheus_url, headers=at.prometheus_headers())
             series = reader.snapshot(CATALOGUE, draft.clock.t0_unix_s, end_s)
             for warning in reader.warnings:
                 events.add(end_s, "harness", "telemetry_warning", warning)
@@ -111,11 +112,13 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
         except (OSError, FaultloadError) as error:
             events.add(end_s, "harness", "platform_logs_missing", str(error))
         _note_platform_events(target, events, draft.clock.t0_unix_s, end_s)
-    write_table(series, SERIES_SCHEMA, directory.series)
+    shown = {labels: redacted(labels) for labels in series["labels"].unique()}
+    write_table(series.assign(labels=series["labels"].map(shown)), SERIES_SCHEMA, directory.series)
     if journal.path.exists():
-        shutil.copyfile(journal.path, directory.injections.path)
+        journal.copy_redacted(directory.injections.path)
     else:
         directory.injections.path.touch()
+    redact_files(directory.logs)
     directory.seal(draft.model_copy(update=update))
 
 

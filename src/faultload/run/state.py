@@ -6,6 +6,7 @@ session (how to reach the target) and the draft of the manifest. A clean end rem
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from faultload.errors import RefusedError, SpecError
 from faultload.faults import SessionFile
 from faultload.record import InjectionJournal, Manifest
+from faultload.secrecy import redacted_data
 from faultload.targets import state_home
 
 STANDING = "chaos-run"
@@ -76,7 +78,8 @@ class RunState:
     def save_draft(self, manifest: Manifest) -> None:
         """Keep what the manifest would be if the run died now."""
         partial = self.folder / "draft.partial"
-        partial.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        shown = redacted_data(json.loads(manifest.model_dump_json()))
+        partial.write_text(json.dumps(shown, indent=2), encoding="utf-8")
         partial.replace(self.folder / "draft.json")
 
     def draft(self) -> Manifest | None:

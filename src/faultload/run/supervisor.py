@@ -32,6 +32,7 @@ from faultload.run.progress import Progress
 from faultload.run.sealing import first_manifest, save_inputs, seal_run
 from faultload.run.state import RunState, refuse_if_harmed
 from faultload.run.stopping import heed
+from faultload.secrecy import private_files
 from faultload.targets import Target, TargetLock, state_home
 
 _LOAD_READY_TIMEOUT_S = 60.0
@@ -69,6 +70,7 @@ class Supervisor:
         """
         fingerprint = self._target.identity.fingerprint
         with contextlib.ExitStack() as held:
+            held.enter_context(private_files())
             held.enter_context(TargetLock(state_home() / fingerprint, self._run_id))
             refuse_if_harmed(fingerprint)
             self._lock = held.enter_context(self._target.lock(self._run_id))

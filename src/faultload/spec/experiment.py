@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from faultload.errors import SpecError, nearest
+from faultload.spec.clear_text import refuse_inline_secrets
 from faultload.spec.given import GivenBlock
 from faultload.spec.reading import Spec, parse, read_document
 from faultload.spec.stop import Stop
@@ -202,6 +203,7 @@ def load_experiment(path: Path, given: GivenBlock | None = None) -> Experiment:
         if not raw.get(key):
             raise SpecError(path, key, "this key is required and missing")
     _check_nothing_runs(path, raw)
+    refuse_inline_secrets(path, raw)
     if given is not None:
         raw = _with_given(path, raw, given)
     blocks = _blocks(raw)

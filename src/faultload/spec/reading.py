@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faultload.errors import SpecError, nearest
+from faultload.spec.clear_text import refuse_clear_text
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -41,7 +42,8 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
     """Return every YAML document of a file; each must be a mapping.
 
     Raises:
-        SpecError: the file is missing, unreadable, not YAML, empty, or holds something else.
+        SpecError: the file is missing, unreadable, not YAML, empty, or holds something else, or
+            a credential.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -65,6 +67,7 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
         if not isinstance(document, dict):
             found = type(document).__name__
             raise SpecError(path, "", f"expected a YAML mapping, found a {found}")
+        refuse_clear_text(path, document)
     return documents
 
 

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from faultload.errors import SpecError, nearest
+from faultload.errors import MissingError, SpecError, nearest
+from faultload.secrecy import keep_secret
 from faultload.spec.guards import Freeze, Preflight
 from faultload.spec.reading import Spec, parse, read_document
 from faultload.spec.stop import Stop
 
 _DANGER_MAX, _DANGER_MAX_PRODUCTION = 4, 2
+
+
+def _is_a_name(name: str) -> str:
+    # What was found is not said: it may be the secret.
+    if not (name.isascii() and name.isidentifier()):
+        raise ValueError(
+            "expected the NAME of the environment variable that holds the secret, never the secret"
+            " itself"
+        )
+    return name
+
+
+EnvironmentVariable = Annotated[str, AfterValidator(_is_a_name)]
 
 
 class PhaseLengths(Spec):
@@ -44,20 +60,49 @@ class LoadWorkers(Spec):
     ca: str | None = None
     """PEM file of the authorities to trust for an https endpoint, relative to the target file.
     None: the system's."""
-    api_key_env: str | None = None
+    api_key_env: EnvironmentVariable | None = None
     """Name of the environment variable that holds the endpoint's API key; never the key. None: the
     endpoint needs none."""
 
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_a_name(cls, name: str | None) -> str | None:
-        # What was found is not said: it may be the key.
-        if name is not None and not (name.isascii() and name.isidentifier()):
-            raise ValueError(
-                "expected the NAME of the environment variable that holds the API key, never the"
-                " key itself"
+
+class PrometheusSignIn(Spec):
+    """How to sign in to Prometheus: by a bearer token, or by a user's name and password."""
+
+    bearer_token_env: EnvironmentVariable | None = None
+    """Name of the environment variable that holds the token; never the token."""
+    username: str | None = None
+    password_env: EnvironmentVariable | None = None
+    """Name of the environment variable that holds the password; never the password."""
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        basic = (self.username is not None, self.password_env is not None)
+        if (self.bearer_token_env is not None, *basic) not in (
+            (True, False, False),
+            (False, True, True),
+        ):
+            raise ValueError("expected bearer_token_env, or username and password_env")
+        return self
+
+    def headers(self) -> dict[str, str]:
+        """Return what to send with every query; the secret in it is registered as one.
+
+        Raises:
+            MissingError: the variable is not set.
+        """
+        variable = self.bearer_token_env or self.password_env or ""
+        held = os.environ.get(variable, "").strip()
+        if not held or not held.isprintable():
+            raise MissingError(
+                f"the environment variable {variable} (to sign in to Prometheus with) is not set,"
+                " or not to one line of text"
             )
-        return name
+        keep_secret(held)
+        if self.username is None:
+            return {"Authorization": f"Bearer {held}"}
+        pair = f"{self.username}:{held}"
+        keep_secret(pair)
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
 class KubernetesComponent(Spec):
@@ -87,6 +132,8 @@ class KubernetesCluster(Spec):
     inference_url: str
     """OpenAI-compatible, without `/v1`."""
     prometheus_url: str
+    prometheus_sign_in: PrometheusSignIn | None = None
+    """None: it answers anybody."""
 
 
 class TargetSpec(Spec):

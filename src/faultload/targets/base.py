@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from faultload.spec.target import PrometheusSignIn
 from faultload.targets.calls import Calls
 from faultload.targets.engine_acts import EngineActs
 from faultload.targets.machine_acts import MachineActs
@@ -227,12 +228,22 @@ class Endpoints:
         ca: PEM file of the authorities to trust at the former; None: the system's.
         api_key_env: name of the environment variable with the API key it wants; None: it wants
             none.
+        prometheus_sign_in: None: Prometheus answers anybody.
     """
 
     inference_url: str
     prometheus_url: str
     ca: Path | None = None
     api_key_env: str | None = None
+    prometheus_sign_in: PrometheusSignIn | None = None
+
+    def prometheus_headers(self) -> dict[str, str]:
+        """Return what to send with every query to Prometheus.
+
+        Raises:
+            MissingError: the variable with its token or password is not set.
+        """
+        return {} if self.prometheus_sign_in is None else self.prometheus_sign_in.headers()
 
 
 class Lock(Protocol):

@@ -22,6 +22,7 @@ from faultload.errors import (
     TargetGoneError,
     UsageError,
 )
+from faultload.secrecy import copy_redacted, keep_secret
 from faultload.spec.target import LocalTargetSpec
 from faultload.targets import local_lease
 from faultload.targets.base import (
@@ -131,6 +132,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
             raise MissingError(f"{state}: not a local platform's state: {problem}") from None
         self._about: dict[str, Any] = about
         self._token, self._lease = token, lease
+        keep_secret(token)
         self._control = ControlApi(about, token)
         self._control.lease = lease
 
@@ -254,7 +256,7 @@ class LocalTarget(LocalEngines, LocalMachines, LocalNetwork, LocalParts, LocalRe
 
     def save_logs(self, folder: Path) -> None:
         """Copy what every process of the platform wrote."""
-        shutil.copytree(self._state / "logs", folder, dirs_exist_ok=True)
+        copy_redacted(self._state / "logs", folder)
 
     def kill_replica(self, replica: str, uid: str) -> None:
         """SIGKILL the replica's process group."""

@@ -23,6 +23,8 @@ def state_home() -> Path:
     home = Path(base) / "faultload"
     try:
         home.mkdir(parents=True, mode=0o700, exist_ok=True)
+        if home.stat().st_mode & 0o077:
+            home.chmod(0o700)
     except OSError as error:
         raise UsageError(
             f"{home}: cannot keep state there: {error}; set XDG_STATE_HOME to a writable folder"

@@ -368,6 +368,7 @@ def test_aborted_run_is_reverted_sealed_and_judged(
     judgement = SimpleNamespace(verdict=Verdict.FAIL, spec=Judgement)
     monkeypatch.setattr(flow, "Supervisor", lambda *_: Run())
     monkeypatch.setattr(flow, "judge_and_report", lambda _: (judgement, []))
+    monkeypatch.setattr(flow, "admit", lambda *_: None)
 
     result = flow.run_experiment(plan, target, None)  # type: ignore[arg-type]
 

@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import gevent
@@ -22,6 +23,7 @@ from faultload.load.worker.connection import Connection, Pool, status_of, words_
 from faultload.load.worker.response import ProtocolError, ResponseParser
 from faultload.load.worker.sse import EventScanner
 from faultload.record import RequestStatus
+from faultload.secrecy import keep_secret, redacted
 
 # Whose child a greenlet is costs a look at the stack for each, and nobody here asks.
 gevent.config.track_greenlet_tree = False
@@ -55,6 +57,11 @@ class _StaleError(Exception):
     """A kept connection was already dead; nothing of an answer was seen."""
 
 
+_SAID = ("error", "finish_reason", "served_by")
+"""Columns in the server's words: it may say again what it was told."""
+_shown = lru_cache(1024)(redacted)
+
+
 class Client:
     """Sends requests and reports each one's row exactly once.
 
@@ -78,7 +85,6 @@ class Client:
         self.pool = Pool(endpoint, clock, plan.ca)
         self._on_row = on_row
         self._ignore_eos = plan.ignore_eos
-        self._api_key = api_key
         self._in_flight: set[Exchange] = set()
         head = [
             f"POST {endpoint.prefix}/v1/chat/completions HTTP/1.1",
@@ -88,6 +94,7 @@ class Client:
             "Content-Type: application/json",
         ]
         if api_key is not None:
+            keep_secret(api_key)
             head.append(f"Authorization: Bearer {api_key}")
         self._head = "\r\n".join(head).encode("latin-1")
 
@@ -145,9 +152,10 @@ class Client:
         if exchange not in self._in_flight:
             return
         self._in_flight.discard(exchange)
-        if self._api_key:
-            error = error.replace(self._api_key, "***")
-        self._on_row(exchange.row(status, error))
+        row = exchange.row(status, error)
+        for column in _SAID:
+            row[column] = _shown(row[column])
+        self._on_row(row)
 
 
 class Exchange:

@@ -46,6 +46,7 @@ from faultload.load.worker.courier import Courier
 from faultload.load.worker.dispatch import Dispatcher
 from faultload.load.worker.master import Master
 from faultload.load.worker.statistics import report
+from faultload.secrecy import guard_process
 from faultload.spec import load_scenario
 from faultload.spec.scenario import UserStep
 
@@ -53,6 +54,9 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LEAD_S = 0.5
 
 log = logging.getLogger(__name__)
+
+# Before Locust sets up its log, which keeps the streams that it finds.
+guard_process()
 
 
 def _tie_to(parent_pid: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import urllib3
 from kubernetes import client
 
 from faultload.errors import FaultError, MissingError, RefusedError
+from faultload.secrecy import keep_secret, redacted
 from faultload.targets.kubernetes.resources import Ref, Resource
 
 Object = dict[str, Any]
@@ -29,7 +29,6 @@ _MERGE = "application/merge-patch+json"
 _PAGE_SIZES = (500, 500, 0)  # the last is everything at once, which cannot expire half-way
 _CONFLICTS_MAX = 8
 _WORTH_REPEATING = {500, 502, 503, 504}
-_BEARER = re.compile(r"(?i)(bearer|basic)\s+[^\s\"',]+")
 _TEXT_MAX = 300
 
 
@@ -340,6 +339,7 @@ class Api:
         signed_in.update_params_for_auth(headers, [], ["BearerToken"])
         # A token from a file may end its line, and a header must not.
         headers = {key: value.strip() for key, value in headers.items()}
+        keep_secret(headers.get("authorization", "").partition(" ")[2])
         try:
             answer: urllib3.BaseHTTPResponse = signed_in.rest_client.pool_manager.request(
                 call.method,
@@ -375,9 +375,7 @@ class Api:
 
     def _redacted(self, text: str) -> str:
         """Return a line that holds no credential, whoever may have echoed it."""
-        for key in self._client.configuration.api_key.values():
-            text = text.replace(str(key), "***").replace(str(key).partition(" ")[2] or "\0", "***")
-        return " ".join(_BEARER.sub(r"\1 ***", text).split())[:_TEXT_MAX]
+        return " ".join(redacted(text).split())[:_TEXT_MAX]
 
 
 class _PageExpiredError(Exception):

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from faultload.secrecy import redacted_bytes
 from faultload.targets.base import PlatformEvent
 from faultload.targets.kubernetes.api import ApiError, Call, Object, Patience
 from faultload.targets.kubernetes.cluster import Cluster, has_condition, name_of
@@ -108,7 +109,7 @@ def save_logs(cluster: Cluster, folder: Path) -> None:
                 if error.status in (0, 500, 502, 503, 504):
                     silent.add(node)
                 continue
-            (folder / name).write_bytes(text)
+            (folder / name).write_bytes(redacted_bytes(text))
             left -= len(text)
     if unavailable:
         lines = "".join(f"{line}\n" for line in unavailable)

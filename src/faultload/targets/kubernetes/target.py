@@ -125,7 +125,13 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
         about, load = self._spec.kubernetes, self._spec.load
         folder = Path(self._attachment["target_file"]).parent
         ca = (folder / load.ca).resolve() if load.ca else None
-        return Endpoints(about.inference_url, about.prometheus_url, ca, load.api_key_env)
+        return Endpoints(
+            about.inference_url,
+            about.prometheus_url,
+            ca,
+            load.api_key_env,
+            about.prometheus_sign_in,
+        )
 
     def attachment(self) -> Mapping[str, str]:
         """Return the paths of kubeconfig and target file; credentials stay in the former."""

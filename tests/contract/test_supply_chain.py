@@ -1,0 +1,87 @@
+"""What we are built from cannot be exchanged, and CI can do no more than it must."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+_ROOT = Path(__file__).parents[2]
+_WORKFLOWS = sorted((_ROOT / ".github").rglob("*.y*ml"))
+_USES = re.compile(r"^\s*(?:-\s+)?uses:\s*(\S+)(.*)$", re.MULTILINE)
+_PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
+_VERSION = re.compile(r"\s+# v\d+\.\d+\.\d+")
+
+_each_workflow = pytest.mark.parametrize("path", _WORKFLOWS, ids=[path.name for path in _WORKFLOWS])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _jobs(path: Path) -> dict[str, dict[str, Any]]:
+    jobs: dict[str, dict[str, Any]] = _read(path).get("jobs", {})
+    return jobs
+
+
+def test_there_are_workflows() -> None:
+    """The rules below hold for something."""
+    assert _WORKFLOWS
+
+
+@_each_workflow
+def test_actions_are_pinned_by_digest(path: Path) -> None:
+    """A tag can be moved to other code, a commit cannot; the version is there to be read."""
+    used = _USES.findall(path.read_text(encoding="utf-8"))
+    loose = [
+        name for name, after in used if not (_PINNED.fullmatch(name) and _VERSION.match(after))
+    ]
+    assert loose == []
+
+
+@_each_workflow
+def test_permissions_are_the_least(path: Path) -> None:
+    """Reading the repository is enough for all of it, jobs included."""
+    assert _read(path).get("permissions") == {"contents": "read"}
+    assert [name for name, job in _jobs(path).items() if "permissions" in job] == []
+
+
+@_each_workflow
+def test_what_others_write_runs_nothing(path: Path) -> None:
+    """No job of a fork's pull request has our secrets, and no title ends up in a shell."""
+    text = path.read_text(encoding="utf-8")
+    assert "pull_request_target" not in text
+    assert "secrets." not in text
+    steps = [step for job in _jobs(path).values() for step in job.get("steps", [])]
+    assert [step["run"] for step in steps if "${{" in str(step.get("run", ""))] == []
+
+
+@_each_workflow
+def test_no_credential_stays_in_the_checkout(path: Path) -> None:
+    """What runs later must not find the token that fetched the code."""
+    steps = [step for job in _jobs(path).values() for step in job.get("steps", [])]
+    checkouts = [step for step in steps if "actions/checkout" in str(step.get("uses", ""))]
+    assert all(step.get("with", {}).get("persist-credentials") is False for step in checkouts)
+
+
+def test_ci_audits_the_dependencies() -> None:
+    """A vulnerability that became known last night is found today."""
+    assert "make audit" in (_ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_every_dependency_has_its_hash() -> None:
+    """What is installed is what was locked, whatever an index serves."""
+    lock = tomllib.loads((_ROOT / "uv.lock").read_text(encoding="utf-8"))
+    theirs = [one for one in lock["package"] if "registry" in one["source"]]
+    files = [
+        (one["name"], file)
+        for one in theirs
+        for file in [*one.get("wheels", []), *filter(None, [one.get("sdist")])]
+    ]
+    assert {one["name"] for one in theirs} == {name for name, _ in files}
+    assert [name for name, file in files if not file.get("hash", "").startswith("sha256:")] == []

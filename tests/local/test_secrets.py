@@ -1,0 +1,120 @@
+"""A whole run, with secrets in its environment and its experiment, leaves none of them behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import ProcessList, traces_of
+from planted_scenes import value_of
+from projects import Project, processes_mentioning, wait_for
+
+from faultload.errors import ExitCode
+
+pytestmark = [pytest.mark.local, pytest.mark.full]
+
+QUICK = ("--set", "cold_start_s=1", "--set", "model_store.enabled=false")
+VARIABLES = {
+    "OPENAI_API_KEY": value_of(60),
+    "AWS_SECRET_ACCESS_KEY": value_of(61),
+    "HF_TOKEN": value_of(62),
+    "PROMETHEUS_PASSWORD": value_of(63),
+    "ENDPOINT_KEY": value_of(64),
+    "PROBE_PIN": value_of(65),
+}
+PROXY = value_of(66)
+
+
+def with_probes(document: dict[str, Any]) -> None:
+    """Add probes that show what they are told, and one that cannot connect."""
+    document["secrets"] = {"api": {"pin": {"type": "env", "key": "PROBE_PIN"}}}
+    shown = "-c 'echo $HF_TOKEN $OPENAI_API_KEY; env; true'"
+    providers = {
+        "show": {"type": "process", "path": "sh", "arguments": shown},
+        "ask": {"type": "http", "url": "http://127.0.0.1:1/?pin=${pin}", "secrets": ["api"]},
+    }
+    for name, provider in providers.items():
+        document["method"].append({"type": "probe", "name": name, "provider": provider})
+
+
+@pytest.fixture
+def armed(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Return a project whose runs are told secrets in every way."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HTTP_PROXY", f"http://eva:{PROXY}@127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    path = project.path / "targets" / "local.yaml"
+    path.write_text(f"{path.read_text()}load: {{api_key_env: ENDPOINT_KEY}}\n", encoding="utf-8")
+    project.experiment("replica-loss", with_probes)
+    return project
+
+
+def tokens_of(pids: list[int]) -> set[str]:
+    """Return the tokens of the platforms that some processes belong to: their owner reads them."""
+    found = set()
+    for pid in pids:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"--state-dir" in words:
+            state = Path(os.fsdecode(words[words.index(b"--state-dir") + 1]))
+            found |= {path.read_text().strip() for path in state.glob("*token")}
+    return found if len(found) > 1 else set()  # the control API's, and the engines'
+
+
+def check(project: Project, processes: ProcessList, tokens: set[str], said: str) -> None:
+    """See that nothing that was told is anywhere, and that what was left is private."""
+    (project.path / "said.txt").write_text(said, encoding="utf-8")
+    (project.path / "processes.txt").write_text("\n".join(processes.seen), encoding="utf-8")
+    assert any("faultload.run.chaos_child" in words for words in processes.seen)
+    assert tokens, "no platform was seen"
+    for secret in [*VARIABLES.values(), PROXY, *tokens]:
+        assert traces_of(secret, project.path) == []
+    for folder in (project.path / "reports", project.path / "state"):
+        others = [path for path in folder.rglob("*") if path.stat().st_mode & 0o077]
+        assert others == []
+
+
+def test_a_run_leaves_no_secret_behind(armed: Project) -> None:
+    """Record, reports, state, output and process lists: what was printed stands there as ***."""
+    before = os.umask(0)
+    try:
+        with ProcessList() as processes:
+            process = armed.start("run", "engine/replica-loss", *QUICK)
+            tokens = wait_for(
+                lambda: tokens_of(processes_mentioning(str(armed.path))), 60, "a platform"
+            )
+            out, err = process.communicate(timeout=170)
+    finally:
+        os.umask(before)
+    assert process.returncode in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE), err
+    check(armed, processes, tokens, out + err)
+    record = armed.run_directory() / "record"
+    assert "HF_TOKEN=***" in (record / "journal.json").read_text(encoding="utf-8")
+    assert "?pin=***" in (record / "journal.json").read_text(encoding="utf-8")
+
+
+def test_a_killed_run_leaves_no_secret_behind(armed: Project) -> None:
+    """Nothing was sealed, and nobody came to tidy up: what is there was written without them."""
+    before = os.umask(0)
+    try:
+        with ProcessList() as processes:
+            process = armed.start("run", "engine/replica-loss", *QUICK)
+            tokens = wait_for(
+                lambda: tokens_of(processes_mentioning(str(armed.path))), 60, "a platform"
+            )
+            wait_for(
+                lambda: any(one["kind"] == "activity_completed" for one in armed.events()),
+                60,
+                "an activity to be over",
+            )
+            process.send_signal(signal.SIGKILL)
+            out, err = process.communicate(timeout=30)
+            armed.is_clean()
+    finally:
+        os.umask(before)
+    check(armed, processes, tokens, out + err)
+    recovered = armed.faultload("recover")
+    check(armed, processes, tokens, recovered.stdout + recovered.stderr)
