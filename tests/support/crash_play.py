@@ -18,6 +18,8 @@ from light_run import admitted
 from snapshots import Snapshot
 
 from faultload.errors import ExitCode, FaultloadError, RefusedError
+from faultload.faults import FAULTS
+from faultload.faults.limits import Limits
 from faultload.record import InjectionStep
 from faultload.run.recover import recover
 from faultload.run.state import STANDING, left_behind
@@ -173,16 +175,34 @@ class _Play:
 def play(stage: Stage, case: Case, uses: Mapping[str, Use]) -> Result:
     """Play a case, however it ends; what goes wrong is in the result."""
     began_s = time.monotonic()
-    target = stage.ready()
     one = _Play(stage, case, uses[case.fault])
     try:
-        one.play(target)
+        one.play(_playable(stage, case.fault, uses[case.fault]))
     except (FaultloadError, OSError, ValueError) as error:
         one.note(f"{type(error).__name__}: {error}")
     if not one.result.ok:
         stage.spoil()
     one.result.seconds = round(time.monotonic() - began_s, 1)
     return one.result
+
+
+def _playable(stage: Stage, fault: str, use: Use) -> LocalTarget:
+    """Return the platform, another one where this one has nothing that the fault could hit.
+
+    Replicas come back wherever there is room, and not all machines are spot machines.
+
+    Raises:
+        FaultloadError: nor does a fresh one.
+    """
+    kind = FAULTS[fault]
+    try:
+        target = stage.ready()
+        kind(target, kind.intent(**use.arguments), Limits()).plan()
+    except FaultloadError:
+        stage.spoil()
+        target = stage.ready()
+        kind(target, kind.intent(**use.arguments), Limits()).plan()
+    return target
 
 
 def _refusal(target: LocalTarget) -> str:
