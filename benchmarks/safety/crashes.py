@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import secrets
 import signal
 import subprocess
@@ -111,7 +112,9 @@ def draw(given: argparse.Namespace, known: Mapping[str, Use]) -> list[Case]:
         return everything + whole(everything, known, given.seed)
     by_name = {str(case): case for case in everything}
     drawn = [by_name[name] for name in sample(list(by_name), given.sample, given.seed)]
-    return drawn + whole(drawn, known, given.seed)
+    drawn += whole(drawn, known, given.seed)
+    random.Random(given.seed).shuffle(drawn)  # time that is up must not always cost the same ones
+    return drawn
 
 
 def table(results: Iterable[Result]) -> list[str]:
