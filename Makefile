@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster check audit chaos catalogue bench samples screenshot reference clean
+.PHONY: help setup demo test test-cluster check audit chaos catalogue bench bench-safety samples screenshot reference clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,13 @@ catalogue: setup  ## Try every experiment on good and on badly configured platfo
 bench: setup  ## List the benchmarks and the commands that run them
 	@found=$$(ls benchmarks/*.py benchmarks/*/bench.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \
 	for file in $$found; do echo "$(BIN)/python $$file"; done
+
+bench-safety: setup  ## Kill the harness at every step of every fault: all (hours), a SAMPLE, ONLY one; CLUSTER=1: on Kubernetes, too
+	@$(BIN)/python benchmarks/safety/crashes.py $(if $(ONLY),--only '$(ONLY)') \
+	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed '$(SEED)') $(BENCH_ARGS)
+ifdef CLUSTER
+	@FAULTLOAD_REQUIRE_CLUSTER=1 $(BIN)/pytest tests/cluster/test_crashes.py $(PYTEST_ARGS)
+endif
 
 samples: setup  ## Publish a passing and a failing run of the demo in reports/samples/
 	@scripts/samples.sh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import subprocess
 import sys
@@ -14,42 +15,48 @@ from typing import Any
 
 import pytest
 import yaml
+from crash_cases import ON_A_CLUSTER, offered
 from crashing import Play, play_and_die
-from kube_objects import list_pods, make_deployment, make_node, wait_for
+from kube_objects import (
+    list_pods,
+    make_deployment,
+    make_node,
+    make_stateful_set,
+    wait_for,
+)
 from kube_targets import (
     TIER,
-    Snapshot,
     before_restarts,
-    differences,
     snapshot,
     target_spec,
 )
 from kubelet import Kubelet
 from kubernetes import client
+from snapshots import Snapshot, differences
+from streaming_server import streaming_server
 
+from faultload.faults import FAULTS
 from faultload.record import InjectionStep
 from faultload.run.recover import recover, recover_expired
-from faultload.spec import Catalogue
+from faultload.spec import Catalogue, KubernetesTargetSpec, load_target
 from faultload.targets.kubernetes import KubernetesTarget
 from faultload.targets.kubernetes.cluster import OPT_IN
 
 LABELS = {"app": "engine", TIER: "fast"}
 REPLICAS = 3
-STEPS = [step for step in InjectionStep if step is not InjectionStep.FAILED]
-"""Those of a fault that goes well, in order: the journal gets one entry each."""
-LASTING: dict[str, dict[str, Any]] = {
-    "cordon_node": {},
-    "drain_node": {},
-    "scale_to": {"replicas": REPLICAS + 1},
-    "partition_replica": {},
-    "bad_release": {},
+PASSING = {
+    "add_load",
+    "delete_replica",
+    "evict_replica",
+    "kill_replica",
+    "roll_out",
+    "terminate_pods",
 }
-PASSING: dict[str, dict[str, Any]] = {
-    "kill_replica": {},
-    "delete_replica": {"grace_s": 1},
-    "evict_replica": {},
-    "roll_out": {},
-}
+"""Faults that leave nothing on the cluster that anybody could undo."""
+FAULTS_THERE = sorted(offered("kubernetes"))
+LASTING = [name for name in FAULTS_THERE if name not in PASSING]
+IN_FORCE = (InjectionStep.INJECTED, InjectionStep.FAILED, InjectionStep.VERIFIED)
+every_step = pytest.mark.parametrize("step", InjectionStep)
 LONG_S, AT_ONCE_S = 3600.0, -2.0  # the API server's clock is read in whole seconds
 
 pytestmark = pytest.mark.usefixtures("controllers")
@@ -65,16 +72,38 @@ def project(
 ) -> Iterator[Path]:
     """A project whose target is a namespace with three engines on two nodes."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    spec = target_spec(admin, control_plane.admin_kubeconfig, namespace)
     (tmp_path / "targets").mkdir()
     (tmp_path / "experiments").mkdir()
-    text = yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True))
-    (tmp_path / "targets" / "test.yaml").write_text(text, encoding="utf-8")
     make_node(admin, "node-a")
     make_node(admin, "node-b")
     make_deployment(admin, namespace, "engine", LABELS, REPLICAS)
-    with Kubelet(admin, namespace):
+    make_stateful_set(admin, namespace, "spare", {"app": "spare"}, 1)
+    with Kubelet(admin, namespace), streaming_server(0.0) as door:
+        spec = target_spec(
+            admin,
+            control_plane.admin_kubeconfig,
+            namespace,
+            components={
+                "engine": {"selector": "app=engine", "tier_label": TIER},
+                "spare": {"selector": "app=spare"},
+            },
+            inference_url=door.url,
+        )
+        text = yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True))
+        (tmp_path / "targets" / "test.yaml").write_text(text, encoding="utf-8")
+        wait_for(lambda: _spares_are_ready(admin, namespace), "a ready spare")
         yield tmp_path
+
+
+def _spares_are_ready(admin: client.ApiClient, namespace: str) -> bool:
+    seen = client.AppsV1Api(admin).read_namespaced_stateful_set("spare", namespace)
+    return bool(seen.status.ready_replicas == seen.spec.replicas)
+
+
+def intent_of(fault: str, namespace: str) -> dict[str, Any]:
+    """Return the arguments of a fault here; chaosk8s's want to know the namespace."""
+    has_ns = "ns" in inspect.signature(FAULTS[fault].intent).parameters
+    return {**ON_A_CLUSTER[fault], **({"ns": namespace} if has_ns else {})}
 
 
 def settled(admin: client.ApiClient, namespace: str, fault: str = "") -> Snapshot:
@@ -98,9 +127,12 @@ def _annotations(pod: client.V1Pod, fault: str) -> str:
     return "of a restart" if fault == "roll_out" else str(pod.metadata.annotations)
 
 
-def kill_after(project: Path, fault: str, intent: dict[str, Any], step: int, ttl_s: float) -> None:
-    """Have a harness play a fault, and die when the journal has so many entries."""
+def kill_after(project: Path, fault: str, step: InjectionStep, ttl_s: float) -> None:
+    """Have a harness play a fault, and die when the journal has come to a step."""
     target = project / "targets" / "test.yaml"
+    spec = load_target(target)
+    assert isinstance(spec, KubernetesTargetSpec)
+    intent = intent_of(fault, spec.kubernetes.namespaces[0])
     play_and_die(Play(target, fault, intent, step, ttl_s, project / "state"))
 
 
@@ -114,14 +146,14 @@ def wait_until_as_before(
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("step", range(1, len(STEPS) + 1), ids=lambda n: STEPS[n - 1].value)
-@pytest.mark.parametrize("fault", [*LASTING, *PASSING])
+@every_step
+@pytest.mark.parametrize("fault", FAULTS_THERE)
 def test_recover_undoes_whatever_step_the_harness_died_at(
-    admin: client.ApiClient, namespace: str, project: Path, fault: str, step: int
+    admin: client.ApiClient, namespace: str, project: Path, fault: str, step: InjectionStep
 ) -> None:
     """From the journal alone, all is as it was; a second look finds nothing to do."""
     before = settled(admin, namespace, fault)
-    kill_after(project, fault, (LASTING | PASSING)[fault], step, LONG_S)
+    kill_after(project, fault, step, LONG_S)
 
     (outcome,) = recover()
 
@@ -131,18 +163,18 @@ def test_recover_undoes_whatever_step_the_harness_died_at(
     assert recover_expired(Catalogue(project), "test") == []
 
 
-@pytest.mark.parametrize("step", range(1, len(STEPS) + 1), ids=lambda n: STEPS[n - 1].value)
+@every_step
 @pytest.mark.parametrize("fault", LASTING)
 def test_marks_alone_undo_whatever_step_the_harness_died_at(
-    admin: client.ApiClient, namespace: str, project: Path, fault: str, step: int
+    admin: client.ApiClient, namespace: str, project: Path, fault: str, step: InjectionStep
 ) -> None:
     """On another machine, with no journal, what outlived its time is undone; then nothing is."""
     before = settled(admin, namespace, fault)
-    kill_after(project, fault, LASTING[fault], step, AT_ONCE_S)
+    kill_after(project, fault, step, AT_ONCE_S)
 
     undone = recover_expired(Catalogue(project), "test")
 
-    if STEPS[step - 1] in (InjectionStep.INJECTED, InjectionStep.VERIFIED):
+    if step in IN_FORCE:
         assert undone, "a fault in force has left no mark"
     wait_until_as_before(before, lambda: settled(admin, namespace, fault))
     assert recover_expired(Catalogue(project), "test") == []
@@ -155,7 +187,7 @@ def test_harm_is_undone_where_the_owner_said_no_more(
 ) -> None:
     """Taking the opt-in away is what one does in a panic: it forbids harm, and not its undoing."""
     before = settled(admin, namespace)
-    kill_after(project, "partition_replica", {}, len(STEPS) // 2, ttl_s)
+    kill_after(project, "partition_replica", InjectionStep.INJECTED, ttl_s)
     core = client.CoreV1Api(admin)
     core.patch_namespace(namespace, {"metadata": {"labels": {OPT_IN: None}}})
 
@@ -179,14 +211,13 @@ def test_a_wrong_clock_undoes_nothing_before_its_time_and_keeps_nothing_after(
     wrong = SimpleNamespace(
         time=lambda: time.time() + wrong_s, monotonic=time.monotonic, sleep=time.sleep
     )
-    half = len(STEPS) // 2
     monkeypatch.setattr("faultload.targets.kubernetes.api.time", wrong)
     monkeypatch.setattr("faultload.run.recover.time", wrong, raising=False)
 
-    kill_after(project, "cordon_node", {}, half, LONG_S)
+    kill_after(project, "cordon_node", InjectionStep.INJECTED, LONG_S)
     assert recover_expired(Catalogue(project), "test") == []
     assert recover()[0].problem == ""
-    kill_after(project, "cordon_node", {}, half, AT_ONCE_S)
+    kill_after(project, "cordon_node", InjectionStep.INJECTED, AT_ONCE_S)
     assert recover_expired(Catalogue(project), "test")
 
 
@@ -196,7 +227,7 @@ def test_another_machine_sees_what_a_dead_harness_left(
 ) -> None:
     """Its journal is elsewhere: the marks say that the target is not as it should be."""
     assert target.left_behind() == []
-    kill_after(project, fault, LASTING[fault], STEPS.index(InjectionStep.VERIFIED) + 1, LONG_S)
+    kill_after(project, fault, InjectionStep.VERIFIED, LONG_S)
 
     left = target.left_behind()
 
@@ -210,7 +241,7 @@ def test_marks_that_have_not_expired_are_left_alone(
     admin: client.ApiClient, namespace: str, project: Path
 ) -> None:
     """Another harness may still be at work: only its own journal may undo that before its time."""
-    kill_after(project, "cordon_node", {}, len(STEPS) // 2, LONG_S)
+    kill_after(project, "cordon_node", InjectionStep.INJECTED, LONG_S)
     during = settled(admin, namespace)
 
     assert recover_expired(Catalogue(project), "test") == []
@@ -223,15 +254,14 @@ def test_a_sweeper_ends_what_expires_while_it_runs_and_ends_when_told(
 ) -> None:
     """With no harness left, and no journal: what expired before it began, and what does later."""
     before = settled(admin, namespace)
-    half = len(STEPS) // 2
-    kill_after(project, "cordon_node", {}, half, AT_ONCE_S)
+    kill_after(project, "cordon_node", InjectionStep.INJECTED, AT_ONCE_S)
     words = ["recover", "--expired", "--target", "test", "--every", "1", "--root", str(project)]
     sweeper = subprocess.Popen(
         [sys.executable, "-m", "faultload", *words], stdout=subprocess.PIPE, text=True
     )
     try:
         wait_until_as_before(before, lambda: settled(admin, namespace))
-        kill_after(project, "partition_replica", {}, half, AT_ONCE_S)
+        kill_after(project, "partition_replica", InjectionStep.INJECTED, AT_ONCE_S)
         wait_until_as_before(before, lambda: settled(admin, namespace))
         sweeper.send_signal(signal.SIGTERM)
         said, _ = sweeper.communicate(timeout=60)

@@ -12,8 +12,9 @@ import pytest
 from api_proxy import ApiProxy, Failure, proxied
 from control_plane import ControlPlane
 from kube_objects import kubeconfig_for
-from kube_targets import QUICK, differences, signed_in_target, snapshot, target_spec
+from kube_targets import QUICK, signed_in_target, snapshot, target_spec
 from kubernetes import client
+from snapshots import differences
 
 from faultload.errors import FaultError, FaultloadError, MissingError
 from faultload.targets import Mark

@@ -11,10 +11,11 @@ import pytest
 import yaml
 from control_plane import ControlPlane
 from kube_objects import kubeconfig_for, list_pods
-from kube_targets import differences, snapshot, target_spec
+from kube_targets import snapshot, target_spec
 from kubelet import Kubelet
 from kubernetes import client
 from projects import Project, make_project
+from snapshots import differences
 from streaming_server import streaming_server
 
 from faultload.errors import ExitCode

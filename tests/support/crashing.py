@@ -1,4 +1,4 @@
-"""A harness that plays one fault and is killed after a given entry of its journal."""
+"""A harness that plays one fault and is killed at a given step of its journal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deadly import arm
+
 from faultload.faults import FAULTS, FaultSession, SessionFile
 from faultload.faults.limits import Limits
-from faultload.record import InjectionEntry, InjectionJournal
+from faultload.record import InjectionStep
 from faultload.run.state import RunState
 from faultload.spec import load_target
 from faultload.targets import connect
@@ -31,7 +33,7 @@ class Play:
         target: path of the target file.
         fault: its name.
         intent: its parameters.
-        entries: how many journal entries are written before the harness dies.
+        step: after whose entry the harness dies.
         ttl_s: after how many seconds what it left may be undone by anybody.
         state_home: XDG_STATE_HOME.
     """
@@ -39,7 +41,7 @@ class Play:
     target: Path
     fault: str
     intent: Mapping[str, Any]
-    entries: int
+    step: InjectionStep
     ttl_s: float
     state_home: Path
 
@@ -56,31 +58,18 @@ def play_and_die(play: Play) -> None:
     assert process.exitcode == -signal.SIGKILL, f"the harness ended with {process.exitcode}"
 
 
-class _DeadlyJournal(InjectionJournal):
-    """Kills its own process once so many entries are on the disk."""
-
-    def __init__(self, path: Path, entries: int) -> None:
-        super().__init__(path)
-        self._left = entries
-
-    def append(self, entry: InjectionEntry) -> None:
-        super().append(entry)
-        self._left -= 1
-        if not self._left:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 def _play(play: Play) -> None:
     os.environ["XDG_STATE_HOME"] = str(play.state_home)
     spec = load_target(play.target)
     target = connect(spec, play.target)
-    state = RunState.create(target.identity.fingerprint, f"{play.fault}-{play.entries}", None)
+    state = RunState.create(target.identity.fingerprint, f"{play.fault}-{play.step}", None)
     SessionFile(
         target_file=str(play.target),
         attachment=dict(target.attachment()),
         injections=str(state.journal.path),
     ).write(state.session_path)
-    session = FaultSession(target, _DeadlyJournal(state.journal.path, play.entries), play.ttl_s)
+    arm(play.fault, play.step, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    session = FaultSession(target, state.journal, play.ttl_s)
     fault = FAULTS[play.fault]
     session.apply(fault(target, fault.intent(**play.intent), Limits()))
     session.revert_all()

@@ -320,5 +320,22 @@ def make_deployment(
     return wait_for(settled, f"deployment {name} with {replicas} ready pods")
 
 
+def make_stateful_set(
+    admin: client.ApiClient, namespace: str, name: str, labels: Mapping[str, str], replicas: int
+) -> None:
+    """Make a stateful set; its pods get ready where a `Kubelet` is."""
+    spec = {
+        "replicas": replicas,
+        "serviceName": name,
+        "selector": {"matchLabels": dict(labels)},
+        "template": {
+            "metadata": {"labels": dict(labels)},
+            "spec": {"containers": [{"name": name, "image": "example.com/engine:1"}]},
+        },
+    }
+    body = {"metadata": {"name": name, "labels": dict(labels)}, "spec": spec}
+    client.AppsV1Api(admin).create_namespaced_stateful_set(namespace, body)
+
+
 def _now() -> str:
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,6 +10,7 @@ from typing import Any
 
 from kube_objects import wait_for
 from kubernetes import client
+from snapshots import Snapshot, differences
 
 from faultload.spec.target import KubernetesTargetSpec
 from faultload.targets.kubernetes import KubernetesTarget
@@ -26,8 +27,6 @@ _WORKLOADS = {"deployments", "replicasets", "statefulsets"}
 # They only ever rise: a template that is set back is a new revision with the old replica set.
 _REVISIONS = {"deployment.kubernetes.io/revision", "deployment.kubernetes.io/revision-history"}
 _OF_A_RESTART = {RESTARTED_AT, RELEASED_BY}
-
-Snapshot = dict[tuple[str, str], Any]
 
 
 def cluster_uid(admin: client.ApiClient) -> str:
@@ -136,16 +135,6 @@ def before_restarts(found: Snapshot) -> Snapshot:
             metadata = item["spec"]["template"]["metadata"]
             metadata["annotations"] = _but(metadata.get("annotations"), _OF_A_RESTART)
     return {key: item for key, item in lasting.items() if key[0] != "replicasets"}
-
-
-def differences(before: Snapshot, after: Snapshot) -> list[str]:
-    """Return a line for each object that came, went or changed."""
-    lines = []
-    for key in sorted(before.keys() | after.keys()):
-        was, now = before.get(key), after.get(key)
-        if was != now:
-            lines.append(f"{key}: {was} -> {now}")
-    return lines
 
 
 @contextlib.contextmanager

@@ -124,13 +124,22 @@ class Injection:
         failed = next((e for e in entries if e.step is InjectionStep.FAILED), None)
         if failed is not None:
             raise FaultError(f"{failed.fault}: {failed.problem}")
+        killed = self._killed(entries[-1].step.value if entries else "none")
         proven = len({e.injection_id for e in entries if e.step is InjectionStep.VERIFIED})
         if proven < self._faults:
-            said = "; ".join(self._problems) or self._child.last_words()
+            said = killed or "; ".join(self._problems) or self._child.last_words()
             some = f"only {proven} of {self._faults} faults were" if proven else "no fault was"
             raise FaultError(f"{some} injected: {said}")
         if self._journal.unreverted():
-            raise FaultError("the method ended with its fault still in force: it has no rollback?")
+            why = killed or "it has no rollback?"
+            raise FaultError(f"the method ended with its fault still in force: {why}")
+
+    def _killed(self, last: str) -> str:
+        """Return which signal ended the child, and at which step of the journal; "": none did."""
+        code = self._child.exit_code() or 0
+        if code >= 0:
+            return ""
+        return f"the chaos process was ended by signal {-code}; the journal's last step: {last}"
 
 
 def _plain(problem: Any) -> str:

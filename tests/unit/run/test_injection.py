@@ -306,8 +306,8 @@ def test_method_without_a_fault_of_ours_breaks_nothing(plan: RunPlan) -> None:
 class Child:
     """A chaos process that has ended after saying `answers`."""
 
-    def __init__(self, *answers: dict[str, Any]) -> None:
-        self.said = list(answers)
+    def __init__(self, *answers: dict[str, Any], code: int = 0) -> None:
+        self.said, self.code = list(answers), code
 
     def release(self) -> None:
         """Nothing to release."""
@@ -320,7 +320,7 @@ class Child:
         return 0.0
 
     def exit_code(self) -> int:
-        return 0
+        return self.code
 
     def last_words(self) -> str:
         return "its last words"
@@ -331,14 +331,16 @@ def entry(step: InjectionStep, time_unix_s: float = 0.0, problem: str = "") -> I
     return InjectionEntry("k-1", step, "kill_replica", time_unix_s, problem=problem)
 
 
-def play(journal: InjectionJournal, *answers: dict[str, Any], faults: int = 1) -> list[str]:
+def play(
+    journal: InjectionJournal, *answers: dict[str, Any], faults: int = 1, code: int = 0
+) -> list[str]:
     """Play an ended child against a journal; return the texts told."""
     told: list[str] = []
 
     def tell(source: str, kind: str, text: str, **data: Any) -> None:
         told.append(text)
 
-    child: Any = Child(*answers)
+    child: Any = Child(*answers, code=code)
     Injection(child, journal, tell, faults).play(0.0, 1.0, lambda _: None)
     return told
 
@@ -361,6 +363,19 @@ def test_silent_child_is_not_a_pass(tmp_path: Path) -> None:
     """A child that ended with nothing journalled injected nothing; its last words are passed on."""
     with pytest.raises(FaultError, match="no fault was injected: .*its last words"):
         play(InjectionJournal(tmp_path / "j"))
+
+
+def test_a_child_that_was_killed_is_said_to_have_been(tmp_path: Path) -> None:
+    """The experiment is not blamed for a rollback that nobody was left to play."""
+    before, after = InjectionJournal(tmp_path / "before"), InjectionJournal(tmp_path / "after")
+    for journal, steps in ((before, 1), (after, 4)):
+        for step in list(InjectionStep)[:steps]:
+            journal.append(entry(step))
+
+    with pytest.raises(FaultError, match=r"no fault was injected: .*signal 9.*: planned"):
+        play(before, code=-9)
+    with pytest.raises(FaultError, match=r"still in force: .*signal 9.*: verified"):
+        play(after, code=-9)
 
 
 def test_each_fault_of_the_method_is_to_be_proven(tmp_path: Path) -> None:
