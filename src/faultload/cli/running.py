@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import typer
-
-from faultload.cli.output import echo_json, echo_lines, relative, say, worst_code
+from faultload.cli.output import complain, echo_json, echo_lines, relative, say, worst_code
 from faultload.cli.selecting import Chosen, Order
 from faultload.errors import ExitCode, FaultloadError, Interrupted
 from faultload.record import RunDirectory
@@ -23,6 +21,7 @@ from faultload.run.harm import harm_of
 from faultload.run.plan import LOAD_OPTIONS, RunPlan, prepare
 from faultload.run.platform import attach_or_start
 from faultload.run.progress import Progress, Silent, make_progress
+from faultload.run.room import check_room
 from faultload.run.series import Series, Step, run_series
 from faultload.run.signals import SignalGuard
 from faultload.spec import Catalogue, GivenBlock
@@ -107,8 +106,9 @@ def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
     """
     steps = steps_of(catalogue, chosen, options)
     started_s, signals = time.monotonic(), SignalGuard()
+    check_room(steps[0].plan.reports)
     if chosen.note:
-        typer.echo(chosen.note, err=True)
+        complain(chosen.note)
     with signals.installed():
         with signals.listening():
             platform = attach_or_start(catalogue, chosen.day.target, list(options.overrides))
@@ -214,7 +214,7 @@ def _end(series: Series, *, is_one: bool) -> int:
     if error is not None and not (is_known and (was_run or not is_one)):
         raise error
     if error is not None and not is_one:
-        typer.echo(f"faultload: {error}", err=True)
+        complain(str(error))
     return _code(series)
 
 

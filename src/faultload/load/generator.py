@@ -101,8 +101,8 @@ class LoadGenerator:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}  # by the name of its log
         self.port: int | None = None
         """Where Locust's master will listen; None: there is none, or not yet."""
-        self._t0_unix_s: float | None = None
-        self._stopped_unix_s: float | None = None
+        self._t0_s: float | None = None  # of the monotonic clock: the other one may step
+        self._stopped_s: float | None = None
         self._lost = 0
 
     def start(self) -> None:
@@ -197,7 +197,7 @@ class LoadGenerator:
 
     def go(self, t0_unix_s: float) -> None:
         """Tell the workers the moment that all times count from; best a second ahead."""
-        self._t0_unix_s = t0_unix_s
+        self._t0_s = time.monotonic() + t0_unix_s - time.time()
         draft = self._out / "go.json.new"
         draft.write_bytes(orjson.dumps({"t0_unix_s": t0_unix_s}))
         draft.replace(self._plans[0].go_path)  # a worker never sees half a file
@@ -213,15 +213,16 @@ class LoadGenerator:
 
     def stop(self, grace_s: float) -> None:
         """End the workers: they write what is open, and after `grace_s` they are killed."""
-        if self._stopped_unix_s is not None:
+        if self._stopped_s is not None:
             return
-        self._stopped_unix_s = time.time()
+        self._stopped_s = time.monotonic()
         lost = set()
         for plan in self._plans:
-            if self._has_ended(_name_of(plan)) and not plan.lost_path.exists():
-                plan.lost_path.write_text('{"why": "its process ended early"}')
-            if plan.lost_path.exists():  # the master does not wait for its last rows
+            if self._has_ended(_name_of(plan)) or plan.lost_path.exists():
                 lost.add(plan.worker)
+            if self._has_ended(_name_of(plan)) and not plan.lost_path.exists():
+                with contextlib.suppress(OSError):  # the master waits for its last rows, then
+                    plan.lost_path.write_text('{"why": "its process ended early"}')
         until_s = time.monotonic() + grace_s
         master = self._processes.get("locust-master")
         if master is not None and master.poll() is None:
@@ -254,13 +255,16 @@ class LoadGenerator:
         Raises:
             DefectError: the load is still running.
         """
-        if self._stopped_unix_s is None:
+        if self._stopped_s is None:
             raise DefectError("stop the load before collecting its rows")
-        if self._t0_unix_s is None:
-            end_s = 0.0  # it never began, so nothing came due
-        else:
-            end_s = min(end_s, self._stopped_unix_s - self._t0_unix_s)
+        # A load that never began made nothing come due.
+        end_s = 0.0 if self._t0_s is None else min(end_s, self._stopped_s - self._t0_s)
         return collect_rows(self._trace, self._out, requests, end_s, workers_lost=self._lost)
+
+    def last_words(self) -> str:
+        """Return what the process that ended first last said, and which it is."""
+        ended = (name for name in self._processes if self._has_ended(name))
+        return next((f"{name}: {self._last_words(name)}" for name in ended), self._first_loss())
 
     def _log_path(self, name: str) -> Path:
         return self._logs / f"{name}.log"

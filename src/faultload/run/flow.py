@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from faultload.record import Outcome, PhaseName, RunDirectory
 from faultload.run.judging import judge_and_report
 from faultload.run.plan import RunPlan
 from faultload.run.progress import Progress
+from faultload.run.room import as_invalid, reporting, sealing
 from faultload.run.signals import SignalGuard
 from faultload.run.supervisor import Supervisor
 from faultload.targets import Target
@@ -83,6 +85,7 @@ def run_experiment(
         SkippedError: the target lacks a capability.
         MissingError: the target is gone, or we lack rights on it; names each.
         RefusedError: the target is locked, or a fault is in force on it.
+        InvalidRunError: the record could not be sealed; the harm is taken back as far as it could.
     """
     missing = sorted(plan.capabilities - target.capabilities)
     if missing:
@@ -104,14 +107,17 @@ def run_experiment(
                 run.pass_time(PhaseName.RECOVERY, plan.recovery_s)
                 run.await_last_answers()
         except BaseException as problem:  # noqa: BLE001  # whatever it was, the harm goes first
-            error = problem
-            run.give_up(str(problem))
+            error = as_invalid(problem)
+            with contextlib.suppress(Exception):  # what keeps us from saying so is met again
+                run.give_up(str(error))
         try:
             run.ensure_reverted()
-        except FaultloadError as problem:
-            error = problem
-        run.seal(_outcome(error), str(error or ""))
-        judgement, reports = judge_and_report(run.directory)
+        except Exception as problem:  # noqa: BLE001  # what is known is sealed all the same
+            error = as_invalid(problem)
+        with sealing(run.directory, error):
+            run.seal(_outcome(error), str(error or ""))
+        with reporting(run.directory, error):
+            judgement, reports = judge_and_report(run.directory)
     if error is None and signals.received is not None:
         error = Interrupted(signals.received)
     return RunResult(run.directory, judgement, reports, error)
