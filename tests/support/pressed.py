@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from rehearsal import Stage
 
 from faultload.errors import FaultloadError
+from faultload.judge import Verdict
 from faultload.record import RunDirectory
+from faultload.record.directory import write_json
 from faultload.run.judging import judge_stored
 from faultload.run.recover import recover
 from faultload.run.state import left_behind, refuse_if_harmed
+
+
+def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have runs sealed and not judged, which takes longer than all the rest."""
+
+    def judge_and_report(directory: RunDirectory) -> tuple[SimpleNamespace, list[Path]]:
+        write_json(directory.path / "verdict.json", {})
+        return SimpleNamespace(verdict=Verdict.INVALID), []
+
+    monkeypatch.setattr("faultload.run.flow.judge_and_report", judge_and_report)
+    monkeypatch.setattr("faultload.run.recover.judge_and_report", judge_and_report)
 
 
 def end_of(stage: Stage) -> tuple[int, str]:

@@ -56,6 +56,7 @@ class Supervisor:
         self._load: LoadGenerator | None = None
         self._child: ChaosChild | None = None
         self._injection: Injection | None = None
+        self._journalled = 0
         self._steady_state_met: bool | None = None
         self._held = contextlib.ExitStack()
 
@@ -297,7 +298,9 @@ class Supervisor:
     def _note_fault_phase(self) -> None:
         """The fault phase is what the journal says it was, not when we asked for it."""
         entries = self._state.journal.entries()
-        now_s = self._clock.now_s()
+        if len(entries) == self._journalled:
+            return
+        self._journalled, now_s = len(entries), self._clock.now_s()
         fault = fault_phase(entries, self._clock.t0_unix_s, now_s)
         if fault is not None and self._phases:
             self._note_phases(with_fault(self._phases, not_after(fault, now_s)))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 from disks import Disk, watched
-from pressed import end_of, is_left_as_it_should_be
+from pressed import end_of, is_left_as_it_should_be, unjudged
 from rehearsal import Stage, rehearsal
 
 from faultload.errors import ExitCode, MissingError, UsageError
-from faultload.judge import Verdict
 from faultload.record import RunDirectory
-from faultload.record.directory import write_json
 from faultload.run import room
 from faultload.run.room import Room, check_room
 
@@ -27,14 +25,8 @@ class _Usage(NamedTuple):
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """Return a stage whose runs are not judged: that takes longer than all the rest."""
-
-    def judge_and_report(directory: RunDirectory) -> tuple[SimpleNamespace, list[Path]]:
-        write_json(directory.path / "verdict.json", {})
-        return SimpleNamespace(verdict=Verdict.INVALID), []
-
-    monkeypatch.setattr("faultload.run.flow.judge_and_report", judge_and_report)
-    monkeypatch.setattr("faultload.run.recover.judge_and_report", judge_and_report)
+    """Return a stage for runs in virtual time."""
+    unjudged(monkeypatch)
     return rehearsal(tmp_path, monkeypatch)
 
 
@@ -107,6 +99,22 @@ def test_one_refusal_ends_the_run_as_invalid(
     assert (ended, stage.is_whole) == (ExitCode.INVALID, True), words
     (run,) = (stage.plan.reports).iterdir()
     assert RunDirectory.open(run).tampered() == []
+    disk.empties()
+    is_left_as_it_should_be(stage)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EROFS, errno.EDQUOT])
+def test_no_files_left_and_no_right_to_write_end_as_a_full_disk_does(
+    stage: Stage, disk: Disk, number: int
+) -> None:
+    """Under a fault, for good: the harm goes, 3, the machine's own words, and `recover` later."""
+    disk.error = number
+    disk.fills("injections.jsonl", 3)
+
+    ended, words = end_of(stage)
+
+    assert (ended, stage.is_whole) == (ExitCode.INVALID, True), words
+    assert os.strerror(number) in words
     disk.empties()
     is_left_as_it_should_be(stage)
 
