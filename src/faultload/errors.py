@@ -18,10 +18,13 @@ FaultloadError                      something went wrong; carries the exit code
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import signal
 from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
+from typing import TypeGuard
 
 
 class ExitCode(IntEnum):
@@ -35,7 +38,9 @@ class ExitCode(IntEnum):
     MISSING = 69
     DEFECT = 70
     REFUSED = 75
+    SIGHUP = 129
     SIGINT = 130
+    SIGQUIT = 131
     SIGTERM = 143
 
 
@@ -121,6 +126,28 @@ class Interrupted(BaseException):  # like KeyboardInterrupt: it is not an error
     def exit_code(self) -> int:
         """128 + the signal's number, as shells report it."""
         return 128 + self.signum
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def told_by_machine(error: OSError) -> str:
+    """Return what the operating system refused in one clause, with the file where there is one."""
+    where = f"{os.fspath(error.filename)}: " if isinstance(error.filename, str) else ""
+    return f"{where}{error.strerror or error}"
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether there was no room on a disk, or none that we may use."""
+    return error.errno in _NO_ROOM
+
+
+def is_machines(error: BaseException) -> TypeGuard[OSError]:
+    """Tell whether the machine refused what it grants at other times: room, files, rights."""
+    refusals = _NO_ROOM | _EXHAUSTED | _FORBIDDEN
+    return isinstance(error, OSError) and error.errno in refusals
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,8 @@ from typing import NoReturn
 import typer
 from typer.main import get_command
 
-from faultload.errors import ExitCode, FaultloadError, Interrupted
+from faultload.errors import ExitCode, FaultloadError, Interrupted, told_by_machine
+from faultload.run.streams import hold_streams, silence
 from faultload.secrecy import guarded_output, keep_environment, private_files
 
 __all__ = ["invoke", "main"]
@@ -21,6 +22,7 @@ def invoke(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; nothing is raised, and no secret is said."""
     # Imported late: `faultload --help` must not pay for pandas.
     from faultload.cli.commands import app
+    from faultload.cli.output import lost
 
     keep_environment()
     with guarded_output(), private_files():
@@ -29,12 +31,14 @@ def invoke(arguments: Sequence[str]) -> int:
                 list(arguments), prog_name="faultload", standalone_mode=False
             )
         except BaseException as error:  # noqa: BLE001  # the last line of defence
-            return _end(error)
-    return outcome if isinstance(outcome, int) else int(ExitCode.PASS)
+            return int(ExitCode.PASS) if _is_unread(error) else _end(error)
+    code = outcome if isinstance(outcome, int) else int(ExitCode.PASS)
+    return int(ExitCode.MISSING) if lost and not code else code
 
 
 def main() -> NoReturn:
     """Entry point of the `faultload` script."""
+    hold_streams()
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -58,8 +62,7 @@ def _end(error: BaseException) -> int:
             _complain(str(error))
         case OSError():
             code = ExitCode.MISSING
-            where = f"{error.filename}: " if error.filename else ""
-            _complain(f"{where}{error.strerror or error}")
+            _complain(told_by_machine(error))
         case _:
             _complain(f"a defect in faultload, please report it: {type(error).__name__}: {error}")
             if os.environ.get("FAULTLOAD_TRACEBACK"):
@@ -77,5 +80,19 @@ def _mistake(error: typer.TyperException) -> str:
     return f"{text} (see {context.command_path} --help)" if context else text
 
 
+def _is_unread(error: BaseException) -> bool:
+    """Tell whether all that went wrong is that nobody reads our own output any more."""
+    if isinstance(error, SystemExit):  # Rich's word for it
+        return isinstance(error.__context__, BrokenPipeError)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+        return isinstance(error, BrokenPipeError)
+    return False
+
+
 def _complain(text: str) -> None:
-    sys.stderr.write(f"faultload: {text}\n")
+    from faultload.cli.output import complain
+
+    complain(f"faultload: {text}")

@@ -34,7 +34,7 @@ app = typer.Typer(
     help="Break an LLM inference platform on purpose, under real load, and say whether its users"
     " would have noticed.",
     epilog="Exit codes: 0 pass, 1 fail, 2 inconclusive, 3 invalid, 64 usage or a bad file,"
-    " 69 skipped or something is missing, 70 a defect, 75 refused, 130/143 interrupted.",
+    " 69 skipped or something is missing, 70 a defect, 75 refused, 129/130/131/143 interrupted.",
 )
 add_groups(app)
 app.add_typer(load, name="load", help="The load, on several machines.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from faultload.errors import ExitCode
+from faultload.run.streams import Voice, silence
 from faultload.spec import Catalogue
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -38,17 +39,26 @@ def echo_lines(lines: Iterable[str]) -> None:
 
 
 def say(text: str) -> None:
-    """Print; a reader that went away (`| head`) changes no exit code."""
+    """Print; a reader that went away (`| head`, a closed terminal) changes no exit code."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        silence(sys.stdout)
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            lost.append(f"standard output could not be written: {error.strerror}")
+            complain(f"faultload: {lost[-1]}")
+
+
+lost: list[str] = []
+"""Why somebody who reads our output did not get all of it; empty: whoever reads got it."""
 
 
 def complain(text: str) -> None:
-    """Print on standard error, as it is now: it may be guarded."""
-    sys.stderr.write(text + "\n")
+    """Print on standard error, as it is now (it may be guarded), while somebody reads that."""
+    voice = Voice(sys.stderr)
+    voice.write(f"{text}\n")
+    voice.flush()
 
 
 def code_of(verdict: str) -> int:

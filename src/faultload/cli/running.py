@@ -25,6 +25,7 @@ from faultload.run.harm import harm_of
 from faultload.run.plan import LOAD_OPTIONS, RunPlan, prepare
 from faultload.run.platform import attach_or_start
 from faultload.run.progress import Progress, Silent, make_progress
+from faultload.run.room import check_room
 from faultload.run.series import Series, Step, run_series
 from faultload.run.signals import SignalGuard
 from faultload.spec import Catalogue, GivenBlock
@@ -115,6 +116,7 @@ def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
     steps = steps_of(catalogue, chosen, options)
     admit(steps[0].plan, datetime.now(UTC))
     started_s, signals = time.monotonic(), SignalGuard()
+    check_room(steps[0].plan.reports)
     if chosen.note:
         complain(chosen.note)
     with signals.installed():

@@ -18,7 +18,14 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from faultload.errors import FaultError, FaultloadError, MissingError, TargetGoneError
+from faultload.errors import (
+    FaultError,
+    FaultloadError,
+    MissingError,
+    TargetGoneError,
+    is_machines,
+    told_by_machine,
+)
 from faultload.faults import traffic
 from faultload.faults.catalogue import FAULTS
 from faultload.faults.limits import Limits, Radius, limits_of
@@ -124,6 +131,7 @@ class FaultSession:
         self.target = target
         self.journal = journal
         self._ttl_s = ttl_s
+        self._unwritten: OSError | None = None
 
     def apply(self, fault: Fault) -> dict[str, Any]:
         """Plan, journal, inject and verify; return the plan and the evidence as JSON.
@@ -153,7 +161,8 @@ class FaultSession:
         may be what another still keeps away.
 
         Raises:
-            FaultError: after all were tried, what is still in force.
+            FaultError: after all were tried, what is still in force; or all is taken back, and the
+                journal could not be told.
         """
         outcomes: list[dict[str, Any]] = []
         problems: list[str] = []
@@ -167,6 +176,11 @@ class FaultSession:
                 outcomes.append(prove())
         if problems:
             raise FaultError("still in force: " + "; ".join(problems))
+        if self._unwritten is not None:
+            raise FaultError(
+                f"everything is taken back, but the journal cannot say so:"
+                f" {told_by_machine(self._unwritten)}; mend that, then run: faultload recover"
+            )
         return outcomes
 
     def _revert(self, entry: InjectionEntry) -> Callable[[], dict[str, Any]]:
@@ -180,13 +194,13 @@ class FaultSession:
         except TypeError as error:
             raise FaultError(f"its plan cannot be read: {error}") from None
         name, key = entry.fault, entry.injection_id
-        self._write(key, InjectionStep.REVERTING, name)
+        self._note(key, InjectionStep.REVERTING, name)
         self._step(key, name, "revert", lambda: fault.revert(plan))
-        self._write(key, InjectionStep.REVERTED, name)
+        self._note(key, InjectionStep.REVERTED, name)
 
         def prove() -> dict[str, Any]:
             evidence = self._step(key, name, "verify_reverted", lambda: fault.verify_reverted(plan))
-            self._write(key, InjectionStep.VERIFIED_REVERTED, name, evidence=evidence.as_json())
+            self._note(key, InjectionStep.VERIFIED_REVERTED, name, evidence=evidence.as_json())
             return {"injection_id": key, **evidence.as_json()}
 
         return prove
@@ -195,11 +209,23 @@ class FaultSession:
         try:
             return act()
         except FaultloadError as error:
-            self._write(key, InjectionStep.FAILED, fault, problem=f"{step}: {error}")
+            self._note(key, InjectionStep.FAILED, fault, problem=f"{step}: {error}")
             raise
 
     def _write(self, key: str, step: InjectionStep, fault: str, **more: Any) -> None:
-        self.journal.append(InjectionEntry(key, step, fault, time.time(), **more))
+        """Write what must be on disk before anything else is done."""
+        try:
+            self.journal.append(InjectionEntry(key, step, fault, time.time(), **more))
+        except OSError as error:
+            problem = f"{step.value} cannot be journalled: {told_by_machine(error)}"
+            raise FaultError(f"{fault}: {problem}") from None
+
+    def _note(self, key: str, step: InjectionStep, fault: str, **more: Any) -> None:
+        """Write what must not keep the harm from being taken back where it cannot be written."""
+        try:
+            self.journal.append(InjectionEntry(key, step, fault, time.time(), **more))
+        except OSError as error:
+            self._unwritten = error
 
 
 @contextmanager
@@ -209,6 +235,7 @@ def _noting(problems: list[str], key: str) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001  # whatever it was, the others must be tried
         said = error if isinstance(error, FaultloadError) else repr(error)
+        said = told_by_machine(error) if is_machines(error) else said
         problems.append(f"{key}: {said}")
 
 
@@ -232,11 +259,21 @@ def revert_unreverted(session: SessionFile) -> list[dict[str, Any]]:
         target = session.attach(to_undo=True)
         target.describe()
     except TargetGoneError as error:
-        return [_platform_gone(journal, entry, error) for entry in journal.unreverted()]
+        return _all_gone(journal, error)
     try:
         return FaultSession(target, journal).revert_all()
     finally:
         target.close()
+
+
+def _all_gone(journal: InjectionJournal, why: TargetGoneError) -> list[dict[str, Any]]:
+    outcomes, problems = list[dict[str, Any]](), list[str]()
+    for entry in journal.unreverted():
+        with _noting(problems, entry.injection_id):
+            outcomes.append(_platform_gone(journal, entry, why))
+    if problems:
+        raise FaultError("not known to be gone: " + "; ".join(problems))
+    return outcomes
 
 
 def _platform_gone(

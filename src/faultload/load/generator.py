@@ -101,8 +101,8 @@ class LoadGenerator:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}  # by the name of its log
         self.port: int | None = None
         """Where Locust's master will listen; None: there is none, or not yet."""
-        self._t0_unix_s: float | None = None
-        self._stopped_unix_s: float | None = None
+        self._t0_s: float | None = None  # of the monotonic clock: the other one may step
+        self._stopped_s: float | None = None
         self._told: list[subprocess.Popen[bytes]] = []  # to end, by `begin_stop`
         self._has_stopped = False
         self._lost_workers: set[int] = set()
@@ -199,7 +199,7 @@ class LoadGenerator:
 
     def go(self, t0_unix_s: float) -> None:
         """Tell the workers the moment that all times count from; best a second ahead."""
-        self._t0_unix_s = t0_unix_s
+        self._t0_s = time.monotonic() + t0_unix_s - time.time()
         draft = self._out / "go.json.new"
         draft.write_bytes(orjson.dumps({"t0_unix_s": t0_unix_s}))
         draft.replace(self._plans[0].go_path)  # a worker never sees half a file
@@ -215,14 +215,16 @@ class LoadGenerator:
 
     def begin_stop(self) -> None:
         """Tell the workers to write what is open and to end; returns at once. Idempotent."""
-        if self._stopped_unix_s is not None:
+        if self._stopped_s is not None:
             return
-        self._stopped_unix_s = time.time()
+        self._stopped_s = time.monotonic()
         for plan in self._plans:
-            if self._has_ended(_name_of(plan)) and not plan.lost_path.exists():
-                plan.lost_path.write_text('{"why": "its process ended early"}')
-            if plan.lost_path.exists():  # the master does not wait for its last rows
+            has_ended = self._has_ended(_name_of(plan))
+            if has_ended or plan.lost_path.exists():
                 self._lost_workers.add(plan.worker)
+            if has_ended and not plan.lost_path.exists():
+                with contextlib.suppress(OSError):  # the master waits for its last rows, then
+                    plan.lost_path.write_text('{"why": "its process ended early"}')
         running = {name: p for name, p in self._processes.items() if p.poll() is None}
         master = running.get("locust-master")  # it stops the workers and takes their last rows
         self._told = [master] if master is not None else list(running.values())
@@ -265,14 +267,17 @@ class LoadGenerator:
         Raises:
             DefectError: the load is still running.
         """
-        if not self._has_stopped or self._stopped_unix_s is None:
+        if not self._has_stopped or self._stopped_s is None:
             raise DefectError("stop the load before collecting its rows")
-        if self._t0_unix_s is None:
-            end_s = 0.0  # it never began, so nothing came due
-        else:
-            end_s = min(end_s, self._stopped_unix_s - self._t0_unix_s)
+        # A load that never began made nothing come due.
+        end_s = 0.0 if self._t0_s is None else min(end_s, self._stopped_s - self._t0_s)
         lost = len(self._lost_workers)
         return collect_rows(self._trace, self._out, requests, end_s, workers_lost=lost)
+
+    def last_words(self) -> str:
+        """Return what the process that ended first last said, and which it is."""
+        ended = (name for name in self._processes if self._has_ended(name))
+        return next((f"{name}: {self._last_words(name)}" for name in ended), self._first_loss())
 
     def _log_path(self, name: str) -> Path:
         return self._logs / f"{name}.log"

@@ -162,6 +162,7 @@ def send(folder: Path) -> Result:
     work.mkdir(exist_ok=True)
     trace = make_trace(scenario, _trace_s(orders), orders.seed)
     write_trace(trace, work / "trace.parquet")
+    ends_s = time.monotonic() + orders.expires_unix_s - time.time()  # whatever the wall clock does
     books = _Books(scenario, trace["due_s"].to_numpy(dtype=np.float64))
     load = LoadGenerator(
         work / "trace.parquet",
@@ -173,14 +174,14 @@ def send(folder: Path) -> Result:
         ca=orders.ca,
     )
     watched = Tail(work / "watch-0.jsonl")
-    why = _why_end(folder, orders, starter)
+    why = _why_end(folder, ends_s, starter)
     if not why:
         load.start()
     try:
         if not why:
             load.wait_ready(_READY_TIMEOUT_S)
             load.go(time.time())
-        while not (why := why or _why_end(folder, orders, starter)):
+        while not (why := why or _why_end(folder, ends_s, starter)):
             time.sleep(_POLL_S)
             if not load.alive():
                 raise InvalidRunError("the load worker ended early; see load/locust-0.log")
@@ -192,13 +193,13 @@ def send(folder: Path) -> Result:
     return books.result(why)
 
 
-def _why_end(folder: Path, orders: Orders, starter: int) -> str:
+def _why_end(folder: Path, ends_s: float, starter: int) -> str:
     """Return why there is nothing to send any more; "" while there is."""
     if os.getppid() != starter:
         return "whoever started it is gone"
     if not (folder / "go").exists():
         return "told to"
-    return "expired" if time.time() >= orders.expires_unix_s else ""
+    return "expired" if time.monotonic() >= ends_s else ""
 
 
 def _trace_s(orders: Orders) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from faultload.errors import SpecError, UsageError
+from faultload.errors import MissingError, SpecError, UsageError, is_full, told_by_machine
 from faultload.record.injections import InjectionJournal
 from faultload.record.manifest import Manifest
 from faultload.secrecy import redacted_data
@@ -33,6 +33,7 @@ class RunDirectory:
 
         Raises:
             UsageError: it cannot be made, or exists already.
+            MissingError: there is no room for it.
         """
         run = cls(reports / run_id)
         try:
@@ -41,7 +42,10 @@ class RunDirectory:
             run.record.mkdir(mode=0o700)
             run.logs.mkdir(mode=0o700)
         except OSError as error:
-            raise UsageError(f"{run.path}: cannot make the run's directory: {error}") from None
+            problem = f"{run.path}: cannot make the run's directory: {told_by_machine(error)}"
+            if is_full(error):
+                raise MissingError(f"{problem}; make room, or give another --reports") from None
+            raise UsageError(f"{problem}; give --reports a writable folder") from None
         return run
 
     @classmethod

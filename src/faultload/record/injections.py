@@ -108,9 +108,10 @@ class InjectionJournal:
         Raises:
             SpecError: a whole line is not an entry.
         """
-        return list(self._read())
+        return [entry for entry in self._read() if entry is not None]
 
-    def _read(self) -> Iterator[InjectionEntry]:
+    def _read(self) -> Iterator[InjectionEntry | None]:
+        """Yield every line; None stands for one that cannot be read."""
         try:
             # A crash of the machine may leave bytes that are no text; they spoil only their line.
             text = self.path.read_text(encoding="utf-8", errors="replace")
@@ -124,7 +125,7 @@ class InjectionJournal:
                 data["step"] = InjectionStep(data["step"])
                 yield InjectionEntry(**data)
             except json.JSONDecodeError:
-                continue
+                yield None
             except (TypeError, KeyError, ValueError) as error:
                 problem = f"not a journal entry: {error}"
                 raise SpecError(self.path, f"line {number}", problem) from None
@@ -132,21 +133,28 @@ class InjectionJournal:
     def unreverted(self) -> list[InjectionEntry]:
         """Return faults that may still be in force, newest first.
 
-        A plan that was never followed by `injecting` did no harm and is left out. An entry is the
-        `planned` one, or where that line was lost the `injecting` one, whose plan is empty.
+        A plan that was never followed by `injecting` did no harm and is left out, unless a line
+        after it cannot be read: that may have been it, and taking back what was not done is
+        harmless. An entry is the `planned` one, or where that line was lost the `injecting` one,
+        whose plan is empty.
         """
-        planned: dict[str, InjectionEntry] = {}
-        began: dict[str, InjectionEntry] = {}
+        planned: dict[str, InjectionEntry] = {}  # in this order
+        begun: set[str] = set()
         for entry in self._read():
-            if entry.step is InjectionStep.PLANNED:
+            if entry is None:
+                begun |= planned.keys()
+            elif entry.step is InjectionStep.PLANNED:
                 planned[entry.injection_id] = entry
             elif entry.step is InjectionStep.INJECTING:
-                began[entry.injection_id] = planned.get(entry.injection_id, entry)
+                planned.setdefault(entry.injection_id, entry)
+                begun.add(entry.injection_id)
             elif entry.step is InjectionStep.VERIFIED_REVERTED:
-                began.pop(entry.injection_id, None)
-        return list(reversed(began.values()))
+                planned.pop(entry.injection_id, None)
+                begun.discard(entry.injection_id)
+        return [planned[key] for key in reversed(planned) if key in begun]
 
     def is_being_reverted(self) -> bool:
         """Tell whether everything that may be in force is at least being taken back."""
-        reverting = {e.injection_id for e in self._read() if e.step is InjectionStep.REVERTING}
+        entries = [entry for entry in self._read() if entry is not None]
+        reverting = {e.injection_id for e in entries if e.step is InjectionStep.REVERTING}
         return all(entry.injection_id in reverting for entry in self.unreverted())

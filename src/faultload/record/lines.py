@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,11 @@ class Tail:
         self._offset = 0
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the complete lines written since the last call; a torn one waits for its end."""
+        """Return the complete lines written since the last call; a torn one waits for its end.
+
+        A line that is no JSON was cut short by a full disk: it is left out, and whoever counts
+        what was written finds it missing.
+        """
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -26,4 +32,11 @@ class Tail:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [orjson.loads(line) for line in whole.splitlines()]
+        return list(_objects(whole))
+
+
+def _objects(lines: bytes) -> Iterator[dict[str, Any]]:
+    for line in lines.split(b"\n"):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            if isinstance(found := orjson.loads(line), dict):
+                yield found

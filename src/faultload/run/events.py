@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faultload.record import Tail
 from faultload.secrecy import redacted_data
 
 
@@ -38,6 +39,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         """Append to `path`."""
         self._path = path
+        self._torn = ""
 
     def add(self, t_s: float, source: str, kind: str, text: str, **data: Any) -> None:
         """Write one event.
@@ -50,14 +52,13 @@ class EventLog:
             data: numbers behind it, JSON.
         """
         event = {"t_s": round(t_s, 4), "source": source, "kind": kind, "text": text, "data": data}
+        line = self._torn + json.dumps(redacted_data(event)) + "\n"
+        self._torn = "\n"  # a full disk may take a part of it: the next one is to stand alone
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(redacted_data(event)) + "\n")
+            file.write(line)
+        self._torn = ""
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """Return the events in order of time; none when the file is missing."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    return sorted((json.loads(line) for line in lines if line), key=lambda e: float(e["t_s"]))
+    """Return the whole lines in order of time; none when the file is missing."""
+    return sorted(Tail(path).read(), key=lambda event: float(event["t_s"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from faultload.run.guards import admit
 from faultload.run.judging import judge_and_report
 from faultload.run.plan import RunPlan
 from faultload.run.progress import Progress
+from faultload.run.room import as_invalid, reporting, sealing
 from faultload.run.signals import SignalGuard
 from faultload.run.supervisor import Supervisor
 from faultload.targets import Target
@@ -88,6 +90,7 @@ def run_experiment(
         SkippedError: the target lacks a capability.
         MissingError: the target is gone, or we lack rights on it; names each.
         RefusedError: a guard is against it, the target is locked, or a fault is in force there.
+        InvalidRunError: the record could not be sealed; the harm is taken back as far as it could.
     """
     admit(plan, datetime.now(UTC))
     missing = sorted(plan.capabilities - target.capabilities)
@@ -110,14 +113,17 @@ def run_experiment(
                 run.pass_time(PhaseName.RECOVERY, plan.recovery_s)
                 run.await_last_answers()
         except BaseException as problem:  # noqa: BLE001  # whatever it was, the harm goes first
-            error = problem
-            run.give_up(str(problem))
+            error = as_invalid(problem)
+            with contextlib.suppress(Exception):  # what keeps us from saying so is met again
+                run.give_up(str(error))
         try:
             run.ensure_reverted()
-        except FaultloadError as problem:
-            error = problem
-        run.seal(_outcome(error), str(error or ""))
-        judgement, reports = judge_and_report(run.directory)
+        except Exception as problem:  # noqa: BLE001  # what is known is sealed all the same
+            error = as_invalid(problem)
+        with sealing(run.directory, error):
+            run.seal(_outcome(error), str(error or ""))
+        with reporting(run.directory, error):
+            judgement, reports = judge_and_report(run.directory)
     if error is None and signals.received is not None:
         error = Interrupted(signals.received)
     return RunResult(run.directory, judgement, reports, error)

@@ -51,6 +51,15 @@ def fault_phase(entries: Sequence[InjectionEntry], t0_unix_s: float, now_s: floa
     return Phase(name=PhaseName.FAULT, start_s=min(began) - t0_unix_s, end_s=end_s)
 
 
+def not_after(phase: Phase, now_s: float) -> Phase:
+    """Return the phase as far as it can be true: what was journalled has happened by now.
+
+    A wall clock that stepped forward puts it into the future, for which nobody must wait.
+    """
+    ends = {"start_s": min(phase.start_s, now_s), "end_s": min(phase.end_s, now_s)}
+    return phase.model_copy(update=ends)
+
+
 def with_fault(phases: Sequence[Phase], fault: Phase) -> list[Phase]:
     """Return the phases with the fault's among them; the one it interrupts ends where it begins."""
     others = [phase for phase in phases if phase.name is not PhaseName.FAULT]
@@ -131,7 +140,7 @@ class Injection:
             some = f"only {proven} of {self._faults} faults were" if proven else "no fault was"
             raise FaultError(f"{some} injected: {said}")
         if self._journal.unreverted():
-            why = killed or "it has no rollback?"
+            why = killed or "; ".join(self._problems) or "it has no rollback?"
             raise FaultError(f"the method ended with its fault still in force: {why}")
 
     def _killed(self, last: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+from faultload.run.streams import Voice
 
 
 @dataclass(frozen=True)
@@ -137,15 +140,7 @@ def describe(stats: LiveStats | None) -> str:
     return f"{stats.requests_per_s:5.1f} req/s  TTFT p95 {ttft}  {stats.bad} bad of {stats.total}"
 
 
-class _Console(Console):
-    """Standard error, for as long as somebody reads it: a closed pipe must not end a run."""
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing from now on; the default would exit."""
-        self.quiet = True
-
-
 def make_progress(*, plain: bool) -> Progress:
     """Return a live line on a terminal, lines elsewhere or when `plain` is asked for."""
-    console = _Console(stderr=True)
+    console = Console(file=cast("TextIO", Voice(sys.stderr)))
     return Lines(console) if plain or not console.is_terminal else Terminal(console)

@@ -14,6 +14,7 @@ from faultload.record import LoadSummary, Manifest, RunDirectory, read_live_rows
 from faultload.run.injection import fault_phase, with_fault
 from faultload.run.judging import judge_and_report
 from faultload.run.sealing import seal_run
+from faultload.run.signals import SignalGuard
 from faultload.run.state import RunState, left_behind
 from faultload.secrecy import private_files
 from faultload.spec import Catalogue, LocalTargetSpec
@@ -49,6 +50,7 @@ def recover(forget: str = "") -> list[Recovered]:
 
     Raises:
         UsageError: there is no such run to forget.
+        Interrupted: a signal came; what was being taken back then is taken back first.
     """
     states = list(left_behind())
     if forget:
@@ -57,7 +59,13 @@ def recover(forget: str = "") -> list[Recovered]:
             raise UsageError(f"no run {forget!r} was left behind{nearest(forget, known)}")
         known[forget].remove()
         return [Recovered(forget, ["forgotten; nothing was undone"], None)]
-    return [outcome for state in states if (outcome := _recover_one(state)) is not None]
+    signals, outcomes = SignalGuard(), list[Recovered | None]()
+    with signals.installed():
+        for state in states:
+            with signals.listening():
+                pass  # told here, and not while something is taken back
+            outcomes.append(_recover_one(state))
+    return [outcome for outcome in outcomes if outcome is not None]
 
 
 def recover_expired(catalogue: Catalogue, target: str) -> list[str]:

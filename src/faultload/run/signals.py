@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP end a run once, and only where it can be ended in good order."""
+"""A signal ends a run once, and only where it can be ended in good order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from types import FrameType
 
 from faultload.errors import Interrupted
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""What a terminal, its end, or whoever runs us sends to have us end."""
 
 
 class SignalGuard:

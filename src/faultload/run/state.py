@@ -16,7 +16,7 @@ from faultload.errors import RefusedError, SpecError
 from faultload.faults import SessionFile
 from faultload.record import InjectionJournal, Manifest
 from faultload.secrecy import redacted_data
-from faultload.targets import state_home
+from faultload.targets import keeping_state, state_home
 
 STANDING = "chaos-run"
 """Name of the state that a platform left up keeps for stock `chaos run`."""
@@ -36,9 +36,11 @@ class RunState:
     def create(cls, fingerprint: str, run_id: str, run_directory: Path | None) -> RunState:
         """Make the folder of a new run; `run_directory` is where its record goes, if it has one."""
         state = cls(state_home() / fingerprint / "runs" / run_id)
-        state.folder.mkdir(parents=True, mode=0o700)
-        if run_directory is not None:
-            (state.folder / "directory").write_text(str(run_directory.resolve()), encoding="utf-8")
+        with keeping_state(state.folder):
+            state.folder.mkdir(parents=True, mode=0o700)
+            if run_directory is not None:
+                whole = str(run_directory.resolve())
+                (state.folder / "directory").write_text(whole, encoding="utf-8")
         return state
 
     @property
@@ -93,7 +95,7 @@ class RunState:
         """Tell whether a fault may be in force; a journal that cannot be read may hide one."""
         try:
             return bool(self.journal.unreverted())
-        except SpecError:
+        except (SpecError, OSError):
             return True
 
     def remove(self) -> None:

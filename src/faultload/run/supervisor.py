@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from faultload.errors import InvalidRunError, RefusedError
+from faultload.errors import InvalidRunError, RefusedError, TargetGoneError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.record import Outcome, Phase, PhaseName, RunDirectory
@@ -22,6 +22,7 @@ from faultload.run.events import EventLog, RunClock
 from faultload.run.injection import (
     Injection,
     fault_phase,
+    not_after,
     preview,
     with_fault,
 )
@@ -29,6 +30,7 @@ from faultload.run.live import LiveRows
 from faultload.run.plan import RunPlan
 from faultload.run.preflight import ask_preflight
 from faultload.run.progress import Progress
+from faultload.run.room import Room, beginning
 from faultload.run.sealing import first_manifest, save_inputs, seal_run
 from faultload.run.state import RunState, refuse_if_harmed
 from faultload.run.stopping import heed
@@ -59,6 +61,7 @@ class Supervisor:
         self._child: ChaosChild | None = None
         self._injection: Injection | None = None
         self._aborts = AbortWatch(None, None, self.tell)
+        self._journalled = 0
         self._steady_state_met: bool | None = None
         self._held = contextlib.ExitStack()
 
@@ -67,9 +70,12 @@ class Supervisor:
 
         Raises:
             RefusedError: another run holds the target, or a fault is in force there.
+            UsageError, MissingError: there is no room to write, or no right to.
         """
         fingerprint = self._target.identity.fingerprint
-        with contextlib.ExitStack() as held:
+        state = state_home() / fingerprint / "runs" / self._run_id
+        directory = self._plan.reports / self._run_id
+        with beginning(directory, state), contextlib.ExitStack() as held:
             held.enter_context(private_files())
             held.enter_context(TargetLock(state_home() / fingerprint, self._run_id))
             refuse_if_harmed(fingerprint)
@@ -81,6 +87,7 @@ class Supervisor:
                     f" faultload recover --expired --target {self._plan.target.name}"
                 )
             self.directory = RunDirectory.create(self._plan.reports, self._run_id)
+            self._room = Room(self.directory.path, state)
             self._work = self.directory.path / "work"
             self._work.mkdir(mode=0o700)
             self._events = EventLog(self.directory.events)
@@ -242,12 +249,19 @@ class Supervisor:
 
         What is still open afterwards is recorded as unfinished. In a closed loop nobody knows how
         many there are, so the moment is used up.
+
+        Raises:
+            InvalidRunError: the target is gone altogether: no fault of ours does that.
         """
         end_s = self._phases[-1].end_s
         due = (self._due_s < end_s).sum() if np.isfinite(self._due_s).any() else np.inf
         until_s = self._clock.now_s() + _LAST_ANSWERS_S
         while self._live.ended_of(end_s) < due and self._clock.now_s() < until_s:
             self._watch(until_s - self._clock.now_s())
+        try:
+            self._target.describe()
+        except TargetGoneError as error:
+            raise InvalidRunError(f"the target itself went away during the run: {error}") from None
 
     def seal(self, outcome: Outcome, reason: str) -> None:
         """Stop the load, collect everything and seal the record (step 7)."""
@@ -274,7 +288,8 @@ class Supervisor:
         """Write an event; what a person wants to see now is shown as well."""
         # Before the load starts the run has no clock: all that happened then happened at its start.
         t_s = self._clock.now_s() if self._phases else 0.0
-        self._events.add(t_s, source, kind, text, **data)
+        with self._room.trying():
+            self._events.add(t_s, source, kind, text, **data)
         if source == "fault" and kind == "activity_completed":
             self._progress.note(f"+{self._clock.now_s():.1f} s  {text}")
 
@@ -287,19 +302,24 @@ class Supervisor:
         heed(self._state)
         if self._lock.problem:
             raise InvalidRunError(f"our hold on the target is lost: {self._lock.problem}")
+        if problem := self._room.problem:
+            raise InvalidRunError(problem)
         self._progress.tick(left_s, self._live.stats(self._clock.now_s()))
         if not self._load.alive():
             raise InvalidRunError(
-                "the load client died; its last words are in record/logs/."
+                f"the load client died; its last words: {self._load.last_words()}."
                 " Without load there is nothing to judge"
             )
 
     def _note_fault_phase(self) -> None:
         """The fault phase is what the journal says it was, not when we asked for it."""
         entries = self._state.journal.entries()
-        fault = fault_phase(entries, self._clock.t0_unix_s, self._clock.now_s())
+        if len(entries) == self._journalled:
+            return
+        self._journalled, now_s = len(entries), self._clock.now_s()
+        fault = fault_phase(entries, self._clock.t0_unix_s, now_s)
         if fault is not None and self._phases:
-            self._note_phases(with_fault(self._phases, fault))
+            self._note_phases(with_fault(self._phases, not_after(fault, now_s)))
 
     def _note_phases(self, phases: list[Phase]) -> None:
         self._phases = phases
@@ -316,7 +336,8 @@ class Supervisor:
                 "steady_state_met": self._steady_state_met,
             }
         )
-        self._state.save_draft(self._draft)
+        with self._room.trying():
+            self._state.save_draft(self._draft)
 
     def _session(self) -> SessionFile:
         radius = self._plan.limits.radius
@@ -333,7 +354,9 @@ class Supervisor:
         )
 
     def _end_children(self) -> None:
-        if self._child is not None:
-            self._child.end()
-        if self._load is not None:
-            self._load.stop(0.0)
+        try:
+            if self._child is not None:
+                self._child.end()
+        finally:
+            if self._load is not None:
+                self._load.stop(0.0)

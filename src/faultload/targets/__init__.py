@@ -46,7 +46,7 @@ from faultload.targets.machine_acts import Capacity
 from faultload.targets.network_acts import ANSWER_S, Disturbance
 from faultload.targets.opening import attach, connect, offers
 from faultload.targets.release_acts import Flaw, Rollout, Spoiling
-from faultload.targets.state import TargetLock, holder_of, is_locked, state_home
+from faultload.targets.state import TargetLock, holder_of, is_locked, keeping_state, state_home
 from faultload.targets.stock_acts import Found, StockActs
 
 __all__ = [
@@ -103,6 +103,7 @@ __all__ = [
     "connect",
     "holder_of",
     "is_locked",
+    "keeping_state",
     "offers",
     "state_home",
 ]

@@ -7,10 +7,16 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from faultload.errors import RefusedError, UsageError
+from faultload.errors import MissingError, RefusedError, UsageError, is_full, told_by_machine
+
+_NAMED_WITHIN_S = 0.5
+"""Who takes a lock writes its name at once; a moment is enough."""
 
 
 def state_home() -> Path:
@@ -18,20 +24,37 @@ def state_home() -> Path:
 
     Raises:
         UsageError: it cannot be made or written to.
+        MissingError: there is no room for it.
     """
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     home = Path(base) / "faultload"
-    try:
+    with keeping_state(home):
         home.mkdir(parents=True, mode=0o700, exist_ok=True)
         if home.stat().st_mode & 0o077:
             home.chmod(0o700)
-    except OSError as error:
-        raise UsageError(
-            f"{home}: cannot keep state there: {error}; set XDG_STATE_HOME to a writable folder"
-        ) from None
-    if not os.access(home, os.W_OK):
+    if not os.access(home, os.W_OK | os.X_OK):
         raise UsageError(f"{home}: not writable; set XDG_STATE_HOME to a writable folder")
     return home
+
+
+@contextmanager
+def keeping_state(folder: Path) -> Iterator[None]:
+    """Say in one line why nothing can be kept in `folder`, and what to do.
+
+    Raises:
+        UsageError: it cannot be written to.
+        MissingError: there is no room, or the machine has nothing left to open it with.
+    """
+    try:
+        yield
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        problem = f"{folder}: cannot keep state there: {told_by_machine(error)}"
+        raise UsageError(f"{problem}; set XDG_STATE_HOME to a writable folder") from None
+    except OSError as error:
+        problem = f"{folder}: cannot keep state there: {told_by_machine(error)}"
+        if is_full(error):
+            problem += "; make room, or set XDG_STATE_HOME to a folder on another disk"
+        raise MissingError(problem) from None
 
 
 def is_locked(folder: Path) -> bool:
@@ -67,17 +90,25 @@ class TargetLock:
 
         Raises:
             RefusedError: another run holds it; the error says which.
+            UsageError, MissingError: it cannot be kept there.
         """
-        self._path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        with keeping_state(self._path.parent):
+            self._path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                self._take()
+            except BaseException:  # what is not closed here keeps the lock as long as we live
+                os.close(self._descriptor)
+                self._descriptor = -1
+                raise
+        return self
+
+    def _take(self) -> None:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(self._descriptor, 4096).decode(errors="replace").strip()
-            os.close(self._descriptor)
-            self._descriptor = -1
             raise RefusedError(
-                f"the target is locked by another run ({holder or 'holder unknown'});"
+                f"the target is locked by another run ({_holder(self._descriptor)});"
                 " wait for it to end"
             ) from None
         os.ftruncate(self._descriptor, 0)
@@ -88,7 +119,6 @@ class TargetLock:
             "since_unix_s": round(time.time(), 3),
         }
         os.pwrite(self._descriptor, json.dumps(about).encode(), 0)
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Release the lock."""
@@ -96,3 +126,19 @@ class TargetLock:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _holder(descriptor: int) -> str:
+    """Return who holds a lock, in words; whoever took it just now may not have said so yet."""
+    until_s = time.monotonic() + _NAMED_WITHIN_S
+    while True:
+        try:
+            about = json.loads(os.pread(descriptor, 4096, 0))
+            since = datetime.fromtimestamp(about["since_unix_s"], UTC).strftime(
+                "%Y-%m-%dT%H:%M:%SZ"
+            )
+            return f"{about['run']}, pid {about['pid']} on {about['host']}, since {since}"
+        except (ValueError, KeyError, TypeError, OverflowError):
+            if time.monotonic() > until_s:
+                return "it does not say which"
+        time.sleep(0.01)

@@ -120,6 +120,25 @@ def test_unreverted_are_those_that_began_and_are_not_proven_gone(tmp_path: Path)
     assert all(entry.step is step.PLANNED for entry in found)
 
 
+@pytest.mark.parametrize("spoilt", [b"\0" * 40, b'{"fault": "kill_rep', b"", b"\xff{}"])
+def test_line_that_cannot_be_read_may_have_begun_the_harm(tmp_path: Path, spoilt: bytes) -> None:
+    """A plan is not forgotten because the disk lost the line behind it; what is gone stays gone."""
+    step = InjectionStep
+    journal = _journal(
+        tmp_path,
+        *(_entry("gone", s) for s in (step.PLANNED, step.INJECTING, step.VERIFIED_REVERTED)),
+        _entry("first", step.PLANNED),
+        _entry("second", step.PLANNED),
+        _entry("second", step.INJECTING),
+    )
+    with journal.path.open("ab") as file:
+        file.write(spoilt + b"\n")
+    journal.append(_entry("second", step.REVERTING))
+
+    listed = [entry.injection_id for entry in journal.unreverted()]
+    assert listed == (["second", "first"] if spoilt else ["second"]), "an empty line says nothing"
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(_STEPS)), max_size=12))
 def test_unreverted_never_forgets(

@@ -19,7 +19,7 @@ import orjson
 
 from faultload.load.plan import Endpoint, WorkerPlan
 from faultload.load.worker.answer import Answer, Ended, describe_error, shorten
-from faultload.load.worker.connection import Connection, Pool, status_of, words_of
+from faultload.load.worker.connection import Connection, Pool, is_ours, status_of, words_of
 from faultload.load.worker.response import ProtocolError, ResponseParser
 from faultload.load.worker.sse import EventScanner
 from faultload.record import RequestStatus
@@ -241,6 +241,8 @@ class Exchange:
         try:
             self._connection = self.client.pool.open()
         except (OSError, UnicodeError) as error:
+            if is_ours(error):
+                self.sent_s = None
             raise Ended(status_of(error), words_of(error)) from None
         return self._attempt(self._connection)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import socket as names  # constants and address types; gevent's own module makes the sockets
 import ssl
@@ -28,6 +29,9 @@ _RECEIVE_BYTES = 65_536
 _SLICE_S = 0.0001
 _HOLD_S = 0.003  # a batch of 256 tokens takes an engine about as long to write
 _READABLE = 1  # libev's EV_READ
+_EXHAUSTED = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
 _UNHEARD_MAX = 16  # arrivals that are read while nobody listens; the rest waits with the peer
 
 
@@ -355,6 +359,8 @@ class Pool:
 
 def status_of(error: Exception) -> RequestStatus:
     """Return the status of a request that got no connection because of an error."""
+    if is_ours(error):
+        return RequestStatus.UNSENT
     if isinstance(error, ssl.SSLCertVerificationError):
         return RequestStatus.CERTIFICATE_ERROR
     if isinstance(error, ConnectionRefusedError):
@@ -364,6 +370,12 @@ def status_of(error: Exception) -> RequestStatus:
     if isinstance(error, ssl.SSLError):
         return RequestStatus.TLS_ERROR
     return RequestStatus.CONNECT_ERROR
+
+
+def is_ours(error: Exception) -> bool:
+    """Tell whether this machine had nothing left to connect with: not the endpoint's doing."""
+    is_system = isinstance(error, OSError) and not isinstance(error, ssl.SSLError)
+    return is_system and error.errno in _EXHAUSTED  # type: ignore[attr-defined]
 
 
 def words_of(error: Exception) -> str:

@@ -8,6 +8,7 @@ to ask it.
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import os
 import time
@@ -39,6 +40,8 @@ _ANSWER_MARGIN_S = 10.0  # beyond its total timeout no request is waited for
 
 # Questions that come again are numbered on from here; no trace is as long.
 _AGAIN = 1_000_000_000
+
+log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -181,8 +184,12 @@ class Dispatcher:
         while not self._finished:
             gevent.sleep(_TICK_S)
             self._client.tick(self.now())
-            self._rows.flush()
-            self._said.flush()
+            try:
+                self._rows.flush()
+                self._said.flush()
+            except OSError as error:  # rows that nobody can read are no evidence: end at once
+                log.error("rows cannot be written: %s", error.strerror or error)  # noqa: TRY400
+                _leave()
             self._end_if_orphaned()
 
     def _end_if_orphaned(self) -> None:
@@ -233,8 +240,9 @@ class _Lines:
 
     def flush(self) -> None:
         if self._pending and not self._file.closed:
-            self._file.write(b"".join(self._pending))
-            self._pending.clear()
+            data, self._pending = b"".join(self._pending), []
+            while data:  # a nearly full disk takes a part and then refuses
+                data = data[self._file.write(data) or 0 :]
 
     def close(self) -> None:
         self.flush()
