@@ -148,7 +148,10 @@ class Child:
     def last_words(self) -> str:
         return "its last words"
 
-    def end(self) -> None:
+    def interrupt(self) -> None:
+        pass  # `end` follows at once
+
+    def end(self, *_: object) -> None:
         if self._code is None and self._since_s is not None and self.obeys:
             self._revert()
         self._code = 0
@@ -171,7 +174,7 @@ class Child:
 
 
 class _NoPrometheus:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **_: object) -> None:
         raise MissingError(f"{url}: nobody is there")
 
 

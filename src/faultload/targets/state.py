@@ -30,7 +30,8 @@ def state_home() -> Path:
     home = Path(base) / "faultload"
     with keeping_state(home):
         home.mkdir(parents=True, mode=0o700, exist_ok=True)
-        if home.stat().st_mode & 0o077:
+        found = home.stat()
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
             home.chmod(0o700)
     if not os.access(home, os.W_OK | os.X_OK):
         raise UsageError(f"{home}: not writable; set XDG_STATE_HOME to a writable folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_traffic_lasts_as_long_as_it_was_told_to(
     ends_s = stage.clock.monotonic() + 30.0
     for by_s in (HOUR_S, -2 * HOUR_S):
         step(stage, by_s)
-        assert sender._why_end(tmp_path, ends_s) == ""
+        assert sender._why_end(tmp_path, ends_s, os.getppid()) == ""
 
     stage.clock.sleep(31.0)
-    assert sender._why_end(tmp_path, ends_s) == "expired"
+    assert sender._why_end(tmp_path, ends_s, os.getppid()) == "expired"
