@@ -115,7 +115,7 @@ def test_stop_condition_ends_a_run_and_its_harm(left_up: Project) -> None:
 
 @pytest.mark.full
 def test_faultload_stop_ends_a_run_from_another_terminal(left_up: Project) -> None:
-    """It returns once all is reverted and sealed; the run ends as after SIGTERM, with the reason."""
+    """It returns once all is reverted and sealed; the run ends as after SIGTERM, with a reason."""
     wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
     experiment = left_up.experiment("hang", hang)
     process = started_at(left_up, experiment, "fault")
