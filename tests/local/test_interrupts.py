@@ -46,6 +46,24 @@ def hang(document: dict[str, Any]) -> None:
     document["extensions"][0]["expects"] = {}
 
 
+def hang_and_watch(document: dict[str, Any]) -> None:
+    """Have such a run end once a tier is seen with fewer replicas than it is to have."""
+    hang(document)
+    ready = "min(kube_deployment_status_replicas_available)"
+    query = {"name": "replicas-ready", "promql": ready, "below": 2, "for_s": 0}
+    document["method"][0]["pauses"] = {"after": 60}
+    document["extensions"][0]["stop"] = {"queries": [query], "telemetry_missing_s": 10}
+
+
+def nothing_is_left_of(project: Project, run: Path) -> None:
+    """Assert that a run took back its fault, ended its children and dropped its state."""
+    wait_for(lambda: everyone_is_ready(project), 5, "every replica to be ready at once")
+    assert processes_mentioning(str(run)) == []
+    states = (project.path / "state" / "faultload").glob("*/runs/*")
+    assert [path.name for path in states] == ["chaos-run"], "only the standing journal may stay"
+    assert not (run / "work").exists()
+
+
 def started_at(project: Project, name: str, moment: str) -> Any:
     """Start a run and return its process once the moment has come."""
     before = set((project.path / "reports").glob("*"))
@@ -78,10 +96,7 @@ def test_signal_leaves_no_process_and_no_fault(left_up: Project, moment: str, na
     verdict = json.loads((run / "verdict.json").read_text())
     assert verdict["verdict"] == "invalid"
     assert name in verdict["reason"]
-    wait_for(lambda: everyone_is_ready(left_up), 5, "every replica to be ready at once")
-    states = (left_up.path / "state" / "faultload").glob("*/runs/*")
-    assert [path.name for path in states] == ["chaos-run"], "only the standing journal may stay"
-    assert not (run / "work").exists()
+    nothing_is_left_of(left_up, run)
     *_, ended = [text for reason, text in platform_events(left_up) if reason == "LeaseEnded"]
     assert ended.startswith("0 changes"), "the run left its platform something to put back"
 
@@ -145,6 +160,69 @@ def test_run_that_loses_its_lease_is_invalid(left_up: Project) -> None:
     assert "our hold on the target is lost: the platform has undone" in left_up.verdict()["reason"]
     assert everyone_is_ready(left_up)
     assert left_up.faultload("recover").stdout.strip() == "nothing to recover"
+
+
+def test_stop_condition_ends_a_run_and_its_harm(left_up: Project) -> None:
+    """What Prometheus shows of the fault ends the run: reverted, sealed as aborted, a fail."""
+    wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
+    experiment = left_up.experiment("watched", hang_and_watch)
+
+    done = left_up.faultload("run", experiment)
+
+    run = left_up.run_directory()
+    verdict = json.loads((run / "verdict.json").read_text())
+    assert done.returncode == ExitCode.FAIL, done.stderr
+    assert (verdict["verdict"], verdict["outcome"]) == ("fail", "aborted")
+    assert verdict["reason"].startswith("A stop condition ended the run: query replicas-ready")
+    (event,) = [one for one in left_up.events() if one["kind"] == "stop_condition"]
+    times = event["data"]
+    assert times["seen_s"] <= times["reverted_s"] <= times["proven_gone_s"]
+    assert "the fault was taken back" in (run / "postmortem.md").read_text()
+    nothing_is_left_of(left_up, run)
+
+
+@pytest.mark.full
+def test_faultload_stop_ends_a_run_from_another_terminal(left_up: Project) -> None:
+    """It returns once all is reverted and sealed; the run ends as after SIGTERM, with a reason."""
+    wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
+    experiment = left_up.experiment("hang", hang)
+    process = started_at(left_up, experiment, "fault")
+
+    stopped = left_up.faultload("stop", "--reason", "the pager went off")
+    ready_then = everyone_is_ready(left_up)
+    _, err = process.communicate(timeout=60)
+
+    assert stopped.returncode == ExitCode.PASS, stopped.stderr
+    assert "reverted and sealed after" in stopped.stdout
+    assert ready_then
+    assert process.returncode == ExitCode.SIGTERM, err
+    run = left_up.run_directory()
+    verdict = json.loads((run / "verdict.json").read_text())
+    assert (verdict["verdict"], verdict["outcome"]) == ("invalid", "interrupted")
+    assert "stopped by faultload stop: the pager went off" in verdict["reason"]
+    nothing_is_left_of(left_up, run)
+    assert left_up.faultload("stop").returncode == ExitCode.MISSING
+
+
+@pytest.mark.full
+def test_harm_does_not_wait_for_a_child_that_is_stuck(left_up: Project) -> None:
+    """A chaos child that does not listen is killed, and the supervisor reverts in its place."""
+    wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
+    experiment = left_up.experiment("hang", hang)
+    process = started_at(left_up, experiment, "fault")
+    (child,) = [
+        pid
+        for pid in processes_mentioning(str(left_up.run_directory()))
+        if b"faultload.run.chaos_child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    os.kill(child, signal.SIGSTOP)
+
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == ExitCode.SIGTERM, err
+    assert any(event["kind"] == "reverted" for event in left_up.events())
+    nothing_is_left_of(left_up, left_up.run_directory())
 
 
 def test_killed_supervisor_is_recovered(left_up: Project) -> None:

@@ -184,6 +184,13 @@ def test_blip_of_a_query_ends_nothing() -> None:
     assert play(Monitor(KV, []), (), readings) is None
 
 
+def test_query_of_the_warm_up_does_not_count() -> None:
+    """Caches are cold and replicas may be on their way: nothing is judged there."""
+    readings = answers("max(kv)", 0.95, until_s=30) + answers("max(kv)", 0.5, since_s=30)
+
+    assert play(Monitor(KV, [], begin_s=30), (), readings) is None
+
+
 def test_unanswered_query_grows_no_older() -> None:
     """One answer over the limit and then silence is missing telemetry, not a limit reached."""
     readings = answers("max(kv)", 0.5, until_s=60) + answers(

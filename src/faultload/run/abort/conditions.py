@@ -97,7 +97,7 @@ def conditions_of(  # noqa: PLR0913  # what all of them need to know
         excusable = _is_declared(query.promql, gaps)
         what = f"query {query.name} yields no data"
         found += [
-            _QueryOver(query),
+            _QueryOver(query, begin_s),
             _Missing(f"queries.{query.name}", query.promql, what, missing_s, begin_s, excusable),
         ]
     if stop.telemetry_missing_s is not None:
@@ -218,15 +218,16 @@ class _BadShare(_Silent):
 class _QueryOver(_Silent):
     """Judges by the answers' own times: while none comes, nothing gets any older."""
 
-    def __init__(self, query: StopQuery) -> None:
+    def __init__(self, query: StopQuery, begin_s: float) -> None:
         self.key = f"queries.{query.name}"
-        self._query = query
+        self._query, self._begin_s = query, begin_s
         self._held = _Held(query.for_s)
         self._worst = math.nan
 
     def hear(self, reading: Reading) -> None:
         values = [value for value in reading.found if not math.isnan(value)]
-        if reading.source != self._query.promql or not values:
+        is_early = reading.at_s < self._begin_s
+        if reading.source != self._query.promql or is_early or not values:
             return
         above, below = self._query.above, self._query.below
         self._worst = max(values) if above is not None else min(values)

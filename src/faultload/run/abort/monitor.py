@@ -1,6 +1,6 @@
 """The pure part of the abort watch: request rows and readings in, the reason to end the run out.
 
-Requests count once the warm-up is over, tokens and dollars from the load's start.
+Requests and queries count once the warm-up is over, tokens and dollars from the load's start.
 """
 
 from __future__ import annotations
