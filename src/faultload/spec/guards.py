@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, time, timedelta
 from typing import Annotated, Any, Self
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AwareDatetime, BeforeValidator, Field, field_validator, model_validator
 
@@ -61,8 +61,9 @@ class Freeze(Spec):
         try:
             ZoneInfo(name or "UTC")
         except (OSError, ValueError, KeyError):
+            hint = "" if available_timezones() else "; this system knows none: install tzdata"
             raise ValueError(
-                f"expected the name of a time zone, such as Europe/Berlin, found {name!r}"
+                f"expected the name of a time zone, such as Europe/Berlin, found {name!r}{hint}"
             ) from None
         return name
 

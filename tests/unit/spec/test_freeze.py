@@ -157,6 +157,19 @@ def test_window_that_nobody_can_read_is_an_error(
     assert key in caught.value.key
 
 
+def test_system_without_time_zones_is_told_apart_from_a_misspelt_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a small image a right name is refused too, with what is missing there."""
+    monkeypatch.setattr("faultload.spec.guards.available_timezones", set)
+    path = tmp_path / "t.yaml"
+    entry = "{weekly: Fri 16:00 - Mon 08:00, time_zone: Europe/Nowhere, why: x}"
+    path.write_text(f"name: t\nkind: local\nlocal: {{config: x}}\nfreeze: [{entry}]\n")
+
+    with pytest.raises(SpecError, match="this system knows none: install tzdata"):
+        load_target(path)
+
+
 def test_windows_survive_being_kept_in_a_record(tmp_path: Path) -> None:
     """The chaos process reads the target file that the record has."""
     path = tmp_path / "t.yaml"
