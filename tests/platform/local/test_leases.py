@@ -280,6 +280,18 @@ async def test_a_standstill_of_the_platform_ends_no_lease(world: World) -> None:
     assert STANDSTILL_S < TTL_S
 
 
+async def test_no_lease_is_shorter_than_was_asked_for(world: World) -> None:
+    """Between two ticks, too: it counts from the renewal, not from the tick before it."""
+    await world.order("mine", "a", n=2)
+    world.now_s += STANDSTILL_S * 0.9
+    world.leases.hold("mine", TTL_S)
+    await world.go(TTL_S - TICK_S)
+
+    assert world.things["a"]["n"] == 2
+    await world.go(2 * TICK_S)
+    assert world.things["a"]["n"] == 1
+
+
 async def test_leases_do_not_share_their_changes(world: World) -> None:
     """The end of one puts back its own alone."""
     world.leases.hold("other", TTL_S)

@@ -169,7 +169,7 @@ class Leases:
                 self._spawn(self._run())
             self._leases[name] = lease
             self._note("LeaseHeld", f"lease/{name}", f"for {ttl_s:g} s at a time")
-        lease.ttl_s, lease.until_s = ttl_s, self._now_s + ttl_s
+        lease.ttl_s, lease.until_s = ttl_s, self._ran_s() + ttl_s
         return lease
 
     async def end(self, name: str) -> list[str]:
@@ -224,7 +224,7 @@ class Leases:
             {
                 "name": lease.name,
                 "ttl_s": lease.ttl_s,
-                "left_s": max(0.0, lease.until_s - self._now_s),
+                "left_s": max(0.0, lease.until_s - self._ran_s()),
                 "changes": [" ".join(name) for name in lease.changes],
             }
             for lease in self._leases.values()
@@ -232,15 +232,17 @@ class Leases:
 
     def tick(self) -> None:
         """Let time pass, and begin to put back what was changed under leases that are over."""
-        now_s = self._clock()
-        self._now_s += min(now_s - self._looked_s, STANDSTILL_S)
-        self._looked_s = now_s
+        self._now_s, self._looked_s = self._ran_s(), self._clock()
         for lease in [one for one in self._leases.values() if one.until_s <= self._now_s]:
             del self._leases[lease.name]
             self._close(lease)
             text = f"not renewed for {lease.ttl_s:g} s: {len(lease.changes)} changes to put back"
             self._note("LeaseExpired", f"lease/{lease.name}", text)
             self._spawn(self._expire(lease))
+
+    def _ran_s(self) -> float:
+        """Return the time now, without standstills."""
+        return self._now_s + min(self._clock() - self._looked_s, STANDSTILL_S)
 
     async def _run(self) -> None:
         while self._leases:
