@@ -48,6 +48,8 @@ _PEM = re.compile(r"(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)")
 _LONG = 2000
 """Characters from which on a text is searched line by line, those with a hint only."""
 
+_BLOCK_BYTES = 4 << 20
+
 # What credentials look like. The strings beside a form are what its text must hold, in lower case:
 # most lines hold none of them, and are done.
 _FORMS: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
@@ -101,7 +103,14 @@ _FORMS: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
     (_PEM, rf"\1{MASK}", ("private key-----",)),
 )
 
-_kept: dict[str, None] = {}  # every registered value in every disguise, the longest first
+
+class _Registry:
+    """Every registered value in every disguise, the longest first; replaced as a whole."""
+
+    kept: tuple[str, ...] = ()
+
+
+_REGISTRY = _Registry()
 
 
 def keep_secret(value: str | None) -> None:
@@ -110,15 +119,13 @@ def keep_secret(value: str | None) -> None:
     None, and what is shorter than `SHORTEST`, is let be. Of a value of several lines each is
     hidden by itself, too.
     """
-    new: dict[str, None] = {}
+    new = set[str]()
     for part in {value or "", *(value or "").split("\n")}:
         bare = part.strip()
-        if len(bare) >= SHORTEST and bare != MASK and bare not in _kept:
-            new |= dict.fromkeys(_disguises(bare))
+        if len(bare) >= SHORTEST and bare != MASK and bare not in _REGISTRY.kept:
+            new |= set(_disguises(bare))
     if new:
-        everything = sorted({*_kept, *new}, key=len, reverse=True)
-        _kept.clear()
-        _kept.update(dict.fromkeys(everything))
+        _REGISTRY.kept = tuple(sorted(new.union(_REGISTRY.kept), key=len, reverse=True))
 
 
 def keep_environment(variables: Mapping[str, str] | None = None) -> None:
@@ -156,7 +163,7 @@ def keep_password_of(url: str) -> None:
 
 def redacted(text: str) -> str:
     """Return a text with `***` for each secret that it holds."""
-    for kept in list(_kept):
+    for kept in _REGISTRY.kept:
         if kept in text:
             text = text.replace(kept, MASK)
     return _without_forms(text)
@@ -223,7 +230,8 @@ def in_clear_text(data: Any, at: str = "") -> Iterator[str]:
         for index, value in enumerate(data):
             yield from in_clear_text(value, f"{at}[{index}]")
     elif isinstance(data, str) and (
-        _without_forms(data) != data or any(kept in data for kept in _kept if len(kept) >= _LONGER)
+        _without_forms(data) != data
+        or any(kept in data for kept in _REGISTRY.kept if len(kept) >= _LONGER)
     ):
         yield at
 
@@ -247,19 +255,18 @@ def copy_redacted(source: Path, to: Path) -> None:
         if path.is_file():
             place = to / path.relative_to(source) if source.is_dir() else to
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            place.write_bytes(redacted_bytes(path.read_bytes()))
+            _write_redacted(path, place)
 
 
 def redact_files(folder: Path) -> None:
     """Redact the files of a folder that nobody writes to any more."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            data = path.read_bytes()
-            shown = redacted_bytes(data)
-            if shown != data:
-                partial = path.with_name(path.name + ".partial")
-                partial.write_bytes(shown)
+            partial = path.with_name(path.name + ".partial")
+            if _write_redacted(path, partial):
                 partial.replace(path)
+            else:
+                partial.unlink()
 
 
 @contextmanager
@@ -300,6 +307,19 @@ class _Guarded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _write_redacted(source: Path, to: Path) -> bool:
+    """Write a redacted copy, some lines at a time; return whether it differs."""
+    differs = False
+    with source.open("rb") as file, to.open("wb") as out:
+        while block := b"".join(file.readlines(_BLOCK_BYTES)):
+            if b"PRIVATE KEY-----" in block:  # it must not be cut in two
+                block += file.read()
+            shown = redacted_bytes(block)
+            differs = differs or shown != block
+            out.write(shown)
+    return differs
 
 
 def _is_path(value: str) -> bool:

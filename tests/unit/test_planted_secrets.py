@@ -88,7 +88,7 @@ def test_the_search_finds_what_is_not_hidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With nothing hidden the same places give their values away: the search can fail."""
-    monkeypatch.setattr(secrecy, "_kept", {})
+    monkeypatch.setattr(secrecy, "_REGISTRY", secrecy._Registry())
     monkeypatch.setattr(secrecy, "_FORMS", ())
     monkeypatch.setattr(secrecy, "_disguises", lambda _: iter(()))
     monkeypatch.setattr(secrecy, "names_secret", lambda _: False)

@@ -36,7 +36,7 @@ SECRET = 'p&w "Zürich"/1+2'
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin each test without a registered value, and put back what there was."""
-    monkeypatch.setattr(secrecy, "_kept", {})
+    monkeypatch.setattr(secrecy, "_REGISTRY", secrecy._Registry())
 
 
 @pytest.mark.parametrize(
