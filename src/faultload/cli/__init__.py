@@ -75,4 +75,5 @@ def _mistake(error: typer.TyperException) -> str:
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"faultload: {text}\n")
+    for line in text.splitlines() or [text]:
+        sys.stderr.write(f"faultload: {line}\n")

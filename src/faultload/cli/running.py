@@ -7,13 +7,14 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from faultload.cli.output import echo_json, echo_lines, relative, say, worst_code
 from faultload.cli.selecting import Chosen, Order
-from faultload.errors import ExitCode, FaultloadError, Interrupted
+from faultload.errors import ExitCode, FaultloadError, Interrupted, all_or_none
 from faultload.record import RunDirectory
 from faultload.report import render_summary
 from faultload.report.formats import plural
@@ -51,22 +52,25 @@ class Options:
 
 
 def steps_of(catalogue: Catalogue, chosen: Chosen, options: Options) -> list[Step]:
-    """Return the steps in the order they run; every file is read before anything starts."""
+    """Return the steps in the order they run; every file is read before anything starts.
+
+    Raises:
+        FaultloadError: what is wrong, with every one of them.
+    """
     reports, day = options.reports, chosen.day
-    steps = [
-        Step(
-            prepare(
-                catalogue,
-                step.experiment,
-                day.target,
-                seed=options.seed,
-                reports=reports,
-                load=options.load,
-            ),
-            step.cooldown_s,
+    plans = all_or_none(
+        partial(
+            prepare,
+            catalogue,
+            step.experiment,
+            day.target,
+            seed=options.seed,
+            reports=reports,
+            load=options.load,
         )
         for step in day.steps
-    ]
+    )
+    steps = [Step(plan, step.cooldown_s) for plan, step in zip(plans, day.steps, strict=True)]
     if chosen.order is Order.HARM:
         steps.sort(key=lambda step: harm_of(step.plan))
     return steps

@@ -102,13 +102,17 @@ def read_trace(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise SpecError(path, "", "no such trace; make one with `faultload trace make`") from None
     except (pa.ArrowException, OSError) as error:
-        raise SpecError(path, "", f"not a readable trace: {str(error).splitlines()[0]}") from None
+        raise SpecError(path, "", f"not a readable trace: {_why(error)}") from None
     missing = [name for name in TRACE_SCHEMA.names if name not in frame.columns]
     if missing:
         raise SpecError(path, missing[0], "this column is missing")
     if not frame["due_s"].is_monotonic_increasing:
         raise SpecError(path, "due_s", "expected due times in order; sort the trace")
     return frame.reindex(columns=TRACE_SCHEMA.names)
+
+
+def _why(error: Exception) -> str:
+    return f"{str(error).splitlines()[0].rstrip('.')}; `faultload trace make` makes one"
 
 
 def read_recorded(scenario: Scenario, path: Path) -> pd.DataFrame:

@@ -136,5 +136,5 @@ def _insist_on_ours(activity: Activity, at: str, section: str) -> None:
         )
     if section == "rollbacks" and provider.get("func") in FAULTS:
         raise RefusedError(
-            f"{at}: {provider['func']} does harm: it belongs into the method, as an action"
+            f"{at}: {provider['func']} does harm; it belongs into the method, as an action"
         )
