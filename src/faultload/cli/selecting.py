@@ -12,6 +12,7 @@ from pathlib import Path
 
 from faultload.errors import UsageError, all_or_none
 from faultload.spec import Catalogue, GameDay, load_gameday
+from faultload.spec.documents import is_there
 from faultload.spec.gameday import GameDayStep, check_gameday
 from faultload.spec.selection import every_name, expand, matching, sample
 
@@ -102,10 +103,14 @@ def _gameday(catalogue: Catalogue, asked: Selection, target: str) -> GameDay:
     if asked.seed and asked.sample is None:
         raise UsageError("--sample-seed: expected --sample beside it")
     places = [
-        path if (path := Path(name)).exists() else catalogue.root / name for name in asked.names
+        path if is_there(path := Path(name)) else catalogue.root / name for name in asked.names
     ]
     # Of somebody who stands in gamedays/ the folder is not in what was typed.
-    days = [path for path in places if path.is_file() and path.parent.resolve().name == "gamedays"]
+    days = [
+        path
+        for path in places
+        if is_there(path) and path.is_file() and path.parent.resolve().name == "gamedays"
+    ]
     if days and len(asked.names) > 1:
         raise UsageError("expected one game day file alone, or experiments; found both")
     if days:

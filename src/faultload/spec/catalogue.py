@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.errors import SpecError, UsageError, nearest
+from faultload.spec.documents import is_there
 from faultload.spec.experiment import Experiment, load_experiment
 from faultload.spec.given import GivenBlock
 from faultload.spec.scenario import Scenario, load_scenario
@@ -61,10 +62,10 @@ class Catalogue:
         """
         given = Path(name)
         if given.suffix in (".yaml", ".yml"):
-            return given if _is_there(given) else self.root / given
+            return given if is_there(given) else self.root / given
         home = self.root / "experiments"
         path = home / f"{name}.yaml"
-        if not _is_there(path):
+        if not is_there(path):
             known = [str(p.relative_to(home).with_suffix("")) for p in self.experiment_paths()]
             more = nearest(name, known) or "; faultload run --all --list shows what there is"
             raise UsageError(f"no experiment {name!r} in {home}{more}")
@@ -130,9 +131,9 @@ class Catalogue:
     def _path(self, folder: str, name: str, asked_by: Path | None, key: str) -> Path:
         given = Path(name)
         if given.suffix in (".yaml", ".yml"):
-            return given if _is_there(given) else self.root / given
+            return given if is_there(given) else self.root / given
         path = self.root / folder / f"{name}.yaml"
-        if _is_there(path):
+        if is_there(path):
             return path
         known = self.names(folder)
         listed = f"; there are {', '.join(known) or 'none'}"
@@ -141,10 +142,3 @@ class Catalogue:
         if asked_by is None:
             raise UsageError(problem)
         raise SpecError(asked_by, key, problem)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that is too long, or no name
-        return False

@@ -49,6 +49,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether a path leads somewhere; one that is too long, or a loop, does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def read_text(path: Path) -> str:
     """Return the text of a file that is to be YAML.
 
