@@ -3,6 +3,7 @@
 FaultloadError                      something went wrong; carries the exit code
 ├── UsageError              64      a bad file, key, argument or name: the user can mend it
 │   └── SpecError           64      … in a YAML file: names the file, the key and the remedy
+├── SeveralErrors           64      … of several files, a line each (or the code of the first)
 ├── MissingError            69      something needed is not here: a binary, a port, a capability
 │   ├── SkippedError        69      … a capability of the target: the experiment does not apply
 │   └── TargetGoneError     69      … the target itself, for certain: it no longer exists
@@ -21,10 +22,12 @@ import difflib
 import errno
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
+
+T = TypeVar("T")
 
 
 class ExitCode(IntEnum):
@@ -67,8 +70,19 @@ class SpecError(UsageError):
 
     def __init__(self, file: Path | str, key: str, problem: str) -> None:
         """Build the one line a person reads: file, key, problem."""
-        self.file, self.key, self.problem = Path(file), key, problem
-        super().__init__(": ".join(part for part in (str(file), key, problem) if part))
+        self.file, self.key, self.problem = Path(file), _on_one_line(key), _on_one_line(problem)
+        parts = (_on_one_line(str(file)), self.key, self.problem)
+        super().__init__(": ".join(part for part in parts if part))
+
+
+class SeveralErrors(FaultloadError):  # noqa: N818  # it says how many
+    """Several things are wrong at once, a line each; the code is that of what to mend first."""
+
+    def __init__(self, errors: Sequence[FaultloadError]) -> None:
+        """Keep what each of them says, once."""
+        codes = [error.exit_code for error in errors]
+        self.exit_code = ExitCode.USAGE if ExitCode.USAGE in codes else codes[0]
+        super().__init__("\n".join(dict.fromkeys(map(str, errors))))
 
 
 class MissingError(FaultloadError):
@@ -148,6 +162,30 @@ def is_machines(error: BaseException) -> TypeGuard[OSError]:
     """Tell whether the machine refused what it grants at other times: room, files, rights."""
     refusals = _NO_ROOM | _EXHAUSTED | _FORBIDDEN
     return isinstance(error, OSError) and error.errno in refusals
+
+
+def all_or_none(makers: Iterable[Callable[[], T]]) -> list[T]:
+    """Return what each of them makes.
+
+    Raises:
+        FaultloadError: what kept one from it; of several, all that is wrong.
+    """
+    made, errors = list[T](), list[FaultloadError]()
+    for make in makers:
+        try:
+            made.append(make())
+        except FaultloadError as error:
+            errors.append(error)
+    if len(errors) > 1:
+        raise SeveralErrors(errors)
+    if errors:
+        raise errors[0]
+    return made
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text with what would end the line, or steer a terminal, escaped."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

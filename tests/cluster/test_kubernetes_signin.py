@@ -91,9 +91,10 @@ def test_another_cluster_is_refused(
     control_plane: ControlPlane, admin: client.ApiClient, namespace: str
 ) -> None:
     """A context that leads elsewhere shows both uids and what to do."""
-    spec = target_spec(admin, control_plane.admin_kubeconfig, namespace, cluster_uid="11-22")
+    other = "11111111-2222-4333-8444-555555555555"
+    spec = target_spec(admin, control_plane.admin_kubeconfig, namespace, cluster_uid=other)
     with (
-        pytest.raises(RefusedError, match=f"cluster {cluster_uid(admin)}.* about 11-22; correct"),
+        pytest.raises(RefusedError, match=f"cluster {cluster_uid(admin)}.* about {other}; correct"),
         signed_in_target(spec),
     ):
         pass

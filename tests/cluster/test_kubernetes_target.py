@@ -13,7 +13,8 @@ from kube_targets import cluster_uid, signed_in_target, target_spec
 from kubernetes import client
 
 from faultload.errors import MissingError
-from faultload.targets.kubernetes import KubernetesTarget, selectors
+from faultload.spec import labels as selectors
+from faultload.targets.kubernetes import KubernetesTarget
 from faultload.targets.kubernetes.resources import PODS
 
 LABELS = {"app": "engine", "tier": "fast"}

@@ -18,8 +18,8 @@ from faultload.spec import (
     load_slos,
     load_target,
 )
+from faultload.spec import labels as selectors
 from faultload.spec.target import KubernetesTargetSpec, LocalTargetSpec
-from faultload.targets.kubernetes import selectors
 
 _ROOT = Path(__file__).parents[2]
 _PARTS = set("engine gpu node router release scaling network dependency".split())

@@ -95,4 +95,5 @@ def _is_unread(error: BaseException) -> bool:
 def _complain(text: str) -> None:
     from faultload.cli.output import complain
 
-    complain(f"faultload: {text}")
+    for line in text.splitlines() or [text]:
+        complain(f"faultload: {line}")

@@ -8,12 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from faultload.cli.asking import ask_person
 from faultload.cli.output import complain, echo_json, echo_lines, relative, say, worst_code
 from faultload.cli.selecting import Chosen, Order
-from faultload.errors import ExitCode, FaultloadError, Interrupted
+from faultload.errors import ExitCode, FaultloadError, Interrupted, all_or_none
 from faultload.record import RunDirectory
 from faultload.report import render_summary
 from faultload.report.formats import plural
@@ -56,24 +57,27 @@ class Options:
 
 
 def steps_of(catalogue: Catalogue, chosen: Chosen, options: Options) -> list[Step]:
-    """Return the steps in the order they run; every file is read before anything starts."""
+    """Return the steps in the order they run; every file is read before anything starts.
+
+    Raises:
+        FaultloadError: what is wrong, with every one of them.
+    """
     reports, day = options.reports, chosen.day
-    steps = [
-        Step(
-            replace(
-                prepare(
-                    catalogue,
-                    step.experiment,
-                    day.target,
-                    seed=options.seed,
-                    reports=reports,
-                    load=options.load,
-                ),
-                consent=options.consent,
-            ),
-            step.cooldown_s,
+    plans = all_or_none(
+        partial(
+            prepare,
+            catalogue,
+            step.experiment,
+            day.target,
+            seed=options.seed,
+            reports=reports,
+            load=options.load,
         )
         for step in day.steps
+    )
+    steps = [
+        Step(replace(plan, consent=options.consent), step.cooldown_s)
+        for plan, step in zip(plans, day.steps, strict=True)
     ]
     if chosen.order is Order.HARM:
         steps.sort(key=lambda step: harm_of(step.plan))

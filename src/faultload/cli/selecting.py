@@ -7,11 +7,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
-from faultload.errors import UsageError
+from faultload.errors import UsageError, all_or_none
 from faultload.spec import Catalogue, GameDay, load_gameday
-from faultload.spec.gameday import GameDayStep
+from faultload.spec.documents import is_there
+from faultload.spec.gameday import GameDayStep, check_gameday
 from faultload.spec.selection import every_name, expand, matching, sample
 
 
@@ -79,7 +81,7 @@ def choose(catalogue: Catalogue, asked: Selection, target: str) -> Chosen:
     day = _gameday(catalogue, asked, target)
     left, note = [step.experiment for step in day.steps], ""
     if asked.expression:
-        found = [catalogue.experiment(name) for name in left]
+        found = all_or_none([partial(catalogue.experiment, name) for name in left])
         held = {one.path for one in matching(found, asked.expression)}
         left = [name for name, one in zip(left, found, strict=True) if one.path in held]
     if asked.sample is not None:
@@ -101,14 +103,20 @@ def _gameday(catalogue: Catalogue, asked: Selection, target: str) -> GameDay:
     if asked.seed and asked.sample is None:
         raise UsageError("--sample-seed: expected --sample beside it")
     places = [
-        path if (path := Path(name)).exists() else catalogue.root / name for name in asked.names
+        path if is_there(path := Path(name)) else catalogue.root / name for name in asked.names
     ]
     # Of somebody who stands in gamedays/ the folder is not in what was typed.
-    days = [path for path in places if path.is_file() and path.parent.resolve().name == "gamedays"]
+    days = [
+        path
+        for path in places
+        if is_there(path) and path.is_file() and path.parent.resolve().name == "gamedays"
+    ]
     if days and len(asked.names) > 1:
         raise UsageError("expected one game day file alone, or experiments; found both")
     if days:
-        return load_gameday(days[0])
+        day = load_gameday(days[0])
+        check_gameday(day, days[0], catalogue)
+        return day
     if not asked.names and not (asked.everything or asked.expression):
         raise UsageError(
             "expected experiments, a folder of them, a game day file, -k EXPRESSION or --all;"

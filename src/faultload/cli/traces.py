@@ -32,9 +32,10 @@ def make(
     root: Root = None,
 ) -> None:
     """Write the trace of a scenario; the same seed gives the same bytes."""
-    from faultload.load import make_trace
+    from faultload.load import check_size, make_trace
 
     path, spec = catalogue_of(root).scenario(scenario)
+    check_size(spec, path, duration)
     trace = make_trace(spec, duration, spec.seed if seed is None else seed, path.parent)
     _write(trace, out)
 

@@ -15,6 +15,7 @@ from faultload.faults.proofs import wait_until
 from faultload.faults.protocol import Evidence, Plan
 from faultload.faults.traffic import LastsS, Tokens
 from faultload.faults.victims import STRICT, TimeoutS
+from faultload.spec.fields import HeaderText
 from faultload.spec.scenario import ClosedArrivals, PoissonArrivals, UserStep
 from faultload.targets import ADD_LOAD, Target
 
@@ -37,20 +38,21 @@ class Traffic:
         timeout_s: until it is proven to be sent.
     """
 
-    model: str
+    model: HeaderText
     requests_per_s: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
     users: Annotated[int, Field(ge=1, le=10_000)] | None = None
     think_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 1.0
     prompt_tokens: Tokens = 100
     output_tokens: Tokens = 60
-    tenant: str = "added-load"
+    tenant: HeaderText = "added-load"
     lasts_s: LastsS = 300.0
     timeout_s: TimeoutS = 60.0
 
     @model_validator(mode="after")
     def _is_one_loop(self) -> Self:
         if (self.requests_per_s is None) == (self.users is None):
-            raise ValueError("expected either requests_per_s or users")
+            found = "both" if self.users else "neither"
+            raise ValueError(f"expected either requests_per_s or users, found {found}")
         return self
 
     @property
@@ -101,7 +103,7 @@ class AddLoad:
     def __init__(
         self,
         target: Target,
-        intent: Traffic = Traffic(model="", requests_per_s=1.0),
+        intent: Traffic = Traffic(model="none", requests_per_s=1.0),
         limits: Limits = NO_LIMITS,
     ) -> None:
         """Send what `intent` says to `target`; no limit is about traffic."""

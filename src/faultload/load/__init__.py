@@ -9,7 +9,7 @@ runner uses), `remote` (a worker on another machine), `rows` (what the workers w
 patches sockets, threads and signals.
 """
 
-from faultload.load.checks import check_recording, check_workers
+from faultload.load.checks import check_recording, check_size, check_workers
 from faultload.load.describe import describe
 from faultload.load.generator import LoadGenerator
 from faultload.load.importing import ImportOptions, import_trace
@@ -23,6 +23,7 @@ __all__ = [
     "LoadGenerator",
     "be_worker",
     "check_recording",
+    "check_size",
     "check_workers",
     "collect_rows",
     "describe",

@@ -59,6 +59,17 @@ def due_times(arrivals: Arrivals, duration_s: float, rng: np.random.Generator) -
     return due_s[due_s < duration_s]
 
 
+def expected_requests(arrivals: Arrivals, duration_s: float) -> float:
+    """Return about how many requests there will be; a trace file knows better."""
+    if isinstance(arrivals, TraceArrivals):
+        return 0.0
+    if isinstance(arrivals, ClosedArrivals):
+        return float(len(asking_times(arrivals, duration_s)))
+    if isinstance(arrivals, ConstantArrivals):
+        return arrivals.rate_rps * duration_s
+    return sum(_areas(_pieces(arrivals, duration_s), duration_s))
+
+
 def _pieces(
     arrivals: PoissonArrivals | StepArrivals | RampArrivals | BurstArrivals, duration_s: float
 ) -> list[_Piece]:
@@ -84,13 +95,21 @@ def _pieces(
     return pieces
 
 
-def _inhomogeneous(pieces: list[_Piece], duration_s: float, rng: np.random.Generator) -> Times:
+def _areas(pieces: list[_Piece], duration_s: float) -> list[float]:
+    """Return how many arrivals each piece has; what begins after the end has none."""
     starts = [piece.start_s for piece in pieces]
-    ends = [*starts[1:], max(duration_s, starts[-1])]
-    areas = [
-        piece.rate_rps * (end - piece.start_s) + piece.slope * (end - piece.start_s) ** 2 / 2
-        for piece, end in zip(pieces, ends, strict=True)
+    lengths = [
+        max(0.0, min(end, duration_s) - start)
+        for start, end in zip(starts, [*starts[1:], math.inf], strict=True)
     ]
+    return [
+        piece.rate_rps * length + piece.slope * length**2 / 2
+        for piece, length in zip(pieces, lengths, strict=True)
+    ]
+
+
+def _inhomogeneous(pieces: list[_Piece], duration_s: float, rng: np.random.Generator) -> Times:
+    areas = _areas(pieces, duration_s)
     edges = [0.0, *np.cumsum(areas).tolist()]
     unit = _unit_arrivals(edges[-1], rng)
     out = [

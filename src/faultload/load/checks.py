@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 from pathlib import Path
 
 from faultload.errors import MissingError, SpecError, UsageError
+from faultload.load.arrivals import expected_requests
 from faultload.load.plan import address_of
 from faultload.load.trace import read_recorded
 from faultload.secrecy import keep_secret
 from faultload.spec import Scenario
 from faultload.spec.scenario import TraceArrivals
 from faultload.spec.target import LoadWorkers
+
+_REQUESTS_MAX = 2_000_000
+_TOKENS_MAX = 500_000_000
+"""About 3 GB of text."""
 
 
 def check_recording(scenario: Scenario, path: Path) -> None:
@@ -27,6 +33,43 @@ def check_recording(scenario: Scenario, path: Path) -> None:
         read_recorded(scenario, path.parent / scenario.arrivals.path)
     except SpecError as error:
         raise SpecError(path, "arrivals.path", str(error)) from None
+
+
+def check_size(scenario: Scenario, path: Path, length_s: float) -> None:
+    """See that the requests of so many seconds can be kept in memory, before they are made.
+
+    Raises:
+        SpecError: they cannot; names the scenario file.
+    """
+    if isinstance(scenario.arrivals, TraceArrivals):
+        return
+    requests = expected_requests(scenario.arrivals, length_s)
+    tokens = requests * _tokens_of(scenario)
+    for count, most, what in (
+        (requests, _REQUESTS_MAX, "requests"),
+        (tokens, _TOKENS_MAX, "prompt tokens"),
+    ):
+        if count > most:
+            raise SpecError(
+                path,
+                "arrivals",
+                f"expected at most {most:g} {what} in {length_s:g} s, found about {count:g}, which"
+                " are made before the load begins; ask less often, for less, or for a shorter time",
+            )
+
+
+def _tokens_of(scenario: Scenario) -> float:
+    """Return how long a prompt is on average, and what it repeats of its conversation."""
+    weights = sum(tier.weight for tier in scenario.tiers)
+    sessions, shared = scenario.sessions, scenario.shared_prefixes
+    more = sessions.share * (sessions.turns - 1) / 2 if sessions.context == "growing" else 0.0
+    total = shared.share * shared.tokens if shared else 0.0
+    for tier in scenario.tiers:
+        own = tier.prompt_tokens
+        mean = min(own.median * math.exp(own.sigma**2 / 2), own.max)
+        said = (mean + tier.output_tokens.median) * more
+        total += tier.weight / weights * min(mean + said, own.max)
+    return total
 
 
 def check_workers(load: LoadWorkers, target_path: Path) -> Path | None:
@@ -58,7 +101,7 @@ def _problem_of(ca: Path) -> str:
     except FileNotFoundError:
         return "no such file; expected a PEM file of the authorities to trust"
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f"cannot be read: {error.strerror}; expected a PEM file of the authorities to trust"
     if "PRIVATE KEY" in text:  # it is sent to workers on other machines
         return "holds a private key; name a file with the authorities' certificates only"
     try:

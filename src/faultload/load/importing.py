@@ -81,7 +81,7 @@ def import_trace(kind: str, path: Path, options: ImportOptions) -> tuple[pd.Data
     rows = rows[usable]
     if rows.empty:
         window = f"{options.from_s:g} to {options.to_s:g} s"
-        raise UsageError(f"{path}: no request with tokens in the window from {window}")
+        raise UsageError(f"{path}: expected requests with tokens from {window}, found none")
     rows = rows.assign(
         prompt_tokens=rows["prompt_tokens"].clip(upper=options.prompt_tokens_max),
         output_tokens=rows["output_tokens"].clip(upper=options.output_tokens_max),

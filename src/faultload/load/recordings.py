@@ -174,9 +174,11 @@ def _read_csv(path: Path, wanted: list[str], welcome: tuple[str, ...] = ()) -> p
         raise SpecError(path, "line 1", "expected a header, found an empty file") from None
     except pd.errors.ParserError as error:
         why = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-        raise SpecError(path, "", f"not a CSV file: {why}") from None
+        raise SpecError(path, "", f"not a CSV file: {why}; is it the right format?") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(path, "", f"cannot be read: {_why(error)}") from None
+        raise SpecError(
+            path, "", f"cannot be read: {_why(error)}; correct the path or the file"
+        ) from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too much for row names
         raise SpecError(path, "line 2", f"expected {len(head.columns)} fields, found more")
     columns = [*wanted, *(name for name in welcome if name in frame.columns)]
@@ -214,7 +216,9 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SpecError(path, "", f"cannot be read: {_why(error)}") from None
+        raise SpecError(
+            path, "", f"cannot be read: {_why(error)}; correct the path or the file"
+        ) from None
 
 
 def _json(path: Path, text: bytes, where: str) -> Any:

@@ -20,6 +20,9 @@ from faultload.load.arrivals import due_times
 from faultload.load.prompts import Conversations, texts
 from faultload.record import write_table
 from faultload.spec.scenario import Lengths, Scenario, TraceArrivals
+from faultload.spec.wording import found as found_in
+
+_ROWS_MAX = 5_000_000
 
 TRACE_SCHEMA = pa.schema(
     [
@@ -94,21 +97,66 @@ def read_trace(path: Path) -> pd.DataFrame:
     """Return a trace.
 
     Raises:
-        SpecError: the file is missing or damaged, lacks a column, or is out of order.
+        SpecError: the file is missing or damaged, lacks a column, or holds what nobody could send.
     """
     try:
         with pq.ParquetFile(path) as file:  # a folder is no trace
-            frame: pd.DataFrame = file.read().to_pandas()
+            if file.metadata.num_rows > _ROWS_MAX:
+                found = file.metadata.num_rows
+                raise SpecError(path, "", f"expected at most {_ROWS_MAX} requests, found {found}")
+            table = file.read()
+            missing = [name for name in TRACE_SCHEMA.names if name not in table.column_names]
+            if missing:
+                found = ", ".join(table.column_names) or "none"
+                raise SpecError(path, missing[0], f"expected this column, found only {found}")
+            table = _as_trace(path, table)
+            frame: pd.DataFrame = table.to_pandas()
     except FileNotFoundError:
         raise SpecError(path, "", "no such trace; make one with `faultload trace make`") from None
-    except (pa.ArrowException, OSError) as error:
-        raise SpecError(path, "", f"not a readable trace: {str(error).splitlines()[0]}") from None
-    missing = [name for name in TRACE_SCHEMA.names if name not in frame.columns]
-    if missing:
-        raise SpecError(path, missing[0], "this column is missing")
-    if not frame["due_s"].is_monotonic_increasing:
-        raise SpecError(path, "due_s", "expected due times in order; sort the trace")
-    return frame.reindex(columns=TRACE_SCHEMA.names)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SpecError(path, "", f"not a readable trace: {_why(error)}") from None
+    _check_rows(path, frame)
+    return frame
+
+
+def _as_trace(path: Path, table: pa.Table) -> pa.Table:
+    """Return the columns of the schema in its types; a value in each."""
+    columns = []
+    for field in TRACE_SCHEMA:
+        column = table[field.name]
+        try:
+            column = column.cast(field.type)
+        except pa.ArrowException as error:
+            found = f"found {column.type}: {str(error).splitlines()[0]}"
+            raise SpecError(path, field.name, f"expected {field.type}, {found}") from None
+        if column.null_count:
+            problem = f"expected a value in each row, found none in {column.null_count}"
+            raise SpecError(path, field.name, problem)
+        columns.append(column)
+    return pa.table(columns, schema=TRACE_SCHEMA)
+
+
+def _check_rows(path: Path, frame: pd.DataFrame) -> None:
+    """Refuse what no sender could send. Infinitely late is a closed loop's: nobody knows yet."""
+    due_s = frame["due_s"]
+    rules = {
+        "due_s": (due_s >= due_s.shift(fill_value=0.0), "due times from 0 on, in order"),
+        "index": (frame["index"] == np.arange(len(frame)), "0, 1, 2 … in order"),
+        "prompt_tokens": (frame["prompt_tokens"] >= 1, "at least 1"),
+        "output_tokens": (frame["output_tokens"] >= 1, "at least 1"),
+    }
+    for column in ("tier", "model", "tenant", "session"):
+        odd = [one for one in frame[column].unique() if not (one.isascii() and one.isprintable())]
+        rules[column] = (~frame[column].isin(odd), "printable ASCII")
+    for column, (is_right, expected) in rules.items():
+        if not is_right.all():
+            row = int((~is_right).to_numpy().argmax())
+            shown = found_in(frame[column].iloc[row])
+            raise SpecError(path, column, f"expected {expected}, found {shown} in row {row}")
+
+
+def _why(error: Exception) -> str:
+    return f"{str(error).splitlines()[0].rstrip('.')}; `faultload trace make` makes one"
 
 
 def read_recorded(scenario: Scenario, path: Path) -> pd.DataFrame:

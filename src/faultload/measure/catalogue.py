@@ -69,6 +69,15 @@ _HISTOGRAMS = (
     ("vllm:inter_token_latency_seconds", "itl", ("0.05", "0.1")),
     ("vllm:e2e_request_latency_seconds", "e2e", ("5.0", "10.0")),
 )
+# vLLM 0.33's edges (vllm/v1/metrics/loggers.py), s, without infinity.
+_TTFT_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5)
+_ITL_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5)
+_E2E_S = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0)
+_EDGES_S: Mapping[str, tuple[float, ...]] = {
+    "vllm:time_to_first_token_seconds_bucket": (*_TTFT_S, 10, 20, 40, 80, 160, 640, 2560),
+    "vllm:inter_token_latency_seconds_bucket": (*_ITL_S, 10, 20, 40, 80),
+    "vllm:e2e_request_latency_seconds_bucket": (*_E2E_S, 120, 240, 480, 960, 1920, 7680),
+}
 # name, unit, absence, meaning.
 _ROUTER = (
     (
@@ -167,6 +176,11 @@ def catalogue(
                 f"Share of {short} at or under {float(edge):g} s",
             )
     return tuple(entries)
+
+
+def bucket_edges(series: str) -> tuple[float, ...]:
+    """Return the upper edges of a histogram's buckets, without infinity; (): none are known."""
+    return _EDGES_S.get(series, ())
 
 
 CATALOGUE = catalogue()

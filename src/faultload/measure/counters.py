@@ -16,11 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from faultload.record import Phase
+from faultload.spec.promql import parse_counter
 from faultload.spec.slo import SLO, PrometheusSource
 
-_METRIC = r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?"
-_SELECTOR = re.compile(rf"\s*(?:{_METRIC}|sum\s*\(\s*{_METRIC}\s*\))\s*", re.DOTALL)
-_MATCHER = re.compile(r'\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 _SLACK = 2.5  # usual distances between samples: further from an edge, the edge is not known
 _COMPARE: Mapping[str, Callable[[str, str], bool]] = {
     "=": lambda found, wanted: found == wanted,
@@ -122,18 +120,11 @@ def _total(series: pd.DataFrame, query: str, phase: Phase) -> float | None:
 
 def select(series: pd.DataFrame, query: str) -> pd.DataFrame | None:
     """Return the stored rows that a PromQL selector, or the sum of one, means; None: not such."""
-    match = _SELECTOR.fullmatch(query)
-    if match is None:
+    selector = parse_counter(query)
+    if selector is None:
         return None
-    name, inner = match[1] or match[3], match[2] or match[4] or ""
-    matchers, at = [], 0
-    while inner[at:].strip():
-        matcher = _MATCHER.match(inner, at)
-        if matcher is None:
-            return None
-        matchers.append((matcher[1], _COMPARE[matcher[2]], re.sub(r"\\(.)", r"\1", matcher[3])))
-        at = matcher.end()
-    rows = series[series["series"] == name]
+    matchers = [(key, _COMPARE[how], value) for key, how, value in selector.matchers]
+    rows = series[series["series"] == selector.metric]
 
     def wanted(encoded: str) -> bool:
         labels: Mapping[str, str] = json.loads(encoded)

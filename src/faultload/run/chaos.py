@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -46,6 +47,9 @@ def check_with_chaoslib(experiment: Experiment) -> None:
     except ChaosException as error:
         problem = " ".join(str(error).split())
         raise SpecError(experiment.path, "", f"Chaos Toolkit refuses it: {problem}") from None
+    except Exception as error:  # noqa: BLE001  # it trusts the shapes of what it reads
+        problem = f"Chaos Toolkit cannot read it: {type(error).__name__}: {error}"
+        raise SpecError(experiment.path, "", problem) from None
     finally:
         chaos_logger.setLevel(level)
 
@@ -63,8 +67,13 @@ def arguments_of(experiment: Experiment, activity: dict[str, Any]) -> Any:
     try:
         configuration = load_configuration(experiment.raw.get("configuration", {}))
     except ChaosException as error:
+        for name, value in experiment.raw["configuration"].items():
+            key = value.get("key") if isinstance(value, dict) else None
+            if key and key not in os.environ and "default" not in value:
+                problem = f"expected the environment variable {key} to be set, found it is not"
+                raise SpecError(experiment.path, f"configuration.{name}", problem) from None
         problem = " ".join(str(error).split())
-        raise SpecError(experiment.path, "configuration", problem) from None
+        raise SpecError(experiment.path, "configuration", f"cannot be read: {problem}") from None
     return substitute(activity["provider"].get("arguments", {}), configuration, {})
 
 

@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from faultload.errors import RefusedError, SpecError
 from faultload.faults import FAULTS
 from faultload.faults.limits import Limits, Radius, limits_of
-from faultload.faults.protocol import FaultClass, Intent
-from faultload.load import check_recording, check_workers
+from faultload.faults.protocol import Intent
+from faultload.load import check_recording, check_size, check_workers
 from faultload.run.abort.agreed import agreed_stops
 from faultload.run.chaos import arguments_of, check_with_chaoslib
+from faultload.run.checking import (
+    check_arguments,
+    check_function,
+    check_names,
+    check_rollbacks,
+    check_slos,
+    intent_of,
+)
 from faultload.run.consent import UNSAID, Consent
 from faultload.run.stock import played_by_us
 from faultload.spec import (
@@ -131,13 +137,15 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     target_spec = _with_load(target_spec, load or {})
     scenario_path, scenario = catalogue.scenario(chosen.block.scenario, chosen.path)
     slos = catalogue.slos(chosen.block.slos, chosen.path)
-    _check_tiers(chosen, scenario, slos)
+    check_slos(chosen, scenario, slos)
+    check_names(chosen)
     check_recording(scenario, scenario_path)
     ca = check_workers(target_spec.load, target_path)
-    check_with_chaoslib(chosen)
     _meet_secrets(chosen, target_spec)
     chosen = played_by_us(chosen, target_spec, has_block=catalogue.given is None)
-    faults = _intended(chosen)
+    faults = _intended(chosen, slos)
+    check_rollbacks(chosen)
+    check_with_chaoslib(chosen)  # last, for it imports the modules that are named
     lengths, block = target_spec.phases, chosen.block
     chosen = chosen if lengths.hold_s is None else chosen.holding(lengths.hold_s)
     _check_lasts(chosen, faults)
@@ -146,7 +154,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         return own if override is None else override
 
     use_seed = scenario.seed if seed is None else seed
-    return RunPlan(
+    plan = RunPlan(
         asked=experiment,
         experiment=chosen,
         scenario=scenario,
@@ -167,6 +175,8 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         ca=ca,
         stop=agreed_stops(chosen, target_spec, target_path, slos),
     )
+    check_size(scenario, scenario_path, plan.length_s)
+    return plan
 
 
 def _repeat(
@@ -195,7 +205,7 @@ def _with_load(target: TargetSpec, load: Mapping[str, str | int]) -> TargetSpec:
     return target.model_copy(update={"load": changed})
 
 
-def _intended(experiment: Experiment) -> list[tuple[str, Intent]]:
+def _intended(experiment: Experiment, slos: Sequence[SLO]) -> list[tuple[str, Intent]]:
     """Return every fault of the method, and see that together they keep to the blast radius.
 
     Harm comes from the method's actions alone, and only from faults of ours: what has no plan and
@@ -204,11 +214,9 @@ def _intended(experiment: Experiment) -> list[tuple[str, Intent]]:
     faults: list[tuple[str, Intent]] = []
     for section, activities in _sections(experiment):
         for activity in activities:
-            if "provider" not in activity:
-                problem = f"{section}: what is called by 'ref' is not seen here: write it out"
-                raise SpecError(experiment.path, f"{section}.ref", problem)
             provider, at = activity["provider"], f"{section}[{activity['name']}]"
             is_ours = provider.get("module") == "faultload.faults"
+            check_function(experiment, at, provider)
             fault = provider.get("func") if is_ours and provider["func"] in FAULTS else None
             if section == "method" and activity["type"] == "action":
                 if fault is None:
@@ -216,10 +224,14 @@ def _intended(experiment: Experiment) -> list[tuple[str, Intent]]:
                         f"{experiment.path}: {at}: only faults of faultload.faults may act here"
                         f" ({', '.join(FAULTS)}): others cannot be proven, judged or undone"
                     )
-                faults.append((fault, _intent(experiment, activity, FAULTS[fault], at)))
+                arguments = arguments_of(experiment, activity)
+                faults.append((fault, intent_of(experiment, at, FAULTS[fault], arguments)))
             elif fault is not None:
-                problem = f"{fault} does harm: it belongs into the method, as an action"
+                problem = f"{fault} does harm; it belongs into the method, as an action"
                 raise SpecError(experiment.path, at, problem)
+            elif is_ours:
+                arguments = arguments_of(experiment, activity)
+                check_arguments(experiment, at, provider["func"], arguments, slos)
     _check_radius(experiment, [intent for _, intent in faults])
     return faults
 
@@ -277,32 +289,3 @@ def _sections(experiment: Experiment) -> list[tuple[str, list[dict[str, Any]]]]:
         ("method", experiment.raw["method"]),
         ("rollbacks", experiment.raw.get("rollbacks", [])),
     ]
-
-
-def _intent(experiment: Experiment, activity: dict[str, Any], fault: FaultClass, at: str) -> Intent:
-    arguments = arguments_of(experiment, activity)
-    try:
-        return fault.intent(**arguments)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join([at, "provider.arguments", *map(str, first["loc"])])
-        problem = f"{first['msg']}, found {first['input']!r}"
-        raise SpecError(experiment.path, key, problem) from None
-    except TypeError:
-        problem = f"expected a mapping, found {arguments!r}"
-        raise SpecError(experiment.path, f"{at}.provider.arguments", problem) from None
-
-
-def _check_tiers(experiment: Experiment, scenario: Scenario, slos: list[SLO]) -> None:
-    """An SLO on a tier that the workload never asks for could never be judged."""
-    asked = {mix.tier for mix in scenario.tiers}
-    for slo in slos:
-        source = slo.source
-        tier = source.spec.tier if source.type == "requests" else None
-        if tier is not None and tier not in asked:
-            raise SpecError(
-                experiment.path,
-                "extensions[faultload].slos",
-                f"SLO {slo.name!r} is about tier {tier!r}, and scenario {scenario.name!r} asks only"
-                f" for {', '.join(sorted(asked))}",
-            )

@@ -18,7 +18,7 @@ from pathlib import Path
 from faultload.errors import MissingError, RefusedError, UsageError
 from faultload.secrecy import in_clear_text
 from faultload.spec import Catalogue, LocalTargetSpec
-from faultload.targets import Target, attach, connect, is_locked, state_home
+from faultload.targets import Target, attach, check_files, connect, is_locked, state_home
 from faultload.targets.processes import last_line
 
 LOAD_READY_TIMEOUT_S = 60.0
@@ -66,12 +66,14 @@ def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> 
     """Return the platform left up for a target, else connect to it: a local one is started.
 
     Raises:
+        SpecError: a file that the target names is not there.
         UsageError: an override holds a credential.
         RefusedError: overrides were given and a platform is up already.
         MissingError: it did not start.
     """
     _refuse_clear_text(overrides)
     path, spec = catalogue.target(target)
+    check_files(spec, path)
     # A cluster's target file may have the same name, and is not what was left up.
     up = find_platform(spec.name) if isinstance(spec, LocalTargetSpec) else None
     if up is not None and overrides:

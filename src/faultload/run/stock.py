@@ -151,5 +151,6 @@ def _insist_on_module(activity: Activity, at: str) -> None:
         found = f"module {module}" if kind == "python" else f"type {kind}"
         raise RefusedError(
             f"{at}.provider: expected a function of chaosk8s or of {_MODULE}, found {found}, which"
-            " nobody could prove, judge or undo; docs/faults.md lists what an experiment may have"
+            " nobody could prove, judge or undo; docs/faults.md lists what a stock experiment may"
+            " have"
         )

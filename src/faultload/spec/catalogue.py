@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.errors import SpecError, UsageError, nearest
+from faultload.spec.documents import is_there
 from faultload.spec.experiment import Experiment, load_experiment
 from faultload.spec.given import GivenBlock
 from faultload.spec.scenario import Scenario, load_scenario
 from faultload.spec.slo import SLO, load_slos
 from faultload.spec.target import TargetSpec, load_target
+from faultload.spec.wording import found
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -47,28 +52,40 @@ class Catalogue:
 
     def experiment(self, name: str) -> Experiment:
         """Return an experiment by path or by `folder/name`."""
+        return load_experiment(self.experiment_path(name), self.given)
+
+    def experiment_path(self, name: str) -> Path:
+        """Return where an experiment is, by path or by `folder/name`; a path may lead nowhere.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
         given = Path(name)
         if given.suffix in (".yaml", ".yml"):
-            return load_experiment(given if given.exists() else self.root / given, self.given)
-        path = self.root / "experiments" / f"{name}.yaml"
-        if not path.exists():
-            known = [
-                str(p.relative_to(self.root / "experiments").with_suffix(""))
-                for p in self.experiment_paths()
-            ]
-            raise UsageError(
-                f"no experiment {name!r} in {self.root / 'experiments'}{nearest(name, known)}"
-            )
-        return load_experiment(path, self.given)
+            return given if is_there(given) else self.root / given
+        home = self.root / "experiments"
+        path = home / f"{name}.yaml"
+        if not is_there(path):
+            known = [str(p.relative_to(home).with_suffix("")) for p in self.experiment_paths()]
+            more = nearest(name, known) or "; faultload run --all --list shows what there is"
+            raise UsageError(f"no experiment {name!r} in {home}{more}")
+        return path
 
     def scenario(self, name: str, asked_by: Path | None = None) -> tuple[Path, Scenario]:
         """Return a scenario and its path; `asked_by` is the file named in the error."""
-        path = self._path("scenarios", name, asked_by, "extensions[faultload].scenario")
+        key = "extensions[faultload].scenario"
+        if asked_by is not None and not _NAME.fullmatch(name):
+            problem = f"expected the name of a file in scenarios/, found {found(name)}"
+            raise SpecError(asked_by, key, problem)
+        path = self._path("scenarios", name, asked_by, key)
         return path, load_scenario(path)
 
-    def target(self, name: str) -> tuple[Path, TargetSpec]:
-        """Return a target and its path, by path or by the stem of a file in targets/."""
-        path = self._path("targets", name, None, "")
+    def target(self, name: str, asked_by: Path | None = None) -> tuple[Path, TargetSpec]:
+        """Return a target and its path, by path or by the stem of a file in targets/.
+
+        `asked_by` is the file named in the error.
+        """
+        path = self._path("targets", name, asked_by, "target")
         return path, load_target(path)
 
     def slos(self, names: Sequence[str], asked_by: Path) -> list[SLO]:
@@ -83,7 +100,9 @@ class Catalogue:
             by_file[path.stem] = load_slos(path)
             for slo in by_file[path.stem]:
                 if slo.name in by_name:
-                    raise SpecError(path, "metadata.name", f"{slo.name!r} is in another file too")
+                    raise SpecError(
+                        path, "metadata.name", f"{slo.name!r} is given twice: in another file too"
+                    )
                 by_name[slo.name] = slo
         chosen: dict[str, SLO] = {}
         for index, name in enumerate(names):
@@ -93,10 +112,11 @@ class Catalogue:
                 chosen.update({slo.name: slo for slo in by_file[name]})
             else:
                 known = [*by_name, *by_file]
+                near = nearest(name, known) or f"; there are {', '.join(known) or 'none'}"
                 raise SpecError(
                     asked_by,
                     f"extensions[faultload].slos[{index}]",
-                    f"no SLO named {name!r} in slos/{nearest(name, known)}",
+                    f"no SLO named {name!r} in slos/{near}",
                 )
         return list(chosen.values())
 
@@ -111,12 +131,14 @@ class Catalogue:
     def _path(self, folder: str, name: str, asked_by: Path | None, key: str) -> Path:
         given = Path(name)
         if given.suffix in (".yaml", ".yml"):
-            return given if given.exists() else self.root / given
+            return given if is_there(given) else self.root / given
         path = self.root / folder / f"{name}.yaml"
-        if path.exists():
+        if is_there(path):
             return path
         known = self.names(folder)
-        problem = f"no {folder.removesuffix('s')} named {name!r} in {folder}/{nearest(name, known)}"
+        listed = f"; there are {', '.join(known) or 'none'}"
+        near = nearest(name, known) or listed
+        problem = f"no {folder.removesuffix('s')} named {name!r} in {folder}/{near}"
         if asked_by is None:
             raise UsageError(problem)
         raise SpecError(asked_by, key, problem)

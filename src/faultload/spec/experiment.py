@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,41 +10,39 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from faultload.errors import SpecError, nearest
+from faultload.spec.activities import (
+    EXPERIMENT_KEYS,
+    check_activities,
+    check_keys,
+    check_nothing_runs,
+    seconds_of,
+)
 from faultload.spec.clear_text import refuse_inline_secrets
 from faultload.spec.given import GivenBlock
 from faultload.spec.reading import Spec, parse, read_document
 from faultload.spec.stop import Stop
+from faultload.spec.wording import found
 
-# chaoslib reads these and ignores every other key without a word, so a misspelt one would
-# silently do nothing (docs/writing-experiments.md).
-_EXPERIMENT_KEYS = frozenset(
-    "version title description tags contributions configuration secrets extensions controls "
-    "steady-state-hypothesis method rollbacks runtime".split()
-)
-_ACTIVITY_KEYS = frozenset(
-    "type name provider ref pauses tolerance background controls secrets configuration".split()
-)
-_HYPOTHESIS_KEYS = frozenset({"title", "probes", "controls"})
-_PAUSE_KEYS = frozenset({"before", "after"})
 _SHAPES: Mapping[str, tuple[type, str]] = {
     "title": (str, "a text"),
     "description": (str, "a text"),
     "tags": (list, "a list"),
+    "contributions": (dict, "a mapping"),
+    "controls": (list, "a list"),
     "configuration": (dict, "a mapping"),
     "secrets": (dict, "a mapping"),
     "extensions": (list, "a list"),
     "steady-state-hypothesis": (dict, "a mapping"),
     "method": (list, "a list of activities"),
     "rollbacks": (list, "a list of activities"),
+    "runtime": (dict, "a mapping"),
 }
-_PROVIDER_KEYS: Mapping[str, frozenset[str]] = {
-    "python": frozenset("type module func arguments secrets configuration".split()),
-    "process": frozenset("type path arguments timeout secrets".split()),
-    "http": frozenset(
-        "type url method headers arguments timeout secrets expected_status max_retries "
-        "verify_tls".split()
-    ),
+_ITEMS: Mapping[str, tuple[type, str]] = {
+    "tags": (str, "a text"),
+    "extensions": (dict, "a mapping"),
 }
+_BLOCK = "extensions[faultload]"
+"""How messages name the extension block, whatever its place in the list is."""
 
 
 class Phases(Spec):
@@ -74,7 +71,7 @@ class BlastRadius(Spec):
 class Expects(Spec):
     """What the title claims, as numbers. None: not claimed, hence not judged."""
 
-    recovery_s_max: float | None = Field(default=None, gt=0)
+    recovery_s_max: float | None = Field(default=None, gt=0, le=3600)
     """From the injection until every SLO is met again and stays met."""
     budget_percent_max: float | None = Field(default=None, ge=0)
     """Largest share of a month's error budget that one such fault may spend, per SLO, percent."""
@@ -157,7 +154,7 @@ class Experiment:
         """How long the fault is held: the sum of the method's pauses, after substitution."""
         configuration = self.raw.get("configuration", {})
         return sum(
-            _seconds(pause, configuration)
+            float(seconds_of(pause, configuration))
             for activity in self.raw["method"]
             for pause in (activity.get("pauses") or {}).values()
         )
@@ -175,12 +172,6 @@ class Experiment:
         return replace(self, raw={**self.raw, "configuration": {**configuration, "hold_s": hold_s}})
 
 
-def _seconds(pause: Any, configuration: Mapping[str, Any]) -> float:
-    if isinstance(pause, str) and pause.startswith("${") and pause.endswith("}"):
-        pause = configuration.get(pause[2:-1])
-    return float(pause)
-
-
 def load_experiment(path: Path, given: GivenBlock | None = None) -> Experiment:
     """Read and validate one experiment file.
 
@@ -192,49 +183,60 @@ def load_experiment(path: Path, given: GivenBlock | None = None) -> Experiment:
         SpecError: the file, the key and the remedy.
     """
     document = read_document(path)
-    _check_keys(path, "", document, _EXPERIMENT_KEYS)
+    check_keys(path, "", document, EXPERIMENT_KEYS)
     # A section left blank is null in YAML, which chaoslib takes for a value.
     raw = {key: value for key, value in document.items() if value is not None}
-    for key, (shape, words) in _SHAPES.items():
-        if not isinstance(raw.get(key, shape()), shape):
-            found = type(raw[key]).__name__
-            raise SpecError(path, key, f"expected {words}, found a {found}")
-    for key in ("title", "description", "method"):
-        if not raw.get(key):
-            raise SpecError(path, key, "this key is required and missing")
-    _check_nothing_runs(path, raw)
+    _check_shapes(path, raw)
+    check_nothing_runs(path, raw)
     refuse_inline_secrets(path, raw)
     if given is not None:
         raw = _with_given(path, raw, given)
     blocks = _blocks(raw)
     if len(blocks) != 1:
-        raise SpecError(
-            path,
-            "extensions",
-            f"expected one extension with name: faultload, found {len(blocks)}"
-            " (docs/writing-experiments.md shows one; for a stock experiment, the options"
-            " --scenario and --slos say what it would)",
-        )
-    index, block = blocks[0]
-    _check_activities(path, raw)
-    experiment = Experiment(
+        raise SpecError(path, "extensions", _no_one_block(raw, len(blocks)))
+    check_activities(path, raw)
+    block = parse(FaultloadBlock, blocks[0], path, _BLOCK)
+    return Experiment(
         path=path,
         title=raw["title"],
         description=raw["description"].strip(),
-        tags=tuple(map(str, raw.get("tags", []))),
-        block=parse(FaultloadBlock, block, path, f"extensions[{index}]"),
+        tags=tuple(raw.get("tags", [])),
+        block=block,
         raw=raw,
     )
-    _check_hold(experiment)
-    return experiment
 
 
-def _blocks(raw: Mapping[str, Any]) -> list[tuple[int, Any]]:
-    return [
-        (index, block)
-        for index, block in enumerate(raw.get("extensions", []))
-        if isinstance(block, dict) and block.get("name") == "faultload"
-    ]
+def _check_shapes(path: Path, raw: Mapping[str, Any]) -> None:
+    for key, (shape, words) in _SHAPES.items():
+        if not isinstance(raw.get(key, shape()), shape):
+            raise SpecError(path, key, f"expected {words}, found {found(raw[key])}")
+    for key, (shape, words) in _ITEMS.items():
+        for index, one in enumerate(raw.get(key, [])):
+            if not isinstance(one, shape):
+                problem = f"expected {words}, found {found(one)}"
+                raise SpecError(path, f"{key}[{index}]", problem)
+    for key in ("title", "description", "method"):
+        if key not in raw:
+            raise SpecError(path, key, "this key is required and missing")
+        if key != "method" and not raw[key].strip():
+            raise SpecError(path, key, "expected a text, found nothing")
+    if not raw["method"]:
+        raise SpecError(path, "method", "expected at least one action, found none")
+
+
+def _blocks(raw: Mapping[str, Any]) -> list[Any]:
+    return [block for block in raw.get("extensions", []) if block.get("name") == "faultload"]
+
+
+def _no_one_block(raw: Mapping[str, Any], count: int) -> str:
+    names = [str(block.get("name")) for block in raw.get("extensions", [])]
+    near = next((hint for hint in (nearest("faultload", [name]) for name in names) if hint), "")
+    meant = "; did you mean 'faultload'?" if near and not count else ""
+    return (
+        f"expected one extension with name: faultload, found {count or 'none'}{meant}"
+        " (docs/writing-experiments.md shows one; for a stock experiment, the options"
+        " --scenario and --slos say what it would)"
+    )
 
 
 def _with_given(path: Path, raw: dict[str, Any], given: GivenBlock) -> dict[str, Any]:
@@ -246,104 +248,3 @@ def _with_given(path: Path, raw: dict[str, Any], given: GivenBlock) -> dict[str,
             f" it ({' '.join(given.words())}), or change the block",
         )
     return raw | {"extensions": [*raw.get("extensions", []), given.document()]}
-
-
-def _check_hold(experiment: Experiment) -> None:
-    try:
-        hold_s = experiment.hold_s
-    except (TypeError, ValueError):
-        raise SpecError(
-            experiment.path, "method", "pauses must be numbers of seconds or ${configuration} names"
-        ) from None
-    if not 0 <= hold_s <= 86400:
-        raise SpecError(experiment.path, "method", f"pauses of 0 to 86400 s, found {hold_s} s")
-
-
-def _check_nothing_runs(path: Path, raw: Mapping[str, Any]) -> None:
-    """Refuse values that Chaos Toolkit would run before the experiment begins.
-
-    Whatever they do would be in no journal and within no blast radius.
-    """
-    for section in ("configuration", "secrets"):
-        for name, value in raw.get(section, {}).items():
-            if _holds_probe(value):
-                raise SpecError(
-                    path,
-                    f"{section}.{name}",
-                    "expected a value or type: env, found type: probe, which would be run before"
-                    " anything is checked; write its value down, or take it from the environment",
-                )
-
-
-def _holds_probe(value: Any) -> bool:
-    """Say whether a value is a probe or brings one: as a default, or as JSON in a text."""
-    if isinstance(value, Mapping):
-        return value.get("type") == "probe" or any(map(_holds_probe, value.values()))
-    if isinstance(value, list):
-        return any(map(_holds_probe, value))
-    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
-        try:
-            return _holds_probe(json.loads(value))
-        except ValueError:
-            return False
-    return False
-
-
-def _check_activities(path: Path, raw: dict[str, Any]) -> None:
-    hypothesis = raw.get("steady-state-hypothesis", {})
-    _check_keys(path, "steady-state-hypothesis", hypothesis, _HYPOTHESIS_KEYS)
-    for key, activity in _activities(path, raw):
-        if not isinstance(activity, dict):
-            raise SpecError(path, key, f"expected a mapping, found a {type(activity).__name__}")
-        _check_keys(path, key, activity, _ACTIVITY_KEYS)
-        pauses = activity.get("pauses") or {}
-        if not isinstance(pauses, dict):
-            raise SpecError(path, f"{key}.pauses", f"expected before and after, found {pauses!r}")
-        _check_keys(path, f"{key}.pauses", pauses, _PAUSE_KEYS)
-        if "ref" not in activity:
-            _check_provider(path, f"{key}.provider", activity.get("provider"))
-        if key.startswith("steady-state-hypothesis") and activity.get("tolerance") is not True:
-            # A NaN in a numeric tolerance ends chaoslib with the rollbacks not played.
-            raise SpecError(
-                path,
-                f"{key}.tolerance",
-                f"expected true (steady-state probes answer yes or no),"
-                f" found {activity.get('tolerance')!r}",
-            )
-
-
-def _check_provider(path: Path, key: str, provider: Any) -> None:
-    if not isinstance(provider, dict):
-        raise SpecError(path, key, f"expected a mapping with a type, found {provider!r}")
-    known = _PROVIDER_KEYS.get(str(provider.get("type")))
-    if known is None:
-        raise SpecError(
-            path,
-            f"{key}.type",
-            f"expected one of {', '.join(sorted(_PROVIDER_KEYS))}, found {provider.get('type')!r}",
-        )
-    _check_keys(path, key, provider, known)
-    arguments = provider.get("arguments", {})
-    if provider["type"] == "python" and not isinstance(arguments, dict):
-        problem = f"expected a mapping, found {arguments!r}; leave the key out for none"
-        raise SpecError(path, f"{key}.arguments", problem)
-
-
-def _activities(path: Path, raw: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    sections = {
-        "steady-state-hypothesis.probes": raw.get("steady-state-hypothesis", {}).get("probes", []),
-        "method": raw["method"],
-        "rollbacks": raw.get("rollbacks", []),
-    }
-    for section, activities in sections.items():
-        if not isinstance(activities, list):
-            raise SpecError(path, section, "expected a list of activities")
-        for index, activity in enumerate(activities):
-            yield f"{section}[{index}]", activity
-
-
-def _check_keys(path: Path, at: str, found: Mapping[Any, Any], known: frozenset[str]) -> None:
-    for key in found:
-        if key not in known:
-            where = f"{at}.{key}" if at else str(key)
-            raise SpecError(path, where, f"unknown key{nearest(str(key), known)}")

@@ -5,37 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from faultload.errors import SpecError, nearest
+from faultload.errors import SpecError
 from faultload.spec.clear_text import refuse_clear_text
+from faultload.spec.documents import read_text, read_yaml
+from faultload.spec.wording import explain, is_unknown_key, key_of, kind_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Spec(BaseModel):
-    """Base of every file model: frozen, and unknown keys are errors."""
+    """Base of every file model: frozen, unknown keys are errors, and no type is guessed.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    `"8"` is not 8, yes is not 1, and no number is infinite.
+    """
 
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice: YAML would silently keep the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", key_node.start_mark
-                )
-            if isinstance(key, str):
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, strict=True, allow_inf_nan=False
+    )
 
 
 def read_documents(path: Path) -> list[dict[str, Any]]:
@@ -45,28 +33,12 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
         SpecError: the file is missing, unreadable, not YAML, empty, or holds something else, or
             a credential.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = nearest(path.name, (p.name for p in path.parent.glob("*.y*ml")))
-        raise SpecError(path, "", f"no such file{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(path, "", f"cannot be read: {error}") from None
-    try:
-        documents = [d for d in yaml.load_all(text, Loader=_UniqueKeyLoader) if d is not None]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise SpecError(path, where, f"not valid YAML: {problem}") from None
-    except RecursionError:
-        raise SpecError(path, "", "not valid YAML: nested too deeply") from None
+    documents = read_yaml(path, read_text(path))
     if not documents:
         raise SpecError(path, "", "expected a YAML mapping, found an empty file")
     for document in documents:
         if not isinstance(document, dict):
-            found = type(document).__name__
-            raise SpecError(path, "", f"expected a YAML mapping, found a {found}")
+            raise SpecError(path, "", f"expected a YAML mapping, found {kind_of(document)}")
         refuse_clear_text(path, document)
     return documents
 
@@ -100,24 +72,16 @@ def parse(model: type[ModelT], data: Any, file: Path, key: str = "") -> ModelT:
     except ValidationError as error:
         errors = error.errors(include_url=False)
         # A misspelt key is missing under its right name, too: its own error says more.
-        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-        path = ".".join(str(part) for part in first["loc"])
-        at = f"{key}.{path}" if key and path else key or path
+        first = next((e for e in errors if is_unknown_key(dict(e))), errors[0])
+        at = join(key, key_of(dict(first), data))
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise SpecError(file, at, _explain(model, first) + more) from None
+        known = _known_keys(model, first["loc"][:-1])
+        raise SpecError(file, at, explain(dict(first), known) + more) from None
 
 
-def _explain(model: type[BaseModel], error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        name = str(error["loc"][-1])
-        known = _known_keys(model, error["loc"][:-1])
-        return f"unknown key {name!r}{nearest(name, known)} (known: {', '.join(sorted(known))})"
-    if error["type"] == "missing":
-        return "this key is required and missing"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return message
-    return f"{message}, found {error['input']!r}"
+def join(key: str, path: str) -> str:
+    """Return the path of what is at `path` of what is at `key`; "" is the whole."""
+    return f"{key}.{path}" if key and path and path[0] != "[" else f"{key}{path}"
 
 
 def _known_keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from faultload.errors import UsageError, nearest
 from faultload.spec.catalogue import Catalogue
+from faultload.spec.documents import is_there
 from faultload.spec.experiment import Experiment
 
 _TOKEN = re.compile(r"[()]|[^\s()]+")
@@ -167,7 +168,7 @@ def _folder(catalogue: Catalogue, name: str) -> Path | None:
         )
     home = catalogue.root / "experiments"
     places = (home / name, catalogue.root / name, Path(name))
-    folder = next((one.resolve() for one in places if one.is_dir()), None)
+    folder = next((one.resolve() for one in places if is_there(one) and one.is_dir()), None)
     # "." and ".." are slips more often than a wish to break everything.
     is_all = folder is not None and home.resolve().is_relative_to(folder)
     if is_all and not (folder == home.resolve() and Path(name).name == home.name):

@@ -13,11 +13,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from faultload.errors import SpecError
+from faultload.spec.promql import CounterQuery
 from faultload.spec.reading import Spec, parse, read_documents
+from faultload.spec.wording import found
 
 _COLUMNS = ("ttft_s", "tpot_s", "e2e_s", "gap_s_max")
 _CONDITION = re.compile(rf"(served|intact|({'|'.join(_COLUMNS)})\s*<=\s*(\d+(?:\.\d+)?))\Z")
+_LIMIT_S_MAX = 3600.0
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DURATION = re.compile(r"(\d+)([mhdw])\Z")
+_WINDOW_S_MAX = 366 * 86400
 _DURATION_S = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -47,10 +52,11 @@ class RequestsQuery(Spec):
     @field_validator("good")
     @classmethod
     def _readable(cls, value: str) -> str:
-        if not _CONDITION.match(value):
+        match = _CONDITION.match(value)
+        if not match or (match[2] and not 0 < float(match[3]) <= _LIMIT_S_MAX):
             raise ValueError(
-                f"expected served, intact or one of {', '.join(_COLUMNS)} with a limit in seconds"
-                f" (ttft_s <= 0.5), found {value!r}"
+                f"expected served, intact or one of {', '.join(_COLUMNS)} with a limit in seconds,"
+                f" more than 0 and up to an hour (ttft_s <= 0.5), found {value!r}"
             )
         return value
 
@@ -60,7 +66,7 @@ class RequestsQuery(Spec):
         match = _CONDITION.match(self.good)
         assert match is not None  # noqa: S101  # the validator saw to it
         if match[2] is None:
-            return Condition(kind=match[1])
+            return Condition(kind="served" if match[1] == "served" else "intact")
         return Condition(kind="latency", column=match[2], limit_s=float(match[3]))
 
 
@@ -74,8 +80,8 @@ class RequestsSource(Spec):
 class PrometheusQuery(Spec):
     """PromQL for cumulative counts; read at the edges of a window, resets handled."""
 
-    good: str
-    total: str
+    good: CounterQuery
+    total: CounterQuery
 
 
 class PrometheusSource(Spec):
@@ -109,10 +115,19 @@ class IndicatorSpec(Spec):
 class Metadata(Spec):
     """OpenSLO `metadata`."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)
+    name: str = Field(max_length=63)
     display_name: str = Field(default="", alias="displayName")
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_label(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError(
+                f"expected lower-case letters, digits and '-' inside (chat-ttft), found {value!r}"
+            )
+        return value
 
 
 class Indicator(Spec):
@@ -131,8 +146,11 @@ class TimeWindow(Spec):
     @field_validator("duration")
     @classmethod
     def _duration(cls, value: str) -> str:
-        if not _DURATION.match(value):
-            raise ValueError(f"expected a number with m, h, d or w (30d), found {value!r}")
+        match = _DURATION.match(value)
+        if not match or not 0 < int(match[1]) * _DURATION_S[match[2]] <= _WINDOW_S_MAX:
+            raise ValueError(
+                f"expected a number with m, h, d or w, up to a year (30d), found {found(value)}"
+            )
         return value
 
 
@@ -211,6 +229,8 @@ def load_slos(path: Path) -> list[SLO]:
     for index, document in enumerate(documents):
         slo = parse(SLO, document, path, f"document[{index}]" if len(documents) > 1 else "")
         if any(other.name == slo.name for other in slos):
-            raise SpecError(path, f"document[{index}].metadata.name", f"{slo.name!r} given twice")
+            raise SpecError(
+                path, f"document[{index}].metadata.name", f"{slo.name!r} is given twice; rename one"
+            )
         slos.append(slo)
     return slos

@@ -7,37 +7,35 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from faultload.errors import MissingError, SpecError, nearest
 from faultload.secrecy import keep_secret
+from faultload.spec.fields import (
+    ClusterUid,
+    FileStem,
+    LabelKey,
+    LengthS,
+    Namespace,
+    Selector,
+    Url,
+    VariableName,
+)
 from faultload.spec.guards import Freeze, Preflight
 from faultload.spec.reading import Spec, parse, read_document
 from faultload.spec.stop import Stop
+from faultload.spec.wording import found
 
 _DANGER_MAX, _DANGER_MAX_PRODUCTION = 4, 2
-
-
-def _is_a_name(name: str) -> str:
-    # What was found is not said: it may be the secret.
-    if not (name.isascii() and name.isidentifier()):
-        raise ValueError(
-            "expected the NAME of the environment variable that holds the secret, never the secret"
-            " itself"
-        )
-    return name
-
-
-EnvironmentVariable = Annotated[str, AfterValidator(_is_a_name)]
 
 
 class PhaseLengths(Spec):
     """Lengths that replace an experiment's own on this target. None: keep the experiment's."""
 
-    warmup_s: float | None = Field(default=None, ge=0)
-    baseline_s: float | None = Field(default=None, gt=0)
-    hold_s: float | None = Field(default=None, ge=0)
-    recovery_s: float | None = Field(default=None, gt=0)
+    warmup_s: float | None = Field(default=None, ge=0, le=86400)
+    baseline_s: LengthS | None = None
+    hold_s: float | None = Field(default=None, ge=0, le=86400)
+    recovery_s: LengthS | None = None
 
 
 class LocalPlatform(Spec):
@@ -45,7 +43,7 @@ class LocalPlatform(Spec):
 
     config: str
     """The platform's own file, relative to the target file."""
-    start_timeout_s: float = Field(default=60.0, gt=0)
+    start_timeout_s: float = Field(default=60.0, gt=0, le=3600)
     """Longest wait for it to be ready."""
 
 
@@ -60,7 +58,7 @@ class LoadWorkers(Spec):
     ca: str | None = None
     """PEM file of the authorities to trust for an https endpoint, relative to the target file.
     None: the system's."""
-    api_key_env: EnvironmentVariable | None = None
+    api_key_env: VariableName | None = None
     """Name of the environment variable that holds the endpoint's API key; never the key. None: the
     endpoint needs none."""
 
@@ -68,10 +66,10 @@ class LoadWorkers(Spec):
 class PrometheusSignIn(Spec):
     """How to sign in to Prometheus: by a bearer token, or by a user's name and password."""
 
-    bearer_token_env: EnvironmentVariable | None = None
+    bearer_token_env: VariableName | None = None
     """Name of the environment variable that holds the token; never the token."""
     username: str | None = None
-    password_env: EnvironmentVariable | None = None
+    password_env: VariableName | None = None
     """Name of the environment variable that holds the password; never the password."""
 
     @model_validator(mode="after")
@@ -108,11 +106,11 @@ class PrometheusSignIn(Spec):
 class KubernetesComponent(Spec):
     """Which pods are the replicas of a component."""
 
-    selector: str = Field(min_length=1)
+    selector: Selector
     """A label selector, as kubectl takes it."""
     namespace: str = ""
     """One of the target's; "": its first."""
-    tier_label: str = ""
+    tier_label: LabelKey = ""
     """The pod label whose value is the replica's tier; "": there are no tiers."""
 
 
@@ -121,17 +119,17 @@ class KubernetesCluster(Spec):
 
     kubeconfig: str = ""
     """Relative to the target file; "": KUBECONFIG, else the user's own."""
-    context: str
+    context: str = Field(min_length=1)
     """The context of it to use; the current one, which other commands change, is never used."""
-    cluster_uid: str
+    cluster_uid: ClusterUid
     """UID of the namespace kube-system: names may be given to another cluster, this may not."""
-    namespaces: list[str] = Field(min_length=1)
+    namespaces: list[Namespace] = Field(min_length=1)
     """Where we may act. Each must be labelled `faultload.dev/opt-in=true` too, and has its own
     lock."""
     components: dict[str, KubernetesComponent] = Field(min_length=1)
-    inference_url: str
+    inference_url: Url
     """OpenAI-compatible, without `/v1`."""
-    prometheus_url: str
+    prometheus_url: Url
     prometheus_sign_in: PrometheusSignIn | None = None
     """None: it answers anybody."""
 
@@ -139,7 +137,7 @@ class KubernetesCluster(Spec):
 class TargetSpec(Spec):
     """What every target file holds."""
 
-    name: str
+    name: FileStem
     kind: str
     description: str = ""
     phases: PhaseLengths = PhaseLengths()
@@ -149,10 +147,10 @@ class TargetSpec(Spec):
     expendable: list[str] = Field(default_factory=list)
     """Components that may be hit whole all the same: those there is only one of, and whose loss is
     to be tried."""
-    healthy_min: dict[str, int] = Field(default_factory=dict)
+    healthy_min: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """Component → how many of its replicas must stay ready whatever is hit; absent: no such
     limit."""
-    scrape_interval_s: float = Field(default=1.0, gt=0)
+    scrape_interval_s: float = Field(default=1.0, gt=0, le=3600)
     """How often its Prometheus scrapes: what coverage is judged against."""
     stop: Stop = None
     """What ends any run here early. A target that is not local must say it, or `none`, unless the
@@ -186,6 +184,7 @@ class KubernetesTargetSpec(TargetSpec):
     kubernetes: KubernetesCluster
 
 
+_LOCAL_COMPONENTS = ("engine", "router", "redis", "prometheus", "model-store")
 _KINDS: dict[str, type[TargetSpec]] = {"local": LocalTargetSpec, "kubernetes": KubernetesTargetSpec}
 
 
@@ -197,7 +196,34 @@ def load_target(path: Path) -> TargetSpec:
     """
     document = read_document(path)
     kind = document.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         near = nearest(str(kind), _KINDS)
-        raise SpecError(path, "kind", f"expected {' or '.join(_KINDS)}, found {kind!r}{near}")
-    return parse(_KINDS[kind], document, path)
+        raise SpecError(path, "kind", f"expected {' or '.join(_KINDS)}, found {found(kind)}{near}")
+    target = parse(_KINDS[kind], document, path)
+    _check_names(path, target)
+    return target
+
+
+def _check_names(path: Path, target: TargetSpec) -> None:
+    """What is said of a component that there is not would protect nobody."""
+    known = set(_LOCAL_COMPONENTS)
+    if isinstance(target, KubernetesTargetSpec):
+        known = set(target.kubernetes.components)
+        _check_namespaces(path, target.kubernetes)
+    given = {f"expendable[{index}]": name for index, name in enumerate(target.expendable)}
+    for key, name in (given | {f"healthy_min.{name}": name for name in target.healthy_min}).items():
+        if name not in known:
+            near = nearest(name, known)
+            problem = f"expected one of {', '.join(sorted(known))}, found {name!r}{near}"
+            raise SpecError(path, key, problem)
+
+
+def _check_namespaces(path: Path, cluster: KubernetesCluster) -> None:
+    names = cluster.namespaces
+    if len(set(names)) < len(names):
+        problem = f"expected each namespace once, found {', '.join(names)}"
+        raise SpecError(path, "kubernetes.namespaces", problem)
+    for name, component in cluster.components.items():
+        if component.namespace not in ("", *names):
+            problem = f"expected one of kubernetes.namespaces, found {component.namespace!r}"
+            raise SpecError(path, f"kubernetes.components.{name}.namespace", problem)

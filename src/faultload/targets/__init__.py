@@ -41,6 +41,7 @@ from faultload.targets.base import (
     Workload,
 )
 from faultload.targets.engine_acts import Pulse
+from faultload.targets.files import check_files
 from faultload.targets.local import LocalTarget
 from faultload.targets.machine_acts import Capacity
 from faultload.targets.network_acts import ANSWER_S, Disturbance
@@ -100,6 +101,7 @@ __all__ = [
     "TargetLock",
     "Workload",
     "attach",
+    "check_files",
     "connect",
     "holder_of",
     "is_locked",

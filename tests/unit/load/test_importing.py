@@ -230,7 +230,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, kind: str) -> None:
     ("kind", "options", "said"),
     [
         ("azur", PLAIN, "did you mean 'azure'"),
-        ("azure", ImportOptions(from_s=1e6), "no request with tokens in the window"),
+        ("azure", ImportOptions(from_s=1e6), "expected requests with tokens from"),
         ("azure", ImportOptions(models={"a": ("b", "c")}), "records no models"),
     ],
 )

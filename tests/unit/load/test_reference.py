@@ -25,7 +25,7 @@ PLAN = WorkerPlan(
     workers=1,
     trace=Path("none"),
     base_url="http://127.0.0.1:1",
-    timeouts=Timeouts(gap_s=1e6, first_token_s=1e6, total_s=1e6),
+    timeouts=Timeouts(gap_s=86400.0, first_token_s=86400.0, total_s=86400.0),
     ignore_eos=True,
     out=Path("none"),
     parent_pid=0,

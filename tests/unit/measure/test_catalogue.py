@@ -61,5 +61,5 @@ def test_a_bad_price_list_says_where(tmp_path: Path) -> None:
     row = "{instance_type: a, gpu: T4, gpus: 1, gpu_memory_gib: 16, usd_per_hour: 0}"
     path.write_text(f"region: r\nas_of: 2026-01-01\nsource: s\ninstances:\n  - {row}\n")
 
-    with pytest.raises(SpecError, match="instances.0.usd_per_hour"):
+    with pytest.raises(SpecError, match=r"instances\[0\].usd_per_hour"):
         load_prices(path)

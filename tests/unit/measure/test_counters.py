@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from scenes import slo
 
 from faultload.measure.counters import Increase, counted_events, increases, select
@@ -91,10 +92,10 @@ class TestCountedEvents:
         assert counted_events(series("done_total", samples), done(), PHASE) is None
 
     def test_an_expression_cannot_be_answered(self, series: Any) -> None:
-        """Only selectors can be read from a record."""
-        frame = series("done_total", {labels(outcome="ok"): every_second(0, 30)})
-
-        assert counted_events(frame, done(good="rate(done_total[5m])"), PHASE) is None
+        """Only selectors can be read from a record, and an SLO that has none is refused."""
+        assert select(series("done_total", {}), "rate(done_total[5m])") is None
+        with pytest.raises(ValidationError, match="expected a counter's selector"):
+            done(good="rate(done_total[5m])")
 
     def test_an_slo_of_rows_is_not_counted(self, series: Any) -> None:
         """It has no queries."""

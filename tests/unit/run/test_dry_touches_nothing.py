@@ -276,7 +276,11 @@ class FakeCluster:
                 )
                 for n in range(2)
             ]
-        namespaces = [self._object("kube-system"), self._object("llm", metadata=opted_in)]
+        namespaces = [
+            # The UID that the example's target file holds.
+            self._object("kube-system", metadata={"uid": "00000000-0000-0000-0000-000000000000"}),
+            self._object("llm", metadata=opted_in),
+        ]
         return {**kept, "nodes": nodes, "namespaces": namespaces}
 
 
@@ -298,9 +302,6 @@ def test_cluster_s_api_is_only_read(
     monkeypatch.setattr("faultload.targets.kubernetes.target.sign_in", lambda *_: fake)
     path = tmp_path / "staging.yaml"
     shutil.copy(ROOT / "targets/staging.example.yaml", path)
-    path.write_text(
-        path.read_text().replace("00000000-0000-0000-0000-000000000000", "u-kube-system")
-    )
     spec = load_target(path)
     assert isinstance(spec, KubernetesTargetSpec)
     target = KubernetesTarget.attach(spec, {"kubeconfig": "none", "target_file": str(path)})

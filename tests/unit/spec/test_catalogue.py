@@ -76,5 +76,5 @@ def test_missing_path(project: Path) -> None:
 def test_slo_name_in_two_files(mend: Callable[[str, str, str], Path], project: Path) -> None:
     """One name must not mean two SLOs."""
     mend("slos/batch.yaml", "metadata: {name: batch-e2e}", "metadata: {name: chat-ttft}")
-    with pytest.raises(SpecError, match="'chat-ttft' is in another file too"):
+    with pytest.raises(SpecError, match="'chat-ttft' is given twice: in another file too"):
         Catalogue(project).slos(["chat"], _ASKED_BY)

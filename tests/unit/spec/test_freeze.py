@@ -115,12 +115,12 @@ def test_windows_found_are_those_of_every_minute(since: int, minutes: int) -> No
 @pytest.mark.parametrize(
     ("entry", "key", "said"),
     [
-        ("{weekly: 'Fri 16:00 - Mon 08:00', why: x}", "freeze.0", "'weekly' and 'time_zone'"),
-        ("{why: x}", "freeze.0", "expected 'from' and 'until', or"),
-        ("{from: 2026-12-20T18:00:00Z, why: x}", "freeze.0", "expected 'from' and 'until'"),
+        ("{weekly: 'Fri 16:00 - Mon 08:00', why: x}", "freeze[0]", "'weekly' and 'time_zone'"),
+        ("{why: x}", "freeze[0]", "expected 'from' and 'until', or"),
+        ("{from: 2026-12-20T18:00:00Z, why: x}", "freeze[0]", "expected 'from' and 'until'"),
         (
             "{from: 2026-12-20T18:00:00Z, until: 2026-12-20T18:00:00Z, why: x}",
-            "freeze.0",
+            "freeze[0]",
             "expected 'from' before 'until'",
         ),
         ("{from: 2026-12-20 18:00:00, until: 2026-12-26T08:00:00Z, why: x}", "from", "timezone"),

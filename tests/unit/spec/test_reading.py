@@ -26,7 +26,7 @@ def _file(folder: Path, text: str | bytes) -> Path:
         ("", "expected a YAML mapping, found an empty file"),
         ("# only a comment\n", "found an empty file"),
         ("- a\n- b\n", "expected a YAML mapping, found a list"),
-        ("just words\n", "expected a YAML mapping, found a str"),
+        ("just words\n", "expected a YAML mapping, found a text"),
         ("a: 1\nb: [1, 2\n", "line 3, column 1: not valid YAML"),
         ("a: 1\n\tb: 2\n", "line 2"),
         ("a: 1\nb: 2\na: 3\n", "line 3, column 1: not valid YAML: key 'a' is given twice"),
@@ -81,17 +81,17 @@ _SWAPPED = "expected min <= median <= max, found 1, 600, 200"
     ("name", "old", "new", "key", "says"),
     [
         (_SCENARIO, "tiers:", "teirs:", "teirs", "did you mean 'tiers'?"),
-        (_SCENARIO, "rate_rps:", "rate_rsp:", "arrivals.poisson.rate_rsp", "mean 'rate_rps'?"),
-        (_SCENARIO, "weight:", "wieght:", "tiers.0.wieght", "did you mean 'weight'?"),
-        (_SCENARIO, "kind: poisson", "kind: poison", "arrivals", "poison"),
-        (_SCENARIO, "rate_rps: 8", "rate_rps: fast", "arrivals.poisson.rate_rps", "found 'fast'"),
-        (_SCENARIO, "rate_rps: 8", "rate_rps: .nan", "arrivals.poisson.rate_rps", "found nan"),
-        (_SCENARIO, "rate_rps: 8", "rate_rps: 0", "arrivals.poisson.rate_rps", "found 0"),
-        (_SCENARIO, "median: 60", "median: 600", "tiers.0.output_tokens", _SWAPPED),
+        (_SCENARIO, "rate_rps:", "rate_rsp:", "arrivals.rate_rsp", "mean 'rate_rps'?"),
+        (_SCENARIO, "weight:", "wieght:", "tiers[0].wieght", "did you mean 'weight'?"),
+        (_SCENARIO, "kind: poisson", "kind: poison", "arrivals.kind", "poison"),
+        (_SCENARIO, "rate_rps: 8", "rate_rps: fast", "arrivals.rate_rps", "found 'fast'"),
+        (_SCENARIO, "rate_rps: 8", "rate_rps: .nan", "arrivals.rate_rps", "found nan"),
+        (_SCENARIO, "rate_rps: 8", "rate_rps: 0", "arrivals.rate_rps", "found 0"),
+        (_SCENARIO, "median: 60", "median: 600", "tiers[0].output_tokens", _SWAPPED),
         (_SCENARIO, "description: Steady chat.\n", "", "description", "required and missing"),
         (_SLO, "e2e_s <= 60", "e2e <= 60", "spec.good", "found 'e2e <= 60'"),
-        (_SLO, "0.95", "95", "spec.objectives.0.target", "found 95"),
-        (_SLO, "30d", "30 days", "spec.timeWindow.0.duration", "found '30 days'"),
+        (_SLO, "0.95", "95", "spec.objectives[0].target", "found 95"),
+        (_SLO, "30d", "30 days", "spec.timeWindow[0].duration", "found '30 days'"),
         (_SLO, "rawType", "rawtype", "ratioMetric.rawtype", "did you mean 'rawType'?"),
         (_SLO, "openslo/v1", "openslo/v2", "apiVersion", "found 'openslo/v2'"),
         (_TARGET, "baseline_s", "basline_s", "phases.basline_s", "did you mean 'baseline_s'?"),
@@ -121,5 +121,6 @@ def test_more_mistakes_are_counted(mend: Mend) -> None:
 def test_slo_name_given_twice_in_a_file(mend: Mend) -> None:
     """Two SLOs of one name would leave it open which one is judged."""
     path = mend("slos/chat.yaml", "name: chat-served", "name: chat-ttft")
-    with pytest.raises(SpecError, match=r"document\[1\]\.metadata\.name: 'chat-ttft' given twice"):
+    twice = r"document\[1\]\.metadata\.name: 'chat-ttft' is given twice"
+    with pytest.raises(SpecError, match=twice):
         load_slos(path)

@@ -18,6 +18,7 @@ from faultload.spec.slo import RequestsQuery
 
 _positive = st.floats(min_value=0.001, max_value=1000, allow_nan=False)
 _name = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=12)
+_printable = st.characters(exclude_categories=("Cc", "Cs"))
 _lengths = st.tuples(st.integers(1, 500), st.integers(0, 500), st.integers(0, 500)).map(
     lambda t: {"min": t[0], "median": t[0] + t[1], "max": t[0] + t[1] + t[2]}
 )
@@ -41,7 +42,7 @@ _arrivals = st.one_of(
 _scenarios = st.fixed_dictionaries(
     {
         "name": _name,
-        "description": st.text(max_size=40),
+        "description": st.text(_printable, max_size=40),
         "arrivals": _arrivals,
         "tiers": st.lists(
             st.fixed_dictionaries(

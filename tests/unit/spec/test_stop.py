@@ -58,7 +58,7 @@ def test_what_a_record_keeps_of_it_reads_back(stop: Any) -> None:
             {"queries": [{"name": "a", "promql": "x", "above": 1, "below": 1}]},
             "query a: expected one limit",
         ),
-        ({"queries": [{"name": "a", "promql": "", "above": 1}]}, "queries.0.promql: "),
+        ({"queries": [{"name": "a", "promql": "", "above": 1}]}, r"queries\[0\]\.promql: "),
     ],
 )
 def test_what_would_never_stop_anything_is_refused(stop: Any, said: str) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faultload.errors import MissingError
+from faultload.spec import labels as selectors
 from faultload.spec.target import KubernetesCluster, KubernetesComponent
-from faultload.targets.kubernetes import rights, selectors
+from faultload.targets.kubernetes import rights
 from faultload.targets.kubernetes.api import ApiError
 from faultload.targets.kubernetes.evidence import as_event
 from faultload.targets.kubernetes.nodes import as_node, as_occupant
@@ -218,7 +219,7 @@ def test_a_kubeconfig_is_looked_for_where_people_have_it(
     """Several in KUBECONFIG are one, as for kubectl; none at all says where one was expected."""
     spec = KubernetesCluster(
         context="c",
-        cluster_uid="u",
+        cluster_uid="4f2b9c61-7c1d-4c0e-9d55-0d8f6c1a2b3e",
         namespaces=["llm"],
         components={"engine": ENGINE},
         inference_url="http://x",

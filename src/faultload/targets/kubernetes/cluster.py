@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faultload.errors import RefusedError, SpecError
+from faultload.spec import labels as selectors
 from faultload.spec.target import KubernetesCluster, KubernetesComponent
-from faultload.targets.kubernetes import selectors
 from faultload.targets.kubernetes.api import Api, GoneError, Object
 from faultload.targets.kubernetes.resources import NAMESPACES, PODS, Ref, Resource
 

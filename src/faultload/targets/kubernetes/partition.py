@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import Any
 
 from faultload.errors import FaultError
+from faultload.spec import labels as selectors
 from faultload.targets.base import Mark
-from faultload.targets.kubernetes import selectors
 from faultload.targets.kubernetes.api import ApiError, GoneError, Object
 from faultload.targets.kubernetes.cluster import Cluster, name_of
 from faultload.targets.kubernetes.marks import UNDO, Field, Undo, changed, restored

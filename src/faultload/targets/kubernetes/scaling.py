@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 
 from faultload.errors import FaultError
+from faultload.spec import labels as selectors
 from faultload.spec.target import KubernetesComponent
 from faultload.targets.base import Mark, Workload
-from faultload.targets.kubernetes import selectors
 from faultload.targets.kubernetes.api import GoneError, Object
 from faultload.targets.kubernetes.cluster import Cluster, controller_of, name_of
 from faultload.targets.kubernetes.marks import changed

@@ -15,6 +15,7 @@ from kubernetes.config.kube_config import KubeConfigMerger
 
 from faultload.errors import MissingError, SpecError, nearest
 from faultload.spec.target import KubernetesCluster
+from faultload.targets.files import named_file
 
 _KEY = "kubernetes.kubeconfig"
 
@@ -29,10 +30,7 @@ def kubeconfig_of(spec: KubernetesCluster, path: Path) -> str:
         MissingError: none of the others is.
     """
     if spec.kubeconfig:
-        named = (path.parent / Path(spec.kubeconfig).expanduser()).resolve()
-        if not named.is_file():
-            raise SpecError(path, _KEY, f"no such file: {named}")
-        return str(named)
+        return str(named_file(path, _KEY, spec.kubeconfig))
     default = str(Path.home() / ".kube" / "config")
     given = os.environ.get("KUBECONFIG") or default
     files = [Path(word).expanduser().absolute() for word in given.split(os.pathsep) if word]
