@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -158,11 +160,14 @@ def real(options: argparse.Namespace) -> dict[str, Any]:
         platform = LocalTarget.start(cast("LocalTargetSpec", spec), plan.target_path, QUICK)
         end_s = time.monotonic() + options.seconds
         try:
-            for _ in range(options.aborts):
+            for number in range(options.aborts):
                 if time.monotonic() > end_s:
                     break
+                # The watch looks once a second: the harm must not come at the same moment always.
+                seed = len(times) + number
+                lengths = {"seed": seed, "baseline_s": 1 + random.Random(seed).random()}
                 try:
-                    times.append(abort_once(plan, platform))
+                    times.append(abort_once(replace(plan, **lengths), platform))
                     print({key: round(value, 3) for key, value in times[-1].items()}, flush=True)
                 except FaultloadError as error:
                     failed.append(str(error))

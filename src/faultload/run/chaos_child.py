@@ -64,6 +64,10 @@ class _Teller(RunEventHandler):  # type: ignore[misc]  # chaoslib publishes no t
             output=run.get("output"),
             problem=problem[-1].strip() if problem else "",
         )
+        if isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            # Chaos Toolkit would pause after an activity that was interrupted, too, and hold the
+            # harm for so long before it plays the rollbacks.
+            raise KeyboardInterrupt
 
     def start_rollbacks(self, experiment: Any) -> None:  # noqa: ARG002
         say("rollbacks")
