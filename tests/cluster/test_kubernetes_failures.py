@@ -240,7 +240,7 @@ def test_no_error_holds_a_credential(
     shown.append(json.dumps(shaky.describe()))
     assert all(token not in text for text in shown)
     if status not in (401, 403):
-        assert f"{status}: you sent authorization: ***, in vain" in shown[0]
+        assert f"{status}: you sent authorization: Bearer ***, in vain" in shown[0]
 
 
 def test_an_answer_that_is_not_the_apis_is_said_so(

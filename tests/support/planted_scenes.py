@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from faultload.spec import Catalogue, LocalTargetSpec, load_target
 from faultload.spec.target import PrometheusSignIn
 from faultload.targets import LocalTarget
 from faultload.targets.base import Endpoints
+from faultload.targets.kubernetes import evidence
 from faultload.targets.kubernetes.api import Api, ApiError, Patience
 from faultload.targets.kubernetes.resources import NAMESPACES, Ref
 from faultload.targets.kubernetes.signin import sign_in
@@ -77,6 +79,8 @@ PLACES = {
     "private key in a log": ("run/record/logs/platform/engine.log", "PRIVATE KEY-----***"),
     "JSON web token in a log": ("run/record/logs/platform/engine.log", "cookie jwt ***"),
     "Secret object in a log": ("run/record/logs/platform/engine.log", '"password": "***"'),
+    "environment in the log of a pod": ("pods/engine-0_vllm.log", "WANDB_API_KEY=***"),
+    "text for an alias in YAML": ("said/alias.txt", "quote a text that begins with *"),
     "event of the platform": ("run/record/events.jsonl", "http://***@registry"),
     "configuration of the platform": ("run/record/manifest.json", '"api_key": "***"'),
     "label of a series": ("run/record/series.parquet", "https://***@blackbox"),
@@ -170,6 +174,8 @@ def files_are_refused(scene: Scene) -> None:
         words = ["run", str(path), "--target", "local", "--root", str(ROOT)]
         scene.said(path.stem, partial(invoke, words))
     target = f"http://eva:{v['argument of a command']}@host"
+    alias = scene.file("alias.yaml", f"name: t\nload: {{x: *{v['text for an alias in YAML']}}}\n")
+    scene.said("alias", partial(load_target, alias))
     override = f"router.url=http://eva:{v['value of --set']}@host"
     words = ["run", "engine/replica-loss", "--root", str(ROOT), "--set", override]
     scene.said("set", partial(invoke, words))
@@ -333,6 +339,19 @@ def run_is_recorded(scene: Scene, directory: RunDirectory, platform: Local) -> N
         "list": ["runs", "list", "--reports", str(directory.path.parent)],
     }.items():
         scene.said(name, partial(invoke, words))
+
+
+def pods_log(scene: Scene) -> None:
+    """What a container of a cluster printed, as the record keeps it."""
+    text = f"WANDB_API_KEY={VALUES['environment in the log of a pod']} PORT=1\n"
+    about = {"name": "engine-0", "namespace": "llm", "uid": "u-0"}
+    pod = {"metadata": about, "spec": {}, "status": {"containerStatuses": [{"name": "vllm"}]}}
+    cluster: Any = SimpleNamespace(
+        spec=SimpleNamespace(components=["engine"]),
+        pods=lambda _: [pod],
+        api=SimpleNamespace(ask=lambda *_: text.encode()),
+    )
+    evidence.save_logs(cluster, scene.left / "pods")
 
 
 def cluster_refuses(scene: Scene) -> None:

@@ -28,6 +28,7 @@ from planted_scenes import (
     finish,
     load_is_made,
     platform_of,
+    pods_log,
     run_is_recorded,
     value_of,
 )
@@ -54,6 +55,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
             files_are_refused(scene)
             a_defect_is_told(scene)
             cluster_refuses(scene)
+            pods_log(scene)
             finish(child, load, left)
         keep_environment()
         run_is_recorded(scene, directory, platform_of(scene))

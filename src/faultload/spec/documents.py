@@ -100,6 +100,8 @@ def read_yaml(path: Path, text: str) -> list[Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        if "undefined alias" in problem:  # it may be a password that begins with a star
+            problem = "found an undefined alias; quote a text that begins with *"
         raise SpecError(path, where, f"not valid YAML: {problem}") from None
     except RecursionError:
         raise SpecError(path, "", "not valid YAML: nested too deeply") from None
