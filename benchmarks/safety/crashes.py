@@ -152,8 +152,8 @@ def run(drawn: Sequence[Case], known: Mapping[str, Use], given: argparse.Namespa
             results.append(result)
             word = "as before" if result.ok else "FAILED"
             print(f"[{number}/{len(drawn)}] {case}: {word}, {result.seconds} s", flush=True)
-            for problem in result.problems:
-                print(f"    {problem}", flush=True)
+            for line in result.problems or (result.said if given.only else []):
+                print(f"    {line}", flush=True)
             if given.sample is None:
                 row = Kept(
                     result.case,

@@ -1,10 +1,13 @@
 """A real control plane for the tests of this folder; docs/testing-on-kubernetes.md describes it.
 
-`FAULTLOAD_REQUIRE_CLUSTER=1` makes its absence a failure, where it would be a skip.
+`FAULTLOAD_REQUIRE_CLUSTER=1` makes its absence a failure, where it would be a skip. Of the moments
+at which a harness is killed a sample is tried, drawn by `FAULTLOAD_SEED`, which is any text;
+`FAULTLOAD_TESTS=full` has them all.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 
@@ -17,9 +20,35 @@ from kube_targets import signed_in_target, target_spec
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from faultload.spec.selection import sample
 from faultload.targets.kubernetes import KubernetesTarget
 
 _STARTED = pytest.StashKey[ControlPlane]()
+_DRAWN = pytest.StashKey[str]()
+_CRASHES = 40
+"""A few minutes; all of them take a quarter of an hour and more."""
+
+
+@pytest.hookimpl(trylast=True)  # a sample is drawn from what -k and -m leave
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the sample of crashes does not have."""
+    crashes = {item.name: item for item in items if _is_of_the_matrix(item)}
+    if os.environ.get("FAULTLOAD_TESTS") == "full" or len(crashes) <= _CRASHES:
+        return
+    seed = os.environ.get("FAULTLOAD_SEED", "")
+    taken = sample(list(crashes), _CRASHES, seed)
+    left_out = [item for name, item in crashes.items() if name not in taken]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+    names = "\n  ".join(taken)
+    config.stash[_DRAWN] = (
+        f"crashes: {len(taken)} of {len(crashes)}, drawn by FAULTLOAD_SEED={seed!r}:\n  {names}"
+    )
+
+
+def _is_of_the_matrix(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and {"fault", "step"} <= callspec.params.keys()
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +151,8 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say what the control plane was and what it cost."""
+    if drawn := config.stash.get(_DRAWN, ""):
+        terminalreporter.write_line(drawn)
     started = config.stash.get(_STARTED, None)
     if started is None:
         return

@@ -41,11 +41,13 @@ class Result:
     Attributes:
         case: its name.
         problems: what went wrong, a line each; empty: all was as before.
+        said: what `faultload recover` said that it did, a line each.
         seconds: it took.
     """
 
     case: str
     problems: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -120,6 +122,7 @@ class _Play:
             self.note(f"faultload recover ended with {code}: {said}")
             return
         for outcome in json.loads((self._work / "out.txt").read_text(encoding="utf-8")):
+            self.result.said += outcome["reverted"]
             if outcome["problem"]:
                 self.note(f"faultload recover: {outcome['problem']}")
             if self._case.whole and not Path(outcome["sealed"] or "nowhere").is_dir():

@@ -24,6 +24,7 @@ from faultload.targets import LocalTarget
 PLATFORM = (
     "cold_start_s=5",
     "restart.backoff_s=1",
+    "restart.backoff_s_max=20",
     "restart.reset_after_s=10",
     "node_life.lost_after_s=10",
     "node_life.launch_s=10",
