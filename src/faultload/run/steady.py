@@ -16,7 +16,7 @@ from faultload.faults.proofs import wait_until
 from faultload.run.plan import RunPlan
 from faultload.run.state import refuse_if_harmed
 from faultload.spec.gameday import COOLDOWN_S_MAX
-from faultload.targets import SCALE, Target
+from faultload.targets import SCALE, Target, TargetLock, state_home
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,15 @@ class SteadyState:
             pause_s: the shortest wait.
 
         Raises:
-            RefusedError: not within the bound, with what was last seen; or a fault is in force.
+            RefusedError: not within the bound, with what was last seen; or a run is going on, or a
+                fault is in force.
             MissingError: the target is gone.
         """
-        # Nobody but `faultload recover` undoes what a journal holds: waiting would not help.
-        refuse_if_harmed(self._target.identity.fingerprint)
+        fingerprint = self._target.identity.fingerprint
+        # A fault of a run that is going on is that run's to undo, so its name comes first. Nobody
+        # but `faultload recover` undoes what a dead one left: waiting would not help.
+        with TargetLock(state_home() / fingerprint, "a run about to begin"):
+            refuse_if_harmed(fingerprint)
         time.sleep(pause_s)
         components = {*self._ready, *(one.component for one in plan.experiment.block.blast_radius)}
         expected = f"target {plan.target.name!r} to be steady before {plan.experiment.name}"

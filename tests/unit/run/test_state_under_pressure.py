@@ -19,6 +19,7 @@ from faultload.errors import ExitCode, MissingError, RefusedError, UsageError
 from faultload.record import InjectionEntry, InjectionStep
 from faultload.run.recover import recover
 from faultload.run.state import RunState, refuse_if_harmed
+from faultload.run.steady import SteadyState
 from faultload.targets import TargetLock, keeping_state, state_home
 
 ROOT = Path(__file__).parents[3]
@@ -92,6 +93,23 @@ def test_second_run_is_refused_with_the_holder(stage: Stage) -> None:
     assert f"20260101T000000Z-engine-hang-cafe, pid {os.getpid()} on " in words
     assert words.endswith("wait for it to end")
     assert (stage.plan.reports.exists(), stage.platform.acts) == (False, [])
+
+
+def test_run_that_goes_on_is_named_and_not_its_fault(stage: Stage) -> None:
+    """While it lives its fault is its own: nobody is sent to `recover` it."""
+    fingerprint = stage.platform.identity.fingerprint
+    state = RunState.create(fingerprint, "run-1", None)
+    for step in (InjectionStep.PLANNED, InjectionStep.INJECTING):
+        state.journal.append(InjectionEntry("k-1", step, "kill_replica", 1.0))
+    steady = SteadyState(stage.platform)
+
+    with TargetLock(state.target_home, "run-1"), pytest.raises(RefusedError) as held:
+        steady.wait(stage.plan)
+    with pytest.raises(RefusedError, match="run-1.*faultload recover"):
+        steady.wait(stage.plan)
+
+    assert "locked by another run (run-1, pid " in str(held.value)
+    assert "recover" not in str(held.value)
 
 
 def test_lock_that_says_nothing_is_held_all_the_same(
