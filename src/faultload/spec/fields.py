@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from faultload.spec.labels import parse as parse_selector
 from faultload.spec.wording import found
@@ -76,16 +76,6 @@ def _is_url(text: str) -> str:
     return text
 
 
-def _is_named_variable(name: Any) -> str:
-    # What was found is not said: it may be the key.
-    if not (isinstance(name, str) and name.isascii() and name.isidentifier()):
-        raise ValueError(  # pydantic's
-            "expected the NAME of the environment variable that holds the API key, never the key"
-            " itself"
-        )
-    return name
-
-
 HeaderText = Annotated[str, AfterValidator(_in_header)]
 """What is sent as a header, or stands in a request."""
 FileStem = Annotated[str, AfterValidator(_is_file_stem)]
@@ -96,7 +86,6 @@ ClusterUid = Annotated[str, AfterValidator(_is_uid)]
 Selector = Annotated[str, AfterValidator(_is_selector)]
 Url = Annotated[str, AfterValidator(_is_url)]
 """Holds no credentials."""
-VariableName = Annotated[str, BeforeValidator(_is_named_variable)]
 LengthS = Annotated[float, Field(gt=0, le=86400)]
 """Of something that takes seconds, and never more than a day."""
 Rate = Annotated[float, Field(gt=0, le=100_000)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from faultload.errors import SpecError, nearest
 from faultload.spec.fields import (
@@ -16,7 +16,6 @@ from faultload.spec.fields import (
     Namespace,
     Selector,
     Url,
-    VariableName,
 )
 from faultload.spec.reading import Spec, parse, read_document
 from faultload.spec.wording import found
@@ -51,9 +50,20 @@ class LoadWorkers(Spec):
     ca: str | None = None
     """PEM file of the authorities to trust for an https endpoint, relative to the target file.
     None: the system's."""
-    api_key_env: VariableName | None = None
+    api_key_env: str | None = None
     """Name of the environment variable that holds the endpoint's API key; never the key. None: the
     endpoint needs none."""
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        # What was found is not said: it may be the key.
+        if name is not None and not (name.isascii() and name.isidentifier()):
+            raise ValueError(
+                "expected the NAME of the environment variable that holds the API key, never the"
+                " key itself"
+            )
+        return name
 
 
 class KubernetesComponent(Spec):
