@@ -21,6 +21,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import TypeGuard, TypeVar
 
 T = TypeVar("T")
+_ENDLESS = re.compile(r"\S{500,}")
 
 
 class ExitCode(IntEnum):
@@ -184,8 +186,9 @@ def all_or_none(makers: Iterable[Callable[[], T]]) -> list[T]:
 
 
 def _on_one_line(text: str) -> str:
-    """Return a text with what would end the line, or steer a terminal, escaped."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    """Return a text without endless words, and with what steers a terminal escaped."""
+    short = _ENDLESS.sub(lambda word: f"{word[0][:80]}...", text)
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in short)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -10,13 +10,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from faultload.measure.prices import load_prices
 from malformed import Table, nothing_is_done, read_table
 
 from faultload.cli import invoke
 from faultload.errors import ExitCode, SpecError
 from faultload.load import make_trace, read_trace
-from faultload.spec import load_experiment, load_gameday, load_scenario, load_slos, load_target
+from faultload.run.plan import prepare
+from faultload.spec import (
+    Catalogue,
+    load_experiment,
+    load_gameday,
+    load_scenario,
+    load_slos,
+    load_target,
+)
+from faultload.spec.prices import load_prices
 
 _HERE = Path(__file__).parent
 _LOADERS: dict[str, Callable[[Path], object]] = {
@@ -99,6 +107,19 @@ def test_a_byte_order_mark_and_other_line_ends_are_no_mistake(tmp_path: Path, ki
     text = _table(kind).base.replace("\n", "\r\n")
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert _LOADERS[kind](path)
+
+
+@pytest.mark.parametrize("key", ["scenario: chat", "slos: [chat", "func: kill_replica"])
+def test_an_endless_word_is_shortened(tmp_path: Path, key: str) -> None:
+    """A message is read by people: what is long is not repeated whole."""
+    root = _project(tmp_path)
+    path = root / _table("experiments").file
+    text = path.read_text(encoding="utf-8")
+    assert key in text
+    path.write_text(text.replace(key, key + "x" * 9000), encoding="utf-8")
+    with pytest.raises(SpecError) as caught:
+        prepare(Catalogue(root), str(path), "local")
+    assert len(str(caught.value)) < 1500
 
 
 def _trace() -> pd.DataFrame:
@@ -184,11 +205,8 @@ def test_a_price_list_is_refused_like_any_other_file(
 )
 def test_the_real_command_says_the_same(tmp_path: Path, arguments: list[str], says: str) -> None:
     """Nothing between the library and the shell adds a traceback or another exit code."""
-    for kind in ("experiments", "scenarios", "slos", "targets"):
-        table = _table(kind)
-        path = tmp_path / table.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(table.base.replace("target: 0.95", "target: 95"), encoding="utf-8")
+    slos = _project(tmp_path) / _table("slos").file
+    slos.write_text(_table("slos").base.replace("0.95", "95"), encoding="utf-8")
     bad = _table("experiments").base.replace("title: ", "titel: ", 1)
     (tmp_path / "bad.yaml").write_text(bad, encoding="utf-8")
     done = subprocess.run(
@@ -210,16 +228,22 @@ def _table(kind: str) -> Table:
     return read_table(_HERE / f"{kind}.yaml")
 
 
+def _project(root: Path) -> Path:
+    """Write the tables' valid documents; return their root."""
+    for kind in ("experiments", "scenarios", "slos", "targets"):
+        table = _table(kind)
+        for name, text in {**table.beside, table.file: table.base}.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return root
+
+
 def test_every_bad_file_of_a_folder_is_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One malformed file among good ones keeps all from running, and each says what is wrong."""
-    for kind in ("experiments", "scenarios", "slos", "targets"):
-        table = _table(kind)
-        for name, text in {**table.beside, table.file: table.base}.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+    _project(tmp_path)
     base = _table("experiments").base
     for name, old, new in (
         ("a-good-one", "", ""),

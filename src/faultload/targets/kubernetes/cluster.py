@@ -76,10 +76,6 @@ class Cluster:
             if component.namespace and component.namespace not in self.namespaces:
                 problem = f"expected one of kubernetes.namespaces, found {component.namespace!r}"
                 raise SpecError(path, f"{key}.namespace", problem)
-            try:
-                selectors.parse(component.selector)
-            except ValueError as error:
-                raise SpecError(path, f"{key}.selector", str(error)) from None
 
     def namespace_of(self, component: KubernetesComponent) -> str:
         """Return where a component's pods are."""
