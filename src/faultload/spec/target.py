@@ -58,7 +58,7 @@ class LoadWorkers(Spec):
     ca: str | None = None
     """PEM file of the authorities to trust for an https endpoint, relative to the target file.
     None: the system's."""
-    api_key_env: str | None = None
+    api_key_env: VariableName | None = None
     """Name of the environment variable that holds the endpoint's API key; never the key. None: the
     endpoint needs none."""
 

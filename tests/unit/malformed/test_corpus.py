@@ -24,7 +24,7 @@ _MISTAKES = [mistake for table in _TABLES for mistake in table.mistakes]
 
 _STYLE = re.compile(
     r"expected .+, found .|expected .+, never the |unknown key '.+ \(known: |required and missing"
-    r"|not valid YAML: .|is given twice|; \S"
+    r"|not valid YAML: .|is given twice|; \S|: keep it in an environment variable"
 )
 """What was expected and found, or what to do: each message has one of these, or a remedy."""
 
