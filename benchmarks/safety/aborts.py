@@ -4,7 +4,8 @@
 under load, each in a run of its own that a stop condition ends, and takes the time from the breach
 to the fault taken back. The breach is found afterwards, in the sealed request rows: the end of the
 request by which the condition was reached, and not the moment at which the watch saw it. With
-`--add` the aborts are added to those measured before.
+`--add` the aborts are added to those measured before. With `--kept-load` one load goes on through
+all of the runs: that is quicker to measure, and harder on the way back, because nothing lets up.
 
 `python benchmarks/safety/aborts.py replay [RECORDS]` plays healthy streams through the watch in
 virtual time: drawn ones, with blips, of every scenario; what the sealed records under the given
@@ -34,7 +35,19 @@ import yaml
 from healthy import drawn_streams, recorded_streams
 
 from faultload.errors import AbortedError, FaultloadError
-from faultload.record import InjectionStep, Outcome, PhaseName, RunDirectory, read_requests
+from faultload.load import LoadGenerator, make_trace, write_trace
+from faultload.load.rows import summarise
+from faultload.record import (
+    REQUEST_SCHEMA,
+    InjectionStep,
+    LoadSummary,
+    Outcome,
+    PhaseName,
+    RunDirectory,
+    read_requests,
+    write_table,
+)
+from faultload.run import supervisor
 from faultload.run.events import read_events
 from faultload.run.plan import RunPlan, prepare
 from faultload.run.progress import Silent
@@ -44,6 +57,7 @@ from faultload.targets import LocalTarget
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "benchmarks" / "data" / "aborts.json"
+TIMES = ("due_s", "sent_s", "first_token_s", "last_token_s", "end_s")
 QUICK = ("cold_start_s=2", "model_store.enabled=false", "restart.backoff_s=1")
 PROMISE_S = 3.0
 
@@ -68,7 +82,7 @@ def lay_out(folder: Path) -> RunPlan:
     experiment["steady-state-hypothesis"]["probes"] = probes[:1]
     experiment["extensions"][0] |= {
         "scenario": "impatient",
-        "phases": {"warmup_s": 0.5, "baseline_s": 1, "recovery_s": 1},
+        "phases": {"warmup_s": 0.2, "baseline_s": 1, "recovery_s": 1},
         "expects": {},
         "stop": STOP,
     }
@@ -88,6 +102,60 @@ def lay_out(folder: Path) -> RunPlan:
         path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     (folder / "slos").symlink_to(ROOT / "slos")
     return prepare(Catalogue(folder), "engine/freeze", "local")
+
+
+class KeptLoad:
+    """One load for many runs: each sees its rows from its own start on, and cannot stop it."""
+
+    port = None
+
+    def __init__(self, plan: RunPlan, platform: LocalTarget, folder: Path, length_s: float) -> None:
+        """Start it; it ends with `end`."""
+        trace = folder / "kept.parquet"
+        beside = plan.scenario_path.parent
+        write_trace(make_trace(plan.scenario, length_s, plan.seed, beside), trace)
+        url = platform.endpoints.inference_url
+        self._load = LoadGenerator(trace, plan.scenario, url, folder / "out", folder / "logs")
+        self._load.start()
+        self._load.wait_ready(60.0)
+        self._t0_unix_s = time.time()
+        self._load.go(self._t0_unix_s)
+        self._rows: list[dict[str, Any]] = []
+
+    def begin_stop(self, *_: float) -> None:
+        """Go on: a run has ended, or is about to begin."""
+
+    start = stop = wait_ready = begin_stop
+
+    def go(self, t0_unix_s: float) -> None:
+        """Begin a run; what was due before it is not its own."""
+        self._load.poll()
+        self._shift_s = t0_unix_s - self._t0_unix_s
+        self._rows.clear()
+
+    def poll(self) -> list[dict[str, Any]]:
+        """Return the run's rows since the last call, by its clock."""
+        new = []
+        for row in self._load.poll():
+            times = {key: row[key] for key in TIMES if row[key] is not None}
+            new.append(row | {key: at_s - self._shift_s for key, at_s in times.items()})
+        own = [row for row in new if row["due_s"] >= 0]
+        self._rows += own
+        return own
+
+    def alive(self) -> bool:
+        """Tell whether it goes on."""
+        return self._load.alive()
+
+    def collect(self, requests: Path, end_s: float) -> LoadSummary:
+        """Write the rows that came; of what is open nobody knows."""
+        frame = pd.DataFrame(self._rows, columns=REQUEST_SCHEMA.names)
+        write_table(frame[frame["due_s"] < end_s], REQUEST_SCHEMA, requests)
+        return summarise(frame, [], 0, loop="open")
+
+    def end(self) -> None:
+        """Stop it."""
+        self._load.stop(1.0)
 
 
 def abort_once(plan: RunPlan, target: LocalTarget) -> dict[str, float]:
@@ -152,38 +220,61 @@ def breach_in(requests: pd.DataFrame) -> float:
 def real(options: argparse.Namespace) -> dict[str, Any]:
     """Abort so many runs on one platform; return their figures."""
     before = json.loads(FIGURES.read_text(encoding="utf-8"))["real"] if options.add else {}
-    times: list[dict[str, float]] = before.get("aborts", [])
+    times: list[dict[str, Any]] = before.get("aborts", [])
     failed: list[str] = before.get("failed", [])
     with tempfile.TemporaryDirectory() as folder:
         plan = lay_out(Path(folder))
         spec = load_target(plan.target_path)
         platform = LocalTarget.start(cast("LocalTargetSpec", spec), plan.target_path, QUICK)
         end_s = time.monotonic() + options.seconds
+        kept = None
         try:
+            if options.kept_load:
+                kept = KeptLoad(plan, platform, Path(folder), options.seconds + 120)
+                supervisor.LoadGenerator = lambda *_, **__: kept
             for number in range(options.aborts):
                 if time.monotonic() > end_s:
                     break
                 # The watch looks once a second: the harm must not come at the same moment always.
                 seed = len(times) + number
-                lengths = {"seed": seed, "baseline_s": 1 + random.Random(seed).random()}
+                least_s = 0.3 if options.kept_load else 1.0
+                lengths = {"seed": seed, "baseline_s": least_s + random.Random(seed).random()}
                 try:
-                    times.append(abort_once(replace(plan, **lengths), platform))
+                    found = abort_once(replace(plan, **lengths), platform)
+                    times.append(found | {"kept_load": options.kept_load})
                     print({key: round(value, 3) for key, value in times[-1].items()}, flush=True)
+                    keep("real", figures_of(times, failed))
                 except FaultloadError as error:
                     failed.append(str(error))
                     print(f"FAILED: {error}", flush=True)
         finally:
+            if kept is not None:
+                kept.end()
             platform.close()
+    return figures_of(times, failed)
+
+
+def figures_of(times: list[dict[str, Any]], failed: list[str]) -> dict[str, Any]:
+    """Sum aborts up."""
     within = sum(one["breach_to_reverted_s"] <= PROMISE_S for one in times)
     return {
         "fault": "hang_replica",
         "stop": STOP,
         "count": len(times),
+        "under_a_kept_load": sum(bool(one.get("kept_load")) for one in times),
         "within_3_s": within,
-        "quantiles": {key: quantiles([one[key] for one in times]) for key in times[0]},
+        "quantiles": {
+            key: quantiles([one[key] for one in times]) for key in times[0] if key != "kept_load"
+        },
         "failed": failed,
         "aborts": times,
     }
+
+
+def keep(what: str, figures: dict[str, Any]) -> None:
+    """Write one part of the figures, and leave the other."""
+    kept = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    FIGURES.write_text(json.dumps(kept | {what: figures}, indent=1) + "\n", encoding="utf-8")
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
@@ -230,13 +321,12 @@ def main() -> int:
     first.add_argument("--aborts", type=int, default=100)
     first.add_argument("--seconds", type=float, default=3600.0, help="begin none after so long")
     first.add_argument("--add", action="store_true", help="to what was measured before")
+    first.add_argument("--kept-load", action="store_true", help="one load for all runs")
     second = commands.add_parser("replay", help="play healthy streams through the watch")
     second.add_argument("records", type=Path, nargs="*", help="folders with stored runs")
     options = parser.parse_args()
     figures = (real if options.what == "real" else replay)(options)
-    kept = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
-    kept[options.what] = figures
-    FIGURES.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    keep(options.what, figures)
     print(json.dumps({k: v for k, v in figures.items() if k != "aborts"}, indent=1))
     if options.what == "replay":
         return 1 if figures["false_aborts"] else 0

@@ -73,6 +73,10 @@ def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_pat
 
     generator._processes["locust-1"].kill()
     wait_until(lambda: not generator.alive(), "the killed worker's end")
+    generator.begin_stop()
+    generator.begin_stop()
+    with pytest.raises(DefectError, match="stop the load before"):
+        generator.collect(tmp_path / "requests.parquet", end_s=1000)
     generator.stop(BOUND_S)
     generator.stop(BOUND_S)
     for process in generator._processes.values():
