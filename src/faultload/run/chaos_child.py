@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -75,6 +76,8 @@ class _Teller(RunEventHandler):  # type: ignore[misc]  # chaoslib publishes no t
 
 def main(experiment: Path, journal: Path) -> int:
     """Play the experiment once told to; return 0 whatever chaoslib makes of it."""
+    # A shell starts what is to run in the background with it ignored, and we are ended by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     document = yaml.safe_load(experiment.read_text(encoding="utf-8"))
     keep_experiment_secrets(document)
     say("ready")

@@ -22,7 +22,6 @@ _COMMAND = f"{sys.executable} -m faultload"
     [
         ("{} prices list >&-", ExitCode.PASS, ""),
         ("{} prices list --json 2>&1 | head -c 1", ExitCode.PASS, "{"),
-        ("{} --help | head -c 0", ExitCode.PASS, ""),
         ("{} prices list >/dev/full", ExitCode.MISSING, "No space left on device"),
         ("{} no-such-command 2>/dev/full", ExitCode.USAGE, ""),
     ],

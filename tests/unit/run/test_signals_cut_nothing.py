@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,26 @@ def test_recover_finishes_what_it_takes_back(stage: Stage, monkeypatch: pytest.M
     assert (times(), stage.is_whole) == (1, True)
     assert [state.folder.name for state in left_behind()] == ["99990101T000000Z-the-next"]
     is_left_as_it_should_be(stage)
+
+
+def test_chaos_child_can_be_interrupted_also_in_the_background(tmp_path: Path) -> None:
+    """A shell has its background jobs ignore SIGINT; the child must play its rollbacks at it."""
+    (tmp_path / "experiment.yaml").write_text("{}", encoding="utf-8")
+    words = ["-", *(str(tmp_path / name) for name in ("experiment.yaml", "journal.json"))]
+    child = subprocess.Popen(
+        [
+            "bash",
+            "-c",
+            f"trap '' INT; exec {sys.executable} -m faultload.run.chaos_child $@",
+            *words,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    assert b"ready" in child.stdout.readline()
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=30)
+
+    assert b"KeyboardInterrupt" in err
