@@ -27,6 +27,7 @@ from faultload.errors import (
 from faultload.judge import Judgement, Verdict
 from faultload.record import InjectionEntry, InjectionJournal, InjectionStep, Outcome
 from faultload.run import chaos, flow
+from faultload.run.abort import watch as watching
 from faultload.run.abort.agreed import agreed_stops
 from faultload.run.abort.conditions import FRESHNESS, PRICE, Reading
 from faultload.run.abort.monitor import Monitor
@@ -35,6 +36,8 @@ from faultload.run.chaos import ChaosChild
 from faultload.run.events import RunClock
 from faultload.run.plan import prepare
 from faultload.spec import Catalogue, StopSpec
+from faultload.spec.target import PrometheusSignIn
+from faultload.targets.base import Endpoints
 from faultload.targets.processes import spawn
 
 
@@ -223,6 +226,22 @@ def test_watch_asks_only_for_what_is_watched() -> None:
     assert sources(StopSpec(telemetry_missing_s=9, usd_max=1)) == [FRESHNESS, PRICE]
     query = {"name": "q", "promql": "max(kv)", "above": 1}
     assert sources(StopSpec.model_validate({"queries": [query, query]})) == ["max(kv)"]
+
+
+def test_watch_signs_in_where_prometheus_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch that is turned away would take every healthy run for one without telemetry."""
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "a token of prometheus")
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(watching, "PrometheusReader", lambda _, **how: asked.append(how))
+    sign_in = PrometheusSignIn(bearer_token_env="PROMETHEUS_TOKEN")
+    at = Endpoints("http://a", "http://b", prometheus_sign_in=sign_in)
+
+    watching._questions_of(
+        [StopSpec(telemetry_missing_s=9)],
+        SimpleNamespace(endpoints=at),  # type: ignore[arg-type]
+    )
+
+    assert asked[0]["headers"] == {"Authorization": "Bearer a token of prometheus"}
 
 
 def test_first_breach_is_said_once_and_written_down() -> None:

@@ -198,7 +198,10 @@ class AbortWatch:
 
 
 def _questions_of(stops: Sequence[StopSpec], target: Target) -> list[Question]:
-    reader = PrometheusReader(target.endpoints.prometheus_url, timeout_s=_ASK_TIMEOUT_S, retries=0)
+    at = target.endpoints
+    reader = PrometheusReader(
+        at.prometheus_url, headers=at.prometheus_headers(), timeout_s=_ASK_TIMEOUT_S, retries=0
+    )
     asked = [query.promql for stop in stops for query in stop.queries]
     if any(stop.telemetry_missing_s is not None for stop in stops):
         asked.insert(0, FRESHNESS)
