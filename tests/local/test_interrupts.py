@@ -249,6 +249,7 @@ def test_killed_supervisor_is_recovered(left_up: Project) -> None:
     assert left_up.faultload("recover").stdout.strip() == "nothing to recover"
 
 
+@pytest.mark.full
 def test_killed_supervisor_takes_its_own_platform_along(project: Project) -> None:
     """A platform started for the run dies with the supervisor; `recover` then seals the record."""
     process = started_at(project, "engine/replica-loss", "fault")
@@ -265,6 +266,7 @@ def test_killed_supervisor_takes_its_own_platform_along(project: Project) -> Non
     assert rows.stat().st_size > 0
 
 
+@pytest.mark.full
 def test_killed_stock_chaos_run_is_recovered(left_up: Project) -> None:
     """A fault of stock `chaos run` is journalled too: after SIGKILL, `recover` undoes it."""
     wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")

@@ -147,7 +147,7 @@ def test_missing_capability_is_a_skip(left_up: Project) -> None:
     """
 
     def ask_for_more(document: dict[str, Any]) -> None:
-        document["extensions"][0]["requires"] = ["kill-replica", "split-the-sea"]
+        document["extensions"][0]["requires"] = ["kill-replica", "terminate-pods"]
 
     name = left_up.experiment("needs-more", ask_for_more)
 
@@ -155,9 +155,9 @@ def test_missing_capability_is_a_skip(left_up: Project) -> None:
     as_json = left_up.faultload("run", name, "--json")
 
     assert done.returncode == as_json.returncode == ExitCode.MISSING
-    assert "lacks split-the-sea" in done.stderr
+    assert "lacks terminate-pods" in done.stderr
     told = json.loads(as_json.stdout)
-    assert (told["experiment"], "lacks split-the-sea" in told["skipped"]) == (name, True)
+    assert (told["experiment"], "lacks terminate-pods" in told["skipped"]) == (name, True)
 
 
 def test_blast_radius_is_refused(left_up: Project) -> None:

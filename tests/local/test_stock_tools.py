@@ -57,7 +57,7 @@ def test_pytest_runs_experiments_as_items(left_up: Project) -> None:
 
     def needs_more(document: dict[str, Any]) -> None:
         document["title"] = "A claim that cannot be tried here"
-        document["extensions"][0]["requires"] = ["split-the-sea"]
+        document["extensions"][0]["requires"] = ["terminate-pods"]
 
     def at_nothing(document: dict[str, Any]) -> None:
         document["title"] = "A claim whose fault has nothing to hit"
@@ -70,7 +70,7 @@ def test_pytest_runs_experiments_as_items(left_up: Project) -> None:
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "A claim that cannot be tried here SKIPPED" in done.stdout
-    assert "lacks split-the-sea" in done.stdout
+    assert "lacks terminate-pods" in done.stdout
     assert "A claim whose fault has nothing to hit INVALID" in done.stdout
     assert "invalid: " in done.stdout
 

@@ -31,6 +31,7 @@ from faultload.run.series import Series, Step, run_series
 from faultload.run.signals import SignalGuard
 from faultload.spec import Catalogue, GivenBlock
 from faultload.spec.gameday import COOLDOWN_S_MAX
+from faultload.targets import check_files
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
         FaultloadError: a single experiment could not begin, or the first of several may not.
     """
     steps = steps_of(catalogue, chosen, options)
+    check_files(steps[0].plan.target, steps[0].plan.target_path)
     admit(steps[0].plan, datetime.now(UTC))
     started_s, signals = time.monotonic(), SignalGuard()
     check_room(steps[0].plan.reports)

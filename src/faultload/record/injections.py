@@ -154,7 +154,7 @@ class InjectionJournal:
         return [planned[key] for key in reversed(planned) if key in begun]
 
     def is_being_reverted(self) -> bool:
-        """Tell whether everything that may be in force is at least being taken back."""
+        """Tell whether what may be in force is being taken back: the newest fault comes first."""
         entries = [entry for entry in self._read() if entry is not None]
         reverting = {e.injection_id for e in entries if e.step is InjectionStep.REVERTING}
-        return all(entry.injection_id in reverting for entry in self.unreverted())
+        return all(entry.injection_id in reverting for entry in self.unreverted()[:1])

@@ -21,6 +21,7 @@ from faultload.errors import (
 from faultload.faults import FAULTS
 from faultload.load import make_trace
 from faultload.report.hits import pairs
+from faultload.run.abort.watch import refuse_unpriced
 from faultload.run.guards import Answer, ask_guards
 from faultload.run.plan import RunPlan
 from faultload.targets import Target
@@ -143,6 +144,10 @@ def dry_run(plan: RunPlan, target: Target, now: datetime) -> DryRun:
     rights = list(target.missing_rights(plan.capabilities & target.capabilities))
     if rights:
         errors.append(MissingError(f"we are not allowed to: {'; '.join(rights)}"))
+    try:
+        refuse_unpriced(plan.stop, target.usd_per_h)
+    except RefusedError as error:
+        errors.append(error)
     if not plan.faults:
         errors.append(FaultError("the method holds no fault: nothing would be broken"))
     faults = _would_hit(plan, target, errors)
@@ -158,7 +163,7 @@ def dry_run(plan: RunPlan, target: Target, now: datetime) -> DryRun:
         faults=faults,
         every_run=target.calls(EVERY_RUN),
         limits={key: value for key, value in asdict(plan.limits).items() if key != "earlier"},
-        stop=[one.model_dump(exclude_defaults=True) for one in getattr(plan, "stop", ())],
+        stop=[one.model_dump(exclude_defaults=True) for one in plan.stop],
         phases={
             "warmup": plan.warmup_s,
             "baseline": plan.baseline_s,

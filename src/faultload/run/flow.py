@@ -116,12 +116,14 @@ def run_experiment(
             error = as_invalid(problem)
             with contextlib.suppress(Exception):  # what keeps us from saying so is met again
                 run.give_up(str(error))
+        reason = str(error or "")
         try:
             run.ensure_reverted()
         except Exception as problem:  # noqa: BLE001  # what is known is sealed all the same
             error = as_invalid(problem)
+            reason = f"{error} (before that: {reason})" if reason else str(error)
         with sealing(run.directory, error):
-            run.seal(_outcome(error), str(error or ""))
+            run.seal(_outcome(error), reason)
         with reporting(run.directory, error):
             judgement, reports = judge_and_report(run.directory)
     if error is None and signals.received is not None:

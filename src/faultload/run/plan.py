@@ -38,7 +38,6 @@ from faultload.spec import (
     TargetSpec,
 )
 from faultload.spec.clear_text import keep_experiment_secrets
-from faultload.targets import check_files
 
 LOAD_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
 """Keys of a target file's `load`, and the options of `faultload run` that replace them."""
@@ -141,7 +140,6 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     check_slos(chosen, scenario, slos)
     check_names(chosen)
     check_recording(scenario, scenario_path)
-    check_files(target_spec, target_path)
     ca = check_workers(target_spec.load, target_path)
     _meet_secrets(chosen, target_spec)
     chosen = played_by_us(chosen, target_spec, has_block=catalogue.given is None)

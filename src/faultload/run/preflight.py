@@ -20,6 +20,7 @@ from faultload.faults import Plan
 from faultload.report.formats import clean
 from faultload.run.harm import harm_of
 from faultload.run.plan import RunPlan
+from faultload.secrecy import redacted
 from faultload.spec.guards import Preflight
 from faultload.targets import Target
 from faultload.targets.processes import die_with_parent, end
@@ -156,5 +157,5 @@ def _last_line(output: BinaryIO, secrets: Sequence[str]) -> str:
     for secret in secrets:
         if len(secret) >= _SECRET_LENGTH_MIN:
             text = text.replace(secret, "***")
-    lines = [" ".join(clean(line).split()) for line in text.splitlines()]
+    lines = [" ".join(clean(line).split()) for line in redacted(text).splitlines()]
     return next((line[:_LINE_MAX] for line in reversed(lines) if line), "")

@@ -50,6 +50,7 @@ def recover(forget: str = "") -> list[Recovered]:
 
     Raises:
         UsageError: there is no such run to forget.
+        RefusedError: that run, or another on its target, still goes on.
         Interrupted: a signal came; what was being taken back then is taken back first.
     """
     states = list(left_behind())
@@ -57,7 +58,9 @@ def recover(forget: str = "") -> list[Recovered]:
         known = {state.folder.name: state for state in states}
         if forget not in known:
             raise UsageError(f"no run {forget!r} was left behind{nearest(forget, known)}")
-        known[forget].remove()
+        held = TargetLock(known[forget].target_home, f"recover --forget {forget}", to_undo=True)
+        with held:  # a run that goes on keeps its journal
+            known[forget].remove()
         return [Recovered(forget, ["forgotten; nothing was undone"], None)]
     signals, outcomes = SignalGuard(), list[Recovered | None]()
     with signals.installed():
@@ -104,10 +107,11 @@ def _recover_one(state: RunState) -> Recovered | None:
     with contextlib.ExitStack() as held:
         held.enter_context(private_files())
         try:
-            held.enter_context(TargetLock(state.target_home, f"recover {run_id}"))
-        except RefusedError:
-            return None
-        try:
+            lock = TargetLock(state.target_home, f"recover {run_id}", to_undo=True)
+            try:
+                held.enter_context(lock)
+            except RefusedError:
+                return None
             return _undo_and_seal(state)
         except Exception as error:  # noqa: BLE001  # one bad state must not hide the next
             problem = f"{error} (when it is seen to: faultload recover --forget {run_id})"

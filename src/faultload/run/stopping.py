@@ -46,11 +46,12 @@ def heed(state: RunState) -> None:
     Raises:
         Interrupted: somebody did; says why. Its code is SIGTERM's: that is how else one asks.
     """
+    request = state.folder / _REQUEST
     try:
-        said = (state.folder / _REQUEST).read_bytes()
-    except FileNotFoundError:
-        return
-    except OSError:
+        said = request.read_bytes()
+    except OSError:  # where files are used up, that is said of one that is not there, too
+        if not request.exists():
+            return
         said = b""  # it is there, and that is enough
     try:
         reason = str(json.loads(said)["reason"])

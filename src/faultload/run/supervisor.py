@@ -30,7 +30,7 @@ from faultload.run.live import LiveRows
 from faultload.run.plan import RunPlan
 from faultload.run.preflight import ask_preflight
 from faultload.run.progress import Progress
-from faultload.run.room import Room, beginning
+from faultload.run.room import Room, beginning, check_room
 from faultload.run.sealing import first_manifest, save_inputs, seal_run
 from faultload.run.state import RunState, refuse_if_harmed
 from faultload.run.stopping import heed
@@ -72,6 +72,7 @@ class Supervisor:
             RefusedError: another run holds the target, or a fault is in force there.
             UsageError, MissingError: there is no room to write, or no right to.
         """
+        check_room(self._plan.reports)
         fingerprint = self._target.identity.fingerprint
         state = state_home() / fingerprint / "runs" / self._run_id
         directory = self._plan.reports / self._run_id
@@ -118,6 +119,7 @@ class Supervisor:
             text = f"would now hit {planned.hits}"
             self.tell("harness", "preview", text, victims=planned.victims)
         ask_preflight(self._plan, self._target, hit, self._run_id, self.tell)
+        heed(self._state)  # a program may have taken its time
 
     def start_load(self) -> None:
         """Start the load and the chaos child, and set the run's clock (step 3).
@@ -162,6 +164,7 @@ class Supervisor:
         self._load.wait_ready(_LOAD_READY_TIMEOUT_S)
         self._clock = RunClock.starting_in(_LOAD_LEAD_S)
         self._session().write(self._state.session_path)
+        heed(self._state)
         self._load.go(self._clock.t0_unix_s)
         self._aborts = AbortWatch.begin(plan, self._due_s, self._target, self._clock, self.tell)
         self._held.callback(self._aborts.close)
@@ -235,14 +238,21 @@ class Supervisor:
         Raises:
             FaultError: something is still in force; its journal is kept for `faultload recover`.
         """
-        if self._child is not None:
-            self._child.end(self._state.journal.is_being_reverted)
-        for outcome in revert_unreverted(self._session()):
-            self.tell("harness", "reverted", str(outcome["text"]), outcome=outcome)
-        self._note_fault_phase()
-        if self._injection is not None:
-            self._injection.hear()
-        self._aborts.sum_up(self._state.journal.entries(), self._clock.t0_unix_s)
+        try:
+            if self._child is not None:
+                self._child.end(self._state.journal.is_being_reverted)
+        finally:
+            self._revert_the_rest()
+
+    def _revert_the_rest(self) -> None:
+        try:
+            for outcome in revert_unreverted(self._session()):
+                self.tell("harness", "reverted", str(outcome["text"]), outcome=outcome)
+            self._note_fault_phase()
+            if self._injection is not None:
+                self._injection.hear()
+        finally:
+            self._aborts.sum_up(self._state.journal.entries(), self._clock.t0_unix_s)
 
     def await_last_answers(self) -> None:
         """Keep the load going a moment longer, so that requests due in the run may end as they do.
@@ -277,6 +287,9 @@ class Supervisor:
                 "steady_state_met": self._steady_state_met,
             }
         )
+        if outcome is not Outcome.COMPLETED:
+            with self._room.trying():  # should sealing fail, `recover` knows how it ended
+                self._state.save_draft(draft)
         load, rows = self._load if self._phases else None, self.directory.requests
         collect = (lambda: load.collect(rows, end_s)) if load is not None else None
         seal_run(self.directory, draft, self._state.journal, collect, self._target, end_s)

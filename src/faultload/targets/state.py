@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -80,8 +80,12 @@ def holder_of(folder: Path) -> str:
 class TargetLock:
     """One run a target. The kernel drops the lock when its holder dies, however it dies."""
 
-    def __init__(self, folder: Path, holder: str) -> None:
-        """Lock `folder` (made if need be) in the name of `holder`, a run id."""
+    def __init__(self, folder: Path, holder: str, *, to_undo: bool = False) -> None:
+        """Lock `folder` (made if need be) in the name of `holder`, a run id.
+
+        `to_undo`: only to take harm back, which must not fail for want of room for a name.
+        """
+        self._to_undo = to_undo
         self._path = folder / "lock"
         self._holder = holder
         self._descriptor = -1
@@ -112,19 +116,24 @@ class TargetLock:
                 f"the target is locked by another run ({_holder(self._descriptor)});"
                 " wait for it to end"
             ) from None
-        os.ftruncate(self._descriptor, 0)
         about = {
             "run": self._holder,
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since_unix_s": round(time.time(), 3),
         }
-        os.pwrite(self._descriptor, json.dumps(about).encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(about).encode(), 0)
+        except OSError:
+            if not self._to_undo:
+                raise
 
     def __exit__(self, *_: object) -> None:
         """Release the lock."""
         if self._descriptor >= 0:
-            os.ftruncate(self._descriptor, 0)
+            with suppress(OSError):  # it is released all the same
+                os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = -1
 

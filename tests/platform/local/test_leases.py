@@ -240,6 +240,30 @@ async def test_an_order_that_outlasts_its_lease_is_put_back(world: World) -> Non
     assert world.things["a"]["n"] == 1
 
 
+async def test_an_order_under_way_is_not_forgotten_for_one_that_heals(world: World) -> None:
+    """What takes harm back may be done before the harm: what comes after it is put back too."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        began.set()
+        await go_on.wait()
+        world.things["a"]["n"] = 2
+
+    async def heal() -> None:
+        world.things["a"]["n"] = 1
+
+    effect = Effect([world.subject("a")])
+    harm = asyncio.ensure_future(world.leases.during("mine", effect, slow))
+    await began.wait()
+    await world.leases.during(None, Effect([world.subject("a")], heals=True), heal)
+    go_on.set()
+    await harm
+    assert world.things["a"]["n"] == 2
+
+    await world.go(TTL_S + 1)
+    assert world.things["a"]["n"] == 1
+
+
 async def test_an_order_that_was_refused_and_done_all_the_same_is_put_back(world: World) -> None:
     """An answer that came too late for us may stand for something that happened."""
 

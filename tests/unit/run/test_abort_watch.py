@@ -333,7 +333,7 @@ def test_child_that_reverts_is_waited_for_and_interrupted_once(
 
 
 def test_journal_tells_whether_all_is_being_taken_back(tmp_path: Path) -> None:
-    """Of two faults both must be on their way; what is proven gone needs nothing more."""
+    """The newest goes first; what is proven gone needs nothing more."""
     journal = InjectionJournal(tmp_path / "j")
     assert journal.is_being_reverted()
 
@@ -343,11 +343,13 @@ def test_journal_tells_whether_all_is_being_taken_back(tmp_path: Path) -> None:
 
     write("a", InjectionStep.PLANNED, InjectionStep.INJECTING)
     assert not journal.is_being_reverted()
-    write("b", InjectionStep.PLANNED, InjectionStep.INJECTING, InjectionStep.REVERTING)
-    assert not journal.is_being_reverted()
+    write("b", InjectionStep.PLANNED, InjectionStep.INJECTING)
     write("a", InjectionStep.REVERTING)
+    assert not journal.is_being_reverted()
+    write("b", InjectionStep.REVERTING)
     assert journal.is_being_reverted()
-    write("a", InjectionStep.REVERTED, InjectionStep.VERIFIED_REVERTED)
+    for key in ("a", "b"):
+        write(key, InjectionStep.REVERTED, InjectionStep.VERIFIED_REVERTED)
     assert journal.is_being_reverted()
 
 
@@ -391,7 +393,8 @@ def test_aborted_run_is_reverted_sealed_and_judged(
 
     result = flow.run_experiment(plan, target, None)  # type: ignore[arg-type]
 
-    aborted = (Outcome.ABORTED, "too bad (stop.bad_requests), seen at +3.0 s")
-    assert sealed == [aborted if fails is None else (Outcome.STOPPED, "still in force")]
+    why = "too bad (stop.bad_requests), seen at +3.0 s"
+    harmed = (Outcome.STOPPED, f"still in force (before that: {why})")
+    assert sealed == [(Outcome.ABORTED, why) if fails is None else harmed]
     assert result.exit_code == ExitCode.FAIL
     assert result.defect is None

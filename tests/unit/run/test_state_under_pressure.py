@@ -254,3 +254,47 @@ def test_lost_session_is_said_and_forgotten_by_hand(
     refused = pytest.raises(RefusedError, match="faultload recover")
     with refused:
         refuse_if_harmed("f" * 16)
+
+
+def test_lock_to_undo_needs_no_room_for_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must not keep harm in force; the kernel keeps the others away all the same."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("faultload.targets.state._NAMED_WITHIN_S", 0.0)
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "ftruncate", full)
+    with TargetLock(tmp_path, "recover run-1", to_undo=True), pytest.raises(RefusedError):
+        TargetLock(tmp_path, "run-2").__enter__()
+
+
+def test_lock_that_cannot_be_taken_keeps_no_other_target_from_recovery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with one is said, and the next is tried."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for fingerprint, name in (("e" * 16, "run-1"), ("f" * 16, "run-2")):
+        RunState.create(fingerprint, name, tmp_path)
+    (tmp_path / "state" / "faultload" / ("e" * 16) / "lock").mkdir()
+
+    spoilt, fine = recover()
+
+    assert "lock" in spoilt.problem
+    assert (fine.run_id, fine.problem) == ("run-2", "")
+
+
+def test_run_that_goes_on_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its journal is what takes its fault back."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    state = RunState.create("f" * 16, "run-1", tmp_path)
+    refused = pytest.raises(RefusedError, match="run-1")
+
+    with TargetLock(state.target_home, "run-1"), refused:
+        recover(forget="run-1")
+    assert state.folder.exists()
+
+    recover(forget="run-1")
+    assert not state.folder.exists()

@@ -87,11 +87,13 @@ class Change:
     Attributes:
         before: how it was before the first of them.
         after: how it was after the last of them; None: unknown, so all that is there may be ours.
+        under_way: orders that are about to change it and have not ended.
     """
 
     subject: Subject
     before: State
     after: State | None = None
+    under_way: int = 0
 
     async def put_back(self) -> str:
         """Make it as it was, where it still is as it was left; return what was done, "" if nothing.
@@ -208,9 +210,13 @@ class Leases:
                 if before is not None:
                     mine.append(lease.remember(subject, before))
             self._live(lease.name)  # looking took its time, and nothing is done yet
+        for change in mine:
+            change.under_way += 1
         try:
             answer = await act()
         finally:
+            for change in mine:
+                change.under_way -= 1
             await self._look_again(effect, mine)
             if lease is not None and lease.over:
                 await self._put_back(lease, mine)
@@ -266,6 +272,8 @@ class Leases:
         """
         for subject in effect.subjects:
             for lease, change in list(self._changes_of(subject)):
+                if change.under_way:  # it looks as before only until that order is done
+                    continue
                 try:
                     now = await change.subject.read()
                 except Exception:  # noqa: BLE001, S112  # it cannot be told, so it stays to be undone
