@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from faultload.report.hits import pairs
 from faultload.run.abort.watch import refuse_unpriced
 from faultload.run.guards import Answer, ask_guards
 from faultload.run.plan import RunPlan
+from faultload.run.room import check_room
+from faultload.run.state import refuse_if_changed, refuse_if_harmed
 from faultload.targets import Target
 from faultload.targets.calls import EVERY_RUN, NO_CALLS, Calls
 
@@ -144,10 +147,17 @@ def dry_run(plan: RunPlan, target: Target, now: datetime) -> DryRun:
     rights = list(target.missing_rights(plan.capabilities & target.capabilities))
     if rights:
         errors.append(MissingError(f"we are not allowed to: {'; '.join(rights)}"))
-    try:
-        refuse_unpriced(plan.stop, target.usd_per_h)
-    except RefusedError as error:
-        errors.append(error)
+    asked: list[Callable[[], None]] = [
+        partial(check_room, plan.reports),
+        partial(refuse_if_harmed, target.identity.fingerprint),
+        partial(refuse_if_changed, target, plan.target.name),
+        partial(refuse_unpriced, plan.stop, target.usd_per_h),
+    ]
+    for ask in asked:
+        try:
+            ask()
+        except FaultloadError as error:
+            errors.append(error)
     if not plan.faults:
         errors.append(FaultError("the method holds no fault: nothing would be broken"))
     faults = _would_hit(plan, target, errors)

@@ -16,7 +16,7 @@ from faultload.errors import RefusedError, SpecError
 from faultload.faults import SessionFile
 from faultload.record import InjectionJournal, Manifest
 from faultload.secrecy import redacted_data
-from faultload.targets import keeping_state, state_home
+from faultload.targets import Target, keeping_state, state_home
 
 STANDING = "chaos-run"
 """Name of the state that a platform left up keeps for stock `chaos run`."""
@@ -125,4 +125,18 @@ def refuse_if_harmed(fingerprint: str) -> None:
         raise RefusedError(
             f"an earlier run left a fault in force on this target ({', '.join(harmed)});"
             " run: faultload recover"
+        )
+
+
+def refuse_if_changed(target: Target, name: str) -> None:
+    """Refuse to start where somebody's changes are in force on the target itself.
+
+    Raises:
+        RefusedError: names them and the remedy.
+    """
+    if left := target.left_behind():
+        raise RefusedError(
+            f"an earlier run's changes are in force on this target: {'; '.join(left)}. Run"
+            " faultload recover where that was started, or, once they have expired,"
+            f" faultload recover --expired --target {name}"
         )

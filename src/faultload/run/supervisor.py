@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from faultload.errors import InvalidRunError, RefusedError, TargetGoneError
+from faultload.errors import InvalidRunError, TargetGoneError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.record import Outcome, Phase, PhaseName, RunDirectory
@@ -32,7 +32,7 @@ from faultload.run.preflight import ask_preflight
 from faultload.run.progress import Progress
 from faultload.run.room import Room, beginning, check_room
 from faultload.run.sealing import first_manifest, save_inputs, seal_run
-from faultload.run.state import RunState, refuse_if_harmed
+from faultload.run.state import RunState, refuse_if_changed, refuse_if_harmed
 from faultload.run.stopping import heed
 from faultload.secrecy import private_files
 from faultload.targets import Target, TargetLock, state_home
@@ -81,12 +81,7 @@ class Supervisor:
             held.enter_context(TargetLock(state_home() / fingerprint, self._run_id))
             refuse_if_harmed(fingerprint)
             self._lock = held.enter_context(self._target.lock(self._run_id))
-            if left := self._target.left_behind():
-                raise RefusedError(
-                    f"an earlier run's changes are in force on this target: {'; '.join(left)}. Run"
-                    " faultload recover where that was started, or, once they have expired,"
-                    f" faultload recover --expired --target {self._plan.target.name}"
-                )
+            refuse_if_changed(self._target, self._plan.target.name)
             self.directory = RunDirectory.create(self._plan.reports, self._run_id)
             self._room = Room(self.directory.path, state)
             self._work = self.directory.path / "work"

@@ -102,5 +102,5 @@ LengthS = Annotated[float, Field(gt=0, le=86400)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]
 """Requests a second."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
+Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
 """More than the longest context there is."""

@@ -19,14 +19,15 @@ _WEEK = timedelta(days=7)
 
 def _as_written(value: Any) -> Any:
     """Return what YAML made of a time; not of a number, which pydantic takes for one as well."""
-    if isinstance(value, datetime):
-        return value
     try:
-        return datetime.fromisoformat(value)
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
         raise ValueError(
-            f"expected a time with its zone, such as 2026-12-20T18:00:00+01:00, found {value!r}"
-        ) from None
+            f"expected a time with its zone, such as 2026-12-20T18:00:00+01:00, found '{value}'"
+        )
+    return moment
 
 
 _Moment = Annotated[AwareDatetime, BeforeValidator(_as_written)]

@@ -122,6 +122,20 @@ def test_budget_that_nobody_can_watch_is_refused(project: Project) -> None:
     assert agreed_stops(asked, plan.target, plan.target_path, plan.slos)  # type: ignore[arg-type]
 
 
+def test_budget_of_a_target_is_for_experiments_that_have_one() -> None:
+    """Who writes a target's conditions does not know every experiment; one has to be left."""
+    plan = prepare(Catalogue(ROOT), "engine/replica-loss", "local")
+    counted = [slo("counted", promql=("good", "total"))]
+
+    def agreed_on(stop: StopSpec) -> Sequence[StopSpec]:
+        target = plan.target.model_copy(update={"stop": stop})
+        return agreed_stops(plan.experiment, target, plan.target_path, counted)
+
+    assert agreed_on(StopSpec(budget_percent_max=1, tokens_max=9))
+    with pytest.raises(SpecError, match="local.yaml: stop.budget_percent_max: none of the"):
+        agreed_on(StopSpec(budget_percent_max=1))
+
+
 def test_shipped_example_stops_runs() -> None:
     """Whoever copies the staging target gets conditions, for every kind that needs no prices."""
     (stop,) = prepare(Catalogue(ROOT), "engine/replica-loss", "staging.example").stop

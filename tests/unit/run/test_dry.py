@@ -135,6 +135,20 @@ def test_problem_has_the_code_a_run_would_end_with(
     assert any(line.startswith("  WOULD FAIL    ") for line in found.lines())
 
 
+def test_what_an_earlier_run_left_and_a_full_disk_are_said(
+    plan: RunPlan, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run would be refused for it, so a look at one that ends with 0 would be no look."""
+    platform.left = ["node-a is cordoned by run-1"]
+    monkeypatch.setattr("faultload.run.room.TO_BEGIN_BYTES", 2**62)
+
+    seen = dry_run(plan, platform, NOW)
+
+    assert any("node-a is cordoned by run-1" in one for one in seen.problems)
+    assert any("to begin a run: make room" in one for one in seen.problems)
+    assert seen.exit_code != ExitCode.PASS
+
+
 def test_target_that_cannot_do_it_is_not_asked_to(plan: RunPlan, platform: Platform) -> None:
     """A missing capability would be a skip; its fault is not planned on such a target."""
     platform.capabilities = frozenset()

@@ -34,12 +34,19 @@ def agreed_stops(
         )
     for path, key, stop in named:
         if stop is not None:
-            _check(path, key, stop, target, slos)
+            _check(path, key, stop, target, slos, experiment.path)
     nothing = StopSpec()
     return [stop for *_, stop in named if stop is not None and stop != nothing]
 
 
-def _check(path: Path, key: str, stop: StopSpec, target: TargetSpec, slos: Sequence[SLO]) -> None:
+def _check(  # noqa: PLR0913  # both files, and what is named in one of them
+    path: Path,
+    key: str,
+    stop: StopSpec,
+    target: TargetSpec,
+    slos: Sequence[SLO],
+    experiment_path: Path,
+) -> None:
     least_s, given_s = SCRAPES_MIN * target.scrape_interval_s, stop.telemetry_missing_s
     if given_s is not None and given_s < least_s:
         raise SpecError(
@@ -49,7 +56,10 @@ def _check(path: Path, key: str, stop: StopSpec, target: TargetSpec, slos: Seque
             f" found {given_s:g} s",
         )
     on_rows = any(isinstance(slo.source, RequestsSource) for slo in slos)
-    if stop.budget_percent_max is not None and not on_rows:
+    # A target's conditions are for all experiments: what this one has no SLO for is not watched.
+    others = stop.model_dump(exclude_defaults=True).keys() - {"budget_percent_max"}
+    may_pass = others and path != experiment_path
+    if stop.budget_percent_max is not None and not on_rows and not may_pass:
         raise SpecError(
             path,
             f"{key}.budget_percent_max",
