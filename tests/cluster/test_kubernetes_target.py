@@ -157,7 +157,10 @@ def test_workloads_are_found_by_their_pods_and_by_their_template(
 
     core.patch_namespaced_pod(pod.metadata.name, namespace, labels)
     # The controller lets go of a pod that no longer matches, so it has no owner any more.
-    assert "deployment/late" not in {w.name for w in target.workloads("engine", None)}
+    wait_for(
+        lambda: "deployment/late" not in {w.name for w in target.workloads("engine", None)},
+        "the pod to be nobody's",
+    )
 
 
 def test_stateful_sets_are_workloads(
