@@ -7,7 +7,9 @@ import html
 import io
 import json
 import os
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -16,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faultload import secrecy
+from faultload.record import InjectionEntry, InjectionJournal, InjectionStep
+from faultload.run.events import EventLog, read_events
 from faultload.secrecy import (
     copy_redacted,
     guarded_output,
@@ -284,3 +288,33 @@ def test_files_are_private_and_redacted(tmp_path: Path) -> None:
         assert (folder / "deep" / "a.log").read_bytes() == b"\xff ***\r\n\x00"
     assert (tmp_path / "to" / "deep").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "to" / "deep" / "a.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_machines_read_is_never_masked(tmp_path: Path) -> None:
+    """A fault, step or kind may be called like somebody's secret: what people read is hidden."""
+    for word in ("kill_replica", "verified", "harness", "injection-1"):
+        keep_secret(word)
+    said = "harness: kill_replica verified"
+    journal = InjectionJournal(tmp_path / "injections.jsonl")
+    entry = InjectionEntry("injection-1", InjectionStep.VERIFIED, "kill_replica", 5.0)
+    journal.append(replace(entry, evidence={"text": said}, problem=said))
+    journal.copy_redacted(tmp_path / "copy.jsonl")
+    EventLog(tmp_path / "events.jsonl").add(1.0, "harness", "verified", said, words=[said])
+
+    shown = replace(entry, evidence={"text": "***: *** ***"}, problem="***: *** ***")
+    assert journal.entries() == [shown]
+    assert InjectionJournal(tmp_path / "copy.jsonl").entries() == [shown]
+    [event] = read_events(tmp_path / "events.jsonl")
+    assert (event["source"], event["kind"]) == ("harness", "verified")
+    assert (event["text"], event["data"]) == ("***: *** ***", {"words": ["***: *** ***"]})
+
+
+def test_the_chaos_child_is_understood_whatever_is_secret() -> None:
+    """Its lines' kind is what the supervisor waits for."""
+    program = (
+        "from faultload.run.chaos_child import say; from faultload.secrecy import keep_secret;"
+        " keep_secret('started'); say('started', problem='not started')"
+    )
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == {"kind": "started", "problem": "not ***"}
