@@ -98,7 +98,7 @@ def main() -> int:
         print(said)
         print("audit: vulnerabilities: found, see above; upgrade with: uv lock --upgrade-package")
     elif "unrecognized subcommand" in said and Path(options.uv) == _OURS:
-        print(f"audit: {_OURS} knows no `uv audit`: it is too old; run: make setup")
+        print(f"audit: {_OURS} cannot audit: it is too old; run: rm -r .tools; make setup")
         return _VULNERABLE if problems else _MISSING
     else:
         print(f"audit: vulnerabilities: NOT looked up, uv audit failed: {last}: hashes only")

@@ -73,7 +73,7 @@ def test_a_uv_that_cannot_audit_is_missing_if_it_is_ours(tmp_path: Path) -> None
         [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 69
-    assert "run: make setup" in done.stdout
+    assert "too old; run: rm -r .tools; make setup" in done.stdout
 
 
 @pytest.mark.parametrize(
