@@ -3,9 +3,10 @@
 
     scripts/audit.py [--lock FILE] [--uv PROGRAM]
 
-The second is `uv audit`, which asks osv.dev (where pip-audit, too, may ask). Where that cannot be
-reached nothing is known of vulnerabilities, and the last line says so. Ends with 0, with 1 where
-something is wrong, with 69 where there is no uv.
+The second is `uv audit`, which asks osv.dev (where pip-audit, too, may ask). Where it fails, as it
+does where that cannot be reached, nothing is known of vulnerabilities, and the last line says so.
+Ends with 0, with 1 where something is wrong, with 69 where there is no uv, or the one that set-up
+fetched knows no `audit`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+_OURS = ROOT / ".tools" / "uv" / "bin" / "uv"
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _TIMEOUT_S = 120.0
 _VULNERABLE, _MISSING = 1, 69
@@ -50,7 +52,7 @@ def count_files(lock: Mapping[str, Any]) -> int:
 
 def find_uv() -> str | None:
     """Return the uv that set-up fetched, else the one on PATH; None: there is none."""
-    places = os.pathsep.join([str(ROOT / ".tools" / "uv" / "bin"), os.environ.get("PATH", "")])
+    places = os.pathsep.join([str(_OURS.parent), os.environ.get("PATH", "")])
     return shutil.which("uv", path=places)
 
 
@@ -95,10 +97,11 @@ def main() -> int:
     elif code == _VULNERABLE:
         print(said)
         print("audit: vulnerabilities: found, see above; upgrade with: uv lock --upgrade-package")
+    elif "unrecognized subcommand" in said and Path(options.uv) == _OURS:
+        print(f"audit: {_OURS} cannot audit: it is too old; run: rm -r .tools; make setup")
+        return _VULNERABLE if problems else _MISSING
     else:
-        print(
-            f"audit: vulnerabilities: NOT looked up, osv.dev gave no answer ({last}): hashes only"
-        )
+        print(f"audit: vulnerabilities: NOT looked up, uv audit failed: {last}: hashes only")
     return _VULNERABLE if problems or code == _VULNERABLE else 0
 
 

@@ -7,7 +7,9 @@ import html
 import io
 import json
 import os
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -16,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faultload import secrecy
+from faultload.record import InjectionEntry, InjectionJournal, InjectionStep
+from faultload.run.events import EventLog, read_events
 from faultload.secrecy import (
     copy_redacted,
     guarded_output,
@@ -186,7 +190,72 @@ def test_clear_text_is_found_by_key_form_and_value() -> None:
         "b": {"text": "x a-long-known-secret y", "db": "postgres"},
         "c": {"password": "${pw}", "api_key": "***", "url": "http://***@h?token=***"},
     }
-    assert list(in_clear_text(document)) == ["a[0].url", "a[1].token", "b.text"]
+    assert [key for key, _ in in_clear_text(document)] == ["a[0].url", "a[1].token", "b.text"]
+
+
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        ({"x": "redis://:pass@h"}, "a URL with a password"),
+        ({"x": "https://h/?key=5ecr3t"}, "a URL with a credential in its query"),
+        ({"x": "Authorization: Bearer abcDEF-1"}, "an Authorization header"),
+        ({"x": "with password: hunter2"}, "a value of password"),
+        ({"x": '{"api-key": "hunter"}'}, "a value of api-key"),
+        ({"x": "MY_KEY=abc1234 serve"}, "a variable MY_KEY"),
+        ({"x": ["./oncall", "--token", "s3cr3tvalue1"]}, "a value of the flag --token"),
+        ({"x": ["./oncall", "--password", 123456]}, "a value of the flag --password"),
+        ({"x": "the key AKIAIOSFODNN7EXAMPLE"}, "a token of a well-known service"),
+        ({"x": "-----BEGIN PRIVATE KEY-----\nMIIE"}, "a private key"),
+        ({"apiKey": "x"}, "a key named apiKey"),
+        ({"password": ["x"]}, "a key named password"),
+        ({"X-Secret": "hunter2"}, "a key named X-Secret"),
+        ({"prometheus_sign_in": "hunter"}, "a key named prometheus_sign_in"),
+    ],
+)
+def test_clear_text_says_what_it_was_taken_for(data: dict[str, object], form: str) -> None:
+    """A person has to see why, and never the value; what a command is given stands in its list."""
+    key = next(iter(data))
+    assert list(in_clear_text({"at": data})) == [(f"at.{key}", form)]
+    assert redacted(f"is written out here ({form}), and") == f"is written out here ({form}), and"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"title": "Basic Kubernetes resilience holds"},
+        {"title": "Authorization: Bearer tokens are checked; password: see the wiki"},
+        {"repository": "ssh://git@github.com/acme/infra"},
+        {"link": "https://wiki/x?pageKey=77"},
+        {"query": 'kube_secret_info{secret="vllm-tls"} > 0'},
+        {"query": 'sum by (secret) (up{job="a", api_key="team-a", password=\'of-1\'})'},
+        {"secret": "vllm-tls", "session_cookie": "x"},
+        {"command": ["serve", "--token", "$TOKEN", "--api-key", "${key}", "--max-token", "5000"]},
+        {"command": ["serve", "--token", "--verbose"]},
+        {"command": "HF_TOKEN=$HF_TOKEN SORT_KEY=replica MAX_TOKEN=100000 serve"},
+        {"url": "http://${user}:${password}@h"},
+    ],
+)
+def test_what_people_write_is_not_refused(data: dict[str, object]) -> None:
+    """Less is refused than is hidden: prose, queries, names of Secrets, references."""
+    assert list(in_clear_text(data)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "load.api_key: unknown key 'api_key'; did you mean 'api_key_env'?",
+        "configuration.api_key: expected a value or type: env, found a list",
+        "--set api_key: expected no credential here",
+        "client.secret: required and missing",
+    ],
+)
+def test_our_own_messages_are_let_be(text: str) -> None:
+    """What stands behind the name of a key is the remedy; a value in its place is hidden."""
+    assert redacted(text) == text
+    assert (
+        redacted(f"{text.partition(': ')[0]}: expected-1")
+        != f"{text.partition(': ')[0]}: expected-1"
+    )
 
 
 def test_output_is_guarded_and_given_back() -> None:
@@ -219,3 +288,33 @@ def test_files_are_private_and_redacted(tmp_path: Path) -> None:
         assert (folder / "deep" / "a.log").read_bytes() == b"\xff ***\r\n\x00"
     assert (tmp_path / "to" / "deep").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "to" / "deep" / "a.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_machines_read_is_never_masked(tmp_path: Path) -> None:
+    """A fault, step or kind may be called like somebody's secret: what people read is hidden."""
+    for word in ("kill_replica", "verified", "harness", "injection-1"):
+        keep_secret(word)
+    said = "harness: kill_replica verified"
+    journal = InjectionJournal(tmp_path / "injections.jsonl")
+    entry = InjectionEntry("injection-1", InjectionStep.VERIFIED, "kill_replica", 5.0)
+    journal.append(replace(entry, evidence={"text": said}, problem=said))
+    journal.copy_redacted(tmp_path / "copy.jsonl")
+    EventLog(tmp_path / "events.jsonl").add(1.0, "harness", "verified", said, words=[said])
+
+    shown = replace(entry, evidence={"text": "***: *** ***"}, problem="***: *** ***")
+    assert journal.entries() == [shown]
+    assert InjectionJournal(tmp_path / "copy.jsonl").entries() == [shown]
+    [event] = read_events(tmp_path / "events.jsonl")
+    assert (event["source"], event["kind"]) == ("harness", "verified")
+    assert (event["text"], event["data"]) == ("***: *** ***", {"words": ["***: *** ***"]})
+
+
+def test_the_chaos_child_is_understood_whatever_is_secret() -> None:
+    """Its lines' kind is what the supervisor waits for."""
+    program = (
+        "from faultload.run.chaos_child import say; from faultload.secrecy import keep_secret;"
+        " keep_secret('started'); say('started', problem='not started')"
+    )
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == {"kind": "started", "problem": "not ***"}

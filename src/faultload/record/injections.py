@@ -60,10 +60,11 @@ class InjectionJournal:
     def append(self, entry: InjectionEntry) -> None:
         """Write one entry and fsync it, and the folder when the file is new.
 
-        Its plan is written as it is: what undoes a fault must not be changed.
+        Its plan is written as it is: what undoes a fault must not be changed. Nor is what machines
+        read, whatever secret has the same name: only evidence and problem are redacted.
         """
         is_new = not self.path.exists()
-        shown = redacted_data(asdict(entry)) | {"plan": entry.plan}
+        shown = _shown(asdict(entry), "evidence", "problem")
         line = json.dumps(shown, sort_keys=True, default=str) + "\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -97,7 +98,8 @@ class InjectionJournal:
         shown = list[str]()
         for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
-                shown.append(json.dumps(redacted_data(json.loads(line)), sort_keys=True))
+                data = _shown(json.loads(line), "plan", "evidence", "problem")
+                shown.append(json.dumps(data, sort_keys=True))
             except json.JSONDecodeError:
                 shown.append(redacted(line))
         path.write_text("\n".join(shown), encoding="utf-8")
@@ -158,3 +160,10 @@ class InjectionJournal:
         entries = [entry for entry in self._read() if entry is not None]
         reverting = {e.injection_id for e in entries if e.step is InjectionStep.REVERTING}
         return all(entry.injection_id in reverting for entry in self.unreverted()[:1])
+
+
+def _shown(entry: Any, *keys: str) -> Any:
+    """Return a line's data with these keys redacted; all of it where it is no entry."""
+    if not isinstance(entry, dict) or "injection_id" not in entry:
+        return redacted_data(entry)
+    return entry | {key: redacted_data(entry[key]) for key in keys if key in entry}

@@ -38,7 +38,7 @@ _ANSWERS = _keep_answers_apart()
 
 def say(kind: str, **more: Any) -> None:
     """Write one JSON line for the supervisor."""
-    _ANSWERS.write(json.dumps(redacted_data({"kind": kind, **more})) + "\n")
+    _ANSWERS.write(json.dumps({"kind": kind, **redacted_data(more)}) + "\n")
     _ANSWERS.flush()
 
 

@@ -42,7 +42,7 @@ class EventLog:
         self._torn = ""
 
     def add(self, t_s: float, source: str, kind: str, text: str, **data: Any) -> None:
-        """Write one event.
+        """Write one event; `text` and `data` are redacted, the rest is for machines.
 
         Args:
             t_s: seconds since the run's start.
@@ -51,8 +51,8 @@ class EventLog:
             text: one sentence.
             data: numbers behind it, JSON.
         """
-        event = {"t_s": round(t_s, 4), "source": source, "kind": kind, "text": text, "data": data}
-        line = self._torn + json.dumps(redacted_data(event)) + "\n"
+        event = {"t_s": round(t_s, 4), "source": source, "kind": kind}
+        line = self._torn + json.dumps(event | redacted_data({"text": text, "data": data})) + "\n"
         self._torn = "\n"  # a full disk may take a part of it: the next one is to stand alone
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line)

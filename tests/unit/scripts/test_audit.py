@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,26 @@ def test_a_database_out_of_reach_is_no_answer(tmp_path: Path) -> None:
     """It is no failure of ours, and must not read like a good answer."""
     done = audited(tmp_path, "echo cause: no such host; exit 2")
     assert done.returncode == 0
-    assert "NOT looked up, osv.dev gave no answer (cause: no such host): hashes only" in done.stdout
+    assert "NOT looked up, uv audit failed: cause: no such host: hashes only" in done.stdout
+
+
+def test_a_uv_that_cannot_audit_is_missing_if_it_is_ours(tmp_path: Path) -> None:
+    """Set-up has to fetch another one; somebody else's may be as old as it likes."""
+    unknown = "echo \"error: unrecognized subcommand 'audit'\"; exit 2"
+    theirs = audited(tmp_path, unknown)
+    assert theirs.returncode == 0
+    assert "uv audit failed: error: unrecognized subcommand 'audit'" in theirs.stdout
+
+    script, ours = tmp_path / "scripts/audit.py", tmp_path / ".tools/uv/bin/uv"
+    for path in (script, ours):
+        path.parent.mkdir(parents=True)
+    shutil.copy(SCRIPT, script)
+    (tmp_path / "uv").rename(ours)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 69
+    assert "too old; run: rm -r .tools; make setup" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-MASK = "***"
+from faultload.secrecy.forms import FORMS as _FORMS
+from faultload.secrecy.forms import MASK, MATCHER, NAME, PEM, SURE_FORMS, SURE_NAME
 
 SHORTEST = 6
 """Characters of the shortest value that is looked for: a shorter one stands in innocent words."""
@@ -31,77 +32,15 @@ SHORTEST = 6
 _LONGER = 12
 """The same for what is refused rather than hidden: `postgres` is a password somewhere."""
 
-_WORDS = (
-    "password|passwd|passphrase|secret|api_?key|access_?key|secret_?key|private_?key|client_?key"
-    "|client_?key_?data|credentials?|authorization|cookie"
-    "|(?:access|api|auth|bearer|bot|gh|github|gitlab|hf|hub|id|refresh|registry|security|session"
-    "|vault)_?token"
-)
-_NAME = re.compile(rf"(?:^|[_.])(?:{_WORDS})$", re.IGNORECASE)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _VARIABLE = re.compile(r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)$")
 _VAGUE_VARIABLE = re.compile(r"(?:_|API)(?:KEY|PASS|PWD|AUTH|COOKIE)$")
+_HAS_DIGIT = re.compile(rf"(?=.*[0-9]).{{{SHORTEST},}}")
 _DRAWN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{12,}")
-_NO_VALUE = r"(?!(?:none|null|true|false)\b)"
-
-_PEM = re.compile(r"(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)")
 _LONG = 2000
 """Characters from which on a text is searched line by line, those with a hint only."""
 
 _BLOCK_BYTES = 4 << 20
-
-# What credentials look like. The strings beside a form are what its text must hold, in lower case:
-# most lines hold none of them, and are done.
-_FORMS: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
-    (re.compile(r"(?<=://)[^/\s'\"<>?#\\]+(?=@)"), MASK, ("@",)),
-    (
-        re.compile(
-            r"(?i)([?&;][\w.-]*(?:token|secret|password|passwd|pwd|key|auth|credential|signature"
-            r"|sig)=)[^&\s'\"<>#;\\]+"
-        ),
-        rf"\1{MASK}",
-        ("=",),
-    ),
-    (
-        re.compile(r"(?i)\b(bearer|basic)(\s+|%20)(?-i:(?=\S*[0-9A-Z]))[\w.~+/=%-]{6,}"),
-        rf"\1\2{MASK}",
-        ("bearer", "basic"),
-    ),
-    (
-        re.compile(
-            r"(?i)(?<![a-z])((?:"
-            + _WORDS.replace("_?", "[_-]?")
-            + rf")[\"']?\s*[=:]\s*(?:b(?=[\"']))?[\[(\"']*){_NO_VALUE}(?!(?:bearer|basic)\b)"
-            r"[^\s\"',;&)\]}<>\\$*]{4,}"
-        ),
-        rf"\1{MASK}",
-        (
-            *("passw", "passph", "secret", "credential", "authorization", "cookie"),
-            *("_key", "-key", "ikey", "skey", "ekey", "tkey"),
-            *("_token", "-token", "itoken", "stoken", "htoken", "rtoken", "dtoken", "ntoken"),
-        ),
-    ),
-    (
-        re.compile(r"\b([A-Z][A-Z0-9_]*_(?:TOKEN|KEY|SECRET|PASS|PWD)=[\"']?)[^\s\"',;*]{4,}"),
-        rf"\1{MASK}",
-        ("token=", "key=", "secret=", "pass=", "pwd="),
-    ),
-    (
-        re.compile(r"(--(?:[\w-]+-)?(?:api-key|token|password|secret)[ =])[^\s\"'*-][^\s\"']{3,}"),
-        rf"\1{MASK}",
-        ("--",),
-    ),
-    (
-        re.compile(
-            r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{20,}"
-            r"|nvapi-[\w-]{20,}|xox[abprs]-[\w-]{10,}|A(?:KIA|SIA)[0-9A-Z]{16}"
-            r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"
-        ),
-        MASK,
-        ("sk-", "gh", "glpat-", "hf_", "nvapi-", "xox", "akia", "asia", "eyj"),
-    ),
-    (_PEM, rf"\1{MASK}", ("private key-----",)),
-)
 
 
 class _Registry:
@@ -174,7 +113,7 @@ def _without_forms(text: str) -> str:
         lowered = text.lower()
         if not any(hint in lowered for hint in hints):
             continue
-        if len(text) < _LONG or form is _PEM:
+        if len(text) < _LONG or form is PEM:
             text = form.sub(mark, text)
             continue
         text = "".join(
@@ -211,29 +150,50 @@ def names_secret(key: str) -> bool:
 
     `token` alone is not enough: a language model has too many of them.
     """
-    return _NAME.search(_HUMP.sub("_", key).replace("-", "_")) is not None
+    return NAME.search(_HUMP.sub("_", key).replace("-", "_")) is not None
 
 
-def in_clear_text(data: Any, at: str = "") -> Iterator[str]:
-    """Yield the dotted keys, in a file that people write, under which a secret stands written out.
+def in_clear_text(data: Any, at: str = "") -> Iterator[tuple[str, str]]:
+    """Yield where, in a file that people write, a secret stands written out, and in what form.
 
+    The first is a dotted key, the second says of what the value was taken for and never the value.
     What is taken from elsewhere (`${name}`) is none; `at` is where `data` is in the file.
     """
     if isinstance(data, Mapping):
         for key, value in data.items():
             here = f"{at}.{key}" if at else str(key)
-            if (names_secret(str(key)) or str(key).lower() == "token") and _is_literal(value):
-                yield here
+            if _is_credential(str(key), value):
+                yield here, f"a key named {key}"
             else:
                 yield from in_clear_text(value, here)
     elif isinstance(data, list | tuple):
-        for index, value in enumerate(data):
-            yield from in_clear_text(value, f"{at}[{index}]")
-    elif isinstance(data, str) and (
-        _without_forms(data) != data
-        or any(kept in data for kept in _REGISTRY.kept if len(kept) >= _LONGER)
-    ):
-        yield at
+        found = [one for i, value in enumerate(data) for one in in_clear_text(value, f"{at}[{i}]")]
+        yield from found
+        # A command: its flags and what they get are neighbours.
+        words = " ".join(str(one) for one in data if isinstance(one, str | int | float))
+        if not found and (form := _form_of(words)):
+            yield at, form
+    elif isinstance(data, str) and (form := _form_of(data)):
+        yield at, form
+
+
+def _is_credential(key: str, value: Any) -> bool:
+    """Tell whether a key's value is one; `secret` and `cookie` name where one lies, too."""
+    texts = [one for one in (value if isinstance(value, list) else [value]) if _is_literal(one)]
+    if SURE_NAME.search(_HUMP.sub("_", key).replace("-", "_")):
+        return bool(texts)
+    return names_secret(key) and any(_HAS_DIGIT.fullmatch(one) for one in texts)
+
+
+def _form_of(text: str) -> str | None:
+    """Return the form in which a text holds a credential; None: it holds none."""
+    if any(kept in text for kept in _REGISTRY.kept if len(kept) >= _LONGER):
+        return "the value of a secret that is in use"
+    bare = MATCHER.sub("", text)
+    for about, form in SURE_FORMS.items():
+        if match := re.search(form, bare if "{name}" in about else text):
+            return about.format(**match.groupdict())
+    return None
 
 
 @contextmanager
