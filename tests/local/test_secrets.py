@@ -28,16 +28,9 @@ VARIABLES = {
 PROXY = value_of(66)
 
 
-def with_probes(document: dict[str, Any]) -> None:
-    """Add probes that show what they are told, and one that cannot connect."""
+def with_a_secret(document: dict[str, Any]) -> None:
+    """Have the experiment read one; probes that could show it to others are refused."""
     document["secrets"] = {"api": {"pin": {"type": "env", "key": "PROBE_PIN"}}}
-    shown = "-c 'echo $HF_TOKEN $OPENAI_API_KEY; env; true'"
-    providers = {
-        "show": {"type": "process", "path": "sh", "arguments": shown},
-        "ask": {"type": "http", "url": "http://127.0.0.1:1/?pin=${pin}", "secrets": ["api"]},
-    }
-    for name, provider in providers.items():
-        document["method"].append({"type": "probe", "name": name, "provider": provider})
 
 
 @pytest.fixture
@@ -49,7 +42,7 @@ def armed(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     path = project.path / "targets" / "local.yaml"
     path.write_text(f"{path.read_text()}load: {{api_key_env: ENDPOINT_KEY}}\n", encoding="utf-8")
-    project.experiment("replica-loss", with_probes)
+    project.experiment("replica-loss", with_a_secret)
     return project
 
 
@@ -78,7 +71,7 @@ def check(project: Project, processes: ProcessList, tokens: set[str], said: str)
 
 
 def test_a_run_leaves_no_secret_behind(armed: Project) -> None:
-    """Record, reports, state, output and process lists: what was printed stands there as ***."""
+    """Record, reports, state, output and process lists hold nothing of what was told."""
     before = os.umask(0)
     try:
         with ProcessList() as processes:
@@ -91,9 +84,6 @@ def test_a_run_leaves_no_secret_behind(armed: Project) -> None:
         os.umask(before)
     assert process.returncode in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE), err
     check(armed, processes, tokens, out + err)
-    record = armed.run_directory() / "record"
-    assert "HF_TOKEN=***" in (record / "journal.json").read_text(encoding="utf-8")
-    assert "?pin=***" in (record / "journal.json").read_text(encoding="utf-8")
 
 
 def test_a_killed_run_leaves_no_secret_behind(armed: Project) -> None:

@@ -34,7 +34,7 @@ def take_two(document: dict[str, Any]) -> None:
 
 def split_the_sea(document: dict[str, Any]) -> None:
     """Ask for what no target can do."""
-    document["extensions"][0]["requires"] = ["split-the-sea"]
+    document["extensions"][0]["requires"] = ["terminate-pods"]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_series_runs_least_harm_first_and_sums_up(short: Project) -> None:
         "a-wide-one",
     ], done.stderr
     assert found[1]["verdict"] == "skipped"
-    assert "lacks split-the-sea" in found[1]["reason"]
+    assert "lacks terminate-pods" in found[1]["reason"]
     ran = [found[0], found[2]]
     assert all(one["judgement"]["fault_window_s"] for one in ran), done.stderr
     # The second was measured on a platform that had healed: its own steady state held.
