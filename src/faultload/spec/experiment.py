@@ -71,7 +71,7 @@ class BlastRadius(Spec):
 class Expects(Spec):
     """What the title claims, as numbers. None: not claimed, hence not judged."""
 
-    recovery_s_max: float | None = Field(default=None, gt=0, le=86400)
+    recovery_s_max: float | None = Field(default=None, gt=0, le=3600)
     """From the injection until every SLO is met again and stays met."""
     budget_percent_max: float | None = Field(default=None, ge=0)
     """Largest share of a month's error budget that one such fault may spend, per SLO, percent."""

@@ -69,6 +69,7 @@ def test_two_that_begin_at_once_are_one(tmp_path: Path) -> None:
     said = [line for run in runs for line in run.communicate(timeout=60)[0].splitlines()]
 
     pids = {f"run-{letter}": run.pid for letter, run in zip("abc", runs, strict=True)}
+    named = 0
     for number in range(20):
         own = [line.split(" ", 2) for line in said if line.split(" ", 1)[0] == str(number)]
         won = [int(words) for _, what, words in own if what == "won"]
@@ -77,9 +78,13 @@ def test_two_that_begin_at_once_are_one(tmp_path: Path) -> None:
         assert len(won) >= 1
         # A process that was late finds the lock free again: that is no second winner at once.
         for words in lost:
+            if "does not say which" in words:  # its holder went away before it was read
+                continue
+            named += 1
             holder = next(name for name, pid in pids.items() if f"{name}, pid {pid} on " in words)
             assert pids[holder] in won
             assert ", since 2" in words
+    assert named
 
 
 def test_second_run_is_refused_with_the_holder(stage: Stage) -> None:
