@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,41 +72,40 @@ def check(project: Project, processes: ProcessList, tokens: set[str], said: str)
         assert others == []
 
 
-def test_a_run_leaves_no_secret_behind(armed: Project) -> None:
-    """Record, reports, state, output and process lists hold nothing of what was told."""
+@contextmanager
+def started(project: Project) -> Iterator[tuple[Any, ProcessList, set[str]]]:
+    """Start a run that may be read by everybody; give it, what runs beside it, and its tokens."""
     before = os.umask(0)
     try:
         with ProcessList() as processes:
-            process = armed.start("run", "engine/replica-loss", *QUICK)
+            process = project.start("run", "engine/replica-loss", *QUICK)
             tokens = wait_for(
-                lambda: tokens_of(processes_mentioning(str(armed.path))), 60, "a platform"
+                lambda: tokens_of(processes_mentioning(str(project.path))), 60, "a platform"
             )
-            out, err = process.communicate(timeout=170)
+            yield process, processes, tokens
     finally:
         os.umask(before)
+
+
+def test_a_run_leaves_no_secret_behind(armed: Project) -> None:
+    """Record, reports, state, output and process lists hold nothing of what was told."""
+    with started(armed) as (process, processes, tokens):
+        out, err = process.communicate(timeout=170)
     assert process.returncode in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE), err
     check(armed, processes, tokens, out + err)
 
 
 def test_a_killed_run_leaves_no_secret_behind(armed: Project) -> None:
     """Nothing was sealed, and nobody came to tidy up: what is there was written without them."""
-    before = os.umask(0)
-    try:
-        with ProcessList() as processes:
-            process = armed.start("run", "engine/replica-loss", *QUICK)
-            tokens = wait_for(
-                lambda: tokens_of(processes_mentioning(str(armed.path))), 60, "a platform"
-            )
-            wait_for(
-                lambda: any(one["kind"] == "activity_completed" for one in armed.events()),
-                60,
-                "an activity to be over",
-            )
-            process.send_signal(signal.SIGKILL)
-            out, err = process.communicate(timeout=30)
-            armed.is_clean()
-    finally:
-        os.umask(before)
+    with started(armed) as (process, processes, tokens):
+        wait_for(
+            lambda: any(one["kind"] == "activity_completed" for one in armed.events()),
+            60,
+            "an activity to be over",
+        )
+        process.send_signal(signal.SIGKILL)
+        out, err = process.communicate(timeout=30)
+        armed.is_clean()
     check(armed, processes, tokens, out + err)
     recovered = armed.faultload("recover")
     check(armed, processes, tokens, recovered.stdout + recovered.stderr)

@@ -32,21 +32,27 @@ def agreed_stops(
             " local: name conditions under stop, or say stop: none"
             " (docs/writing-experiments.md#when-a-run-stops)"
         )
+    on_rows = any(isinstance(slo.source, RequestsSource) for slo in slos)
     for path, key, stop in named:
-        if stop is not None:
-            _check(path, key, stop, target, slos, experiment.path)
+        if stop is None:
+            continue
+        _check_patience(path, key, stop, target)
+        # A target's conditions are for all experiments: what this one has no SLO for is not
+        # watched, as long as something else is.
+        others = stop.model_dump(exclude_defaults=True).keys() - {"budget_percent_max"}
+        may_pass = path == target_path and others
+        if stop.budget_percent_max is not None and not on_rows and not may_pass:
+            raise SpecError(
+                path,
+                f"{key}.budget_percent_max",
+                "none of the experiment's SLOs is counted on request rows, so none can be watched:"
+                " add one, or use queries",
+            )
     nothing = StopSpec()
     return [stop for *_, stop in named if stop is not None and stop != nothing]
 
 
-def _check(  # noqa: PLR0913  # both files, and what is named in one of them
-    path: Path,
-    key: str,
-    stop: StopSpec,
-    target: TargetSpec,
-    slos: Sequence[SLO],
-    experiment_path: Path,
-) -> None:
+def _check_patience(path: Path, key: str, stop: StopSpec, target: TargetSpec) -> None:
     least_s, given_s = SCRAPES_MIN * target.scrape_interval_s, stop.telemetry_missing_s
     if given_s is not None and given_s < least_s:
         raise SpecError(
@@ -54,15 +60,4 @@ def _check(  # noqa: PLR0913  # both files, and what is named in one of them
             f"{key}.telemetry_missing_s",
             f"expected at least {least_s:g} s, {SCRAPES_MIN} scrapes of target {target.name!r},"
             f" found {given_s:g} s",
-        )
-    on_rows = any(isinstance(slo.source, RequestsSource) for slo in slos)
-    # A target's conditions are for all experiments: what this one has no SLO for is not watched.
-    others = stop.model_dump(exclude_defaults=True).keys() - {"budget_percent_max"}
-    may_pass = others and path != experiment_path
-    if stop.budget_percent_max is not None and not on_rows and not may_pass:
-        raise SpecError(
-            path,
-            f"{key}.budget_percent_max",
-            "none of the experiment's SLOs is counted on request rows, so none can be watched:"
-            " add one, or use queries",
         )
