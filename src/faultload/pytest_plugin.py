@@ -1,7 +1,7 @@
 """`pytest -m chaos --target NAME`: every experiment is a test item.
 
 Items are collected only when the marker expression asks for chaos, so that plain `pytest` never
-breaks anything. One platform serves the session. It exits as pytest does, but with 69, as
+breaks anything. Where they run: `run.site`. It exits as pytest does, but with 69, as
 `faultload run` does, where experiments were selected and every one was skipped.
 """
 
@@ -31,14 +31,12 @@ from faultload.secrecy import keep_environment, redacted
 
 if TYPE_CHECKING:
     from faultload.run.flow import RunResult
-    from faultload.run.steady import SteadyState
+    from faultload.run.site import Site
     from faultload.spec import Experiment
-    from faultload.targets import Target
 
 _CONFIRM, _GAME_DAY = "--chaos-confirm", "--chaos-game-day"
 _LETTERS = {"fail": "F", "inconclusive": "?", "invalid": "!"}
-_PLATFORM = pytest.StashKey["Target"]()
-_STEADY: pytest.StashKey[SteadyState] = pytest.StashKey()
+_SITE = pytest.StashKey["Site"]()
 _SAMPLE = pytest.StashKey[str]()
 _RAN = pytest.StashKey[bool]()
 _NONE_RAN = pytest.StashKey[str]()
@@ -190,9 +188,9 @@ def pytest_terminal_summary(
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the session's platform."""
-    platform = config.stash.get(_PLATFORM, None)
-    if platform is not None:
-        platform.close()
+    site = config.stash.get(_SITE, None)
+    if site is not None:
+        site.close()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -256,7 +254,7 @@ class ExperimentItem(pytest.Item):
         self.add_marker("chaos")
 
     def runtest(self) -> None:
-        """Run it on the session's platform, once that is steady; anything but pass raises."""
+        """Run it once its platform is whole; anything but pass raises."""
         keep_environment()
         from faultload.run.consent import Consent  # noqa: PLC0415
         from faultload.run.flow import run_experiment  # noqa: PLC0415
@@ -275,15 +273,15 @@ class ExperimentItem(pytest.Item):
         )
         plan = replace(plan, consent=Consent.of(option(_CONFIRM), option(_GAME_DAY)))
         admit(plan, datetime.now(UTC))  # before the target is opened
-        platform = self._platform()
+        site = self._site()
         try:
-            self.config.stash[_STEADY].wait(plan)
+            site.wait(plan)
         except RefusedError as error:
             # The rest would wait as long, in vain.
             self.session.shouldfail = redacted(str(error))
             raise
         try:
-            result = run_experiment(plan, platform, Silent())
+            result = run_experiment(plan, site.target, Silent())
         except SkippedError as error:
             pytest.skip(str(error))
         if result.defect is not None:
@@ -310,18 +308,16 @@ class ExperimentItem(pytest.Item):
         """Name the file and the claim."""
         return self.path, None, self.name
 
-    def _platform(self) -> Target:
-        from faultload.run import steady  # noqa: PLC0415
-        from faultload.run.platform import attach_or_start  # noqa: PLC0415
+    def _site(self) -> Site:
+        from faultload.run.site import open_site  # noqa: PLC0415
         from faultload.spec import Catalogue  # noqa: PLC0415
 
-        if _PLATFORM not in self.config.stash:
-            self.config.stash[_PLATFORM] = attach_or_start(
+        if _SITE not in self.config.stash:
+            option = self.config.getoption
+            self.config.stash[_SITE] = open_site(
                 Catalogue.find(self.path.parent),
-                self.config.getoption("--target"),
-                self.config.getoption("--chaos-set"),
+                option("--target"),
+                option("--chaos-set"),
+                option("--chaos-cooldown-max"),
             )
-            self.config.stash[_STEADY] = steady.SteadyState(
-                self.config.stash[_PLATFORM], self.config.getoption("--chaos-cooldown-max")
-            )
-        return self.config.stash[_PLATFORM]
+        return self.config.stash[_SITE]

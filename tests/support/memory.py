@@ -71,6 +71,7 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
         price_usd_per_h: what its nodes cost; None: nobody knows.
         mark: whose the last acts were.
         ahead_s: how far its clock is ahead of ours.
+        closed: by whoever opened it.
 
     What belongs to releases is in `Releases`.
     """
@@ -100,6 +101,7 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
         self.mark: Mark | None = None
         self.left: list[str] = []
         self.ahead_s = 0.0
+        self.closed = False
         self.price_usd_per_h: float | None = None
         self.hung: set[str] = set()
         self.log: list[tuple[str, str]] = []
@@ -321,7 +323,8 @@ class Platform(MachinesInMemory, MemoryNetwork, Releases):
         return []
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Note it; nothing is held."""
+        self.closed = True
 
     def _has(self, name: str, uid: str) -> bool:
         return name in self.engines and self.engines[name].uid == uid

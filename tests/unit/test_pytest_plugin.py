@@ -83,7 +83,7 @@ def session(
             seen.opened += 1
             return platform
 
-        monkeypatch.setattr("faultload.run.platform.attach_or_start", open_)
+        monkeypatch.setattr("faultload.run.site.attach_or_start", open_)
         given = [
             "-p",
             "no:cacheprovider",
@@ -196,10 +196,11 @@ def test_session_whose_experiments_were_all_skipped_is_no_success(
     assert session("--collect-only")[0] == 0
 
 
-def test_item_waits_for_the_target_and_the_rest_does_not_wait_in_vain(
-    session: Callable[..., Any],
+def test_item_waits_for_a_target_of_others_and_the_rest_does_not_wait_in_vain(
+    session: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that finds it not steady fails with what was seen, and ends the session."""
+    monkeypatch.setattr("faultload.run.site.is_started_for_us", lambda *_: False)
 
     def harm(name: str, platform: Platform) -> None:
         if name == "engine/hang":
@@ -213,6 +214,13 @@ def test_item_waits_for_the_target_and_the_rest_does_not_wait_in_vain(
     outcome, text = seen.reports["replica-loss"]
     assert outcome == "failed"
     assert "has 1 ready, expected 2, not ready: a" in text
+
+
+def test_item_on_a_platform_of_our_own_gets_a_new_one(session: Callable[..., Any]) -> None:
+    """So its verdict does not hang on what ran before it."""
+    code, seen = session()
+    assert code == 0
+    assert seen.opened == len(seen.ran) == len(NAMES)
 
 
 def test_defect_of_a_run_is_told_as_it_is(session: Callable[..., Any]) -> None:

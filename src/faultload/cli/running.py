@@ -29,6 +29,7 @@ from faultload.run.progress import Progress, Silent, make_progress
 from faultload.run.room import check_room
 from faultload.run.series import Series, Step, run_series
 from faultload.run.signals import SignalGuard
+from faultload.run.site import open_site
 from faultload.spec import Catalogue, GivenBlock
 from faultload.spec.gameday import COOLDOWN_S_MAX
 from faultload.targets import check_files
@@ -111,7 +112,7 @@ def list_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
 
 
 def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
-    """Run what was chosen on one platform; return the exit code that counts.
+    """Run what was chosen, one after the other; return the exit code that counts.
 
     Several experiments are summed up whatever ended them.
 
@@ -128,21 +129,26 @@ def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
     with signals.installed():
         with signals.listening():
             ask_person([step.plan for step in steps])
-            platform = attach_or_start(catalogue, chosen.day.target, list(options.overrides))
+            site = open_site(
+                catalogue,
+                chosen.day.target,
+                list(options.overrides),
+                options.cooldown_s_max,
+                is_one=bool(chosen.day.name),
+            )
         try:
             series = run_series(
                 steps,
-                platform,
+                site,
                 signals,
                 lambda plan: _begin(plan, options),
-                cooldown_s_max=options.cooldown_s_max,
                 stop_on=chosen.day.stop_on,
                 done=lambda entry: _show(entry, options, is_one=not chosen.is_series),
             )
             if chosen.is_series:
                 _sum_up(series, steps, chosen, options, catalogue.given)
         finally:
-            platform.close()
+            site.close()
     if not options.as_json:
         say(f"took {time.monotonic() - started_s:.0f} s")
     return _end(series, is_one=not chosen.is_series)

@@ -86,6 +86,12 @@ def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> 
     return connect(spec, path, overrides)
 
 
+def is_started_for_us(catalogue: Catalogue, target: str) -> bool:
+    """Return whether `attach_or_start` starts a platform: it is local, and none was left up."""
+    _, spec = catalogue.target(target)
+    return isinstance(spec, LocalTargetSpec) and find_platform(spec.name) is None
+
+
 def up(catalogue: Catalogue, target: str, scenario: str, overrides: list[str]) -> PlatformUp:
     """Start a host and wait until its platform, and its load if one is asked for, are ready.
 

@@ -11,8 +11,7 @@ from faultload.run.flow import run_experiment
 from faultload.run.plan import RunPlan
 from faultload.run.progress import Progress
 from faultload.run.signals import SignalGuard
-from faultload.run.steady import SteadyState
-from faultload.spec.gameday import COOLDOWN_S_MAX
+from faultload.run.site import Site
 from faultload.targets import Target
 
 _WORTH_SAYING_S = 1.0
@@ -46,39 +45,37 @@ class Series:
 
 def run_series(  # noqa: PLR0913  # what a series is told
     steps: Sequence[Step],
-    target: Target,
+    site: Site,
     signals: SignalGuard,
     begin: Callable[[RunPlan], Progress],
     *,
-    cooldown_s_max: float = COOLDOWN_S_MAX,
     stop_on: Collection[str] = (),
     done: Callable[[Entry], None] = lambda _: None,
 ) -> Series:
-    """Run the steps in order, each on a target as it was before the first.
+    """Run the steps in order, each on a target that is whole.
 
     A skip ends nothing. A verdict of `stop_on`, a refusal, a signal, any other error, or a target
     that does not get steady ends the series; the rest is `not run`, with that reason.
 
     Args:
         steps: in order.
-        target: where.
+        site: where.
         signals: installed by the caller; it listens while waiting and running.
         begin: shows the progress of one run.
-        cooldown_s_max: longest wait for the target to be steady.
         stop_on: verdicts.
         done: told of each entry as soon as it is there.
     """
-    steady, entries, pause_s = SteadyState(target, cooldown_s_max), list[Entry](), 0.0
+    entries, pause_s = list[Entry](), 0.0
     error: BaseException | None = None
     why = ""
     for step in steps:
         about, progress = step.plan.experiment, begin(step.plan)
         try:
             with signals.listening():
-                waited_s = steady.wait(step.plan, pause_s)
+                waited_s = site.wait(step.plan, pause_s)
             if waited_s > _WORTH_SAYING_S:
                 progress.note(f"target steady after {waited_s:.0f} s")
-            entry, error = _run_one(step.plan, target, signals, progress)
+            entry, error = _run_one(step.plan, site.target, signals, progress)
         except BaseException as problem:  # noqa: BLE001  # the summary comes whatever it was
             error, why = problem, str(problem) or type(problem).__name__
             entry = Entry(about.name, about.title, NOT_RUN, why, None)

@@ -69,7 +69,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
         (tmp_path / "junit.xml").write_text("<testsuites/>", encoding="utf-8")
         return RunResult(RunDirectory(tmp_path), judgement, [], None)
 
-    monkeypatch.setattr("faultload.cli.running.attach_or_start", open_)
+    monkeypatch.setattr("faultload.run.site.attach_or_start", open_)
     monkeypatch.setattr("faultload.run.series.run_experiment", run)
     monkeypatch.setattr("faultload.cli.running.render_summary", lambda *_: "one run")
     manifest = SimpleNamespace(manifest=lambda: None)

@@ -145,7 +145,7 @@ def test_list_shows_what_would_run_in_order_and_starts_nothing(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Harm, most that is hit, length and faults of each; least harm first."""
-    monkeypatch.setattr("faultload.cli.running.attach_or_start", pytest.fail)
+    monkeypatch.setattr("faultload.run.site.attach_or_start", pytest.fail)
 
     assert invoke(["run", "node", "engine", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -169,7 +169,7 @@ def acts(project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[
     """Have runs pass on a platform in memory; return what is to happen instead, by experiment."""
     told: dict[str, Callable[[], Any]] = {}
     platform = Platform(replica("a"), replica("b"))
-    monkeypatch.setattr("faultload.cli.running.attach_or_start", lambda *_: platform)
+    monkeypatch.setattr("faultload.run.site.attach_or_start", lambda *_: platform)
     monkeypatch.setattr("faultload.cli.running.render_summary", lambda *_: "one run")
     manifest = SimpleNamespace(manifest=lambda: None)
     monkeypatch.setattr(
@@ -321,9 +321,9 @@ def test_target_that_is_not_steady_is_refused_within_the_bound_given(
     project: Path, acts: dict[str, Callable[[], Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--cooldown-max` bounds the wait; nothing is run on a target that is not whole."""
-    from faultload.cli import running
+    from faultload.run import site
 
-    platform = running.attach_or_start(None, "", [])
+    platform = site.attach_or_start(None, "", [])
     platform.engines["a"] = replace(platform.engines["a"], ready=False)
 
     assert invoke(["run", "engine", "--cooldown-max", "0"]) == 75

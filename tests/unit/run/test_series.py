@@ -28,6 +28,7 @@ from faultload.run.plan import RunPlan, prepare
 from faultload.run.progress import Silent
 from faultload.run.series import Series, Step, run_series
 from faultload.run.signals import SignalGuard
+from faultload.run.site import Site
 from faultload.spec import Catalogue
 
 ROOT = Path(__file__).parents[3]
@@ -51,7 +52,7 @@ class Script:
         clock: of the waits.
         acts: experiment → what its run does; a verdict, an error to raise, or a result's error.
         ran: which ran, and when, s.
-        notes: what was said while they did.
+        opened: how often the platform was.
     """
 
     platform: Platform
@@ -60,6 +61,7 @@ class Script:
     plan: RunPlan
     acts: dict[str, Callable[[], RunResult]] = field(default_factory=dict)
     ran: list[tuple[str, float]] = field(default_factory=list)
+    opened: int = 0
 
     def result(self, verdict: Verdict, error: Any = None) -> RunResult:
         """Return what a run came to."""
@@ -78,11 +80,19 @@ class Script:
         about = replace(self.plan.experiment, path=path)
         return Step(replace(self.plan, experiment=about), cooldown_s)
 
+    def open(self) -> Platform:
+        """Return the platform, or a new one where the last one was closed."""
+        if self.platform.closed:
+            self.platform = Platform(replica("x"), replica("y"))
+        self.opened += 1
+        return self.platform
+
     def play(self, **more: Any) -> Series:
         """Run all steps."""
         signals = more.pop("signals", SignalGuard())
         steps = more.pop("steps", [self.step(name) for name in NAMES])
-        return run_series(steps, self.platform, signals, lambda _: Silent(), **more)
+        site = Site(self.open, more.pop("cooldown_s_max", 120.0), anew=more.pop("anew", False))
+        return run_series(steps, site, signals, lambda _: Silent(), **more)
 
 
 def endings(series: Series) -> list[tuple[str, str, int | None]]:
@@ -132,6 +142,25 @@ def test_next_one_waits_until_the_target_is_as_it_was(script: Script) -> None:
     assert first_s == 0
     assert 25 <= second_s < 26
     assert third_s == second_s
+
+
+def test_platform_of_our_own_is_a_new_one_for_each(script: Script) -> None:
+    """What one did to it is neither waited for nor met by the next; each is ended, once used."""
+    used = list[Platform]()
+
+    def harm() -> RunResult:
+        used.append(script.platform)
+        script.platform.engines.pop("x")
+        return script.result(Verdict.PASS)
+
+    script.acts = dict.fromkeys(NAMES, harm)
+
+    series = script.play(anew=True, cooldown_s_max=0.0)
+
+    assert endings(series) == [(name, "pass", 0) for name in NAMES]
+    assert script.opened == len(set(map(id, used))) == 3
+    assert [one.closed for one in used] == [True, True, False]
+    assert [at_s for _, at_s in script.ran] == [0, 0, 0]
 
 
 def test_cooldown_of_a_plan_is_the_shortest_pause(script: Script) -> None:
