@@ -1,6 +1,7 @@
 """The judge: arrays in, verdict out. Pure: no clock, no network, no files."""
 
-from faultload.judge.gate import GateResult, GateRule, gate
+from faultload.judge.family import FamilyResult, confirm, family
+from faultload.judge.gate import GateResult, GateRule, gate, look
 from faultload.judge.judge import judge
 from faultload.judge.model import (
     BudgetSpent,
@@ -15,11 +16,13 @@ from faultload.judge.model import (
     Verdict,
     worst,
 )
+from faultload.judge.transform import Transform
 
 __all__ = [
     "BudgetSpent",
     "Evidence",
     "Expectation",
+    "FamilyResult",
     "Finding",
     "GateResult",
     "GateRule",
@@ -28,8 +31,12 @@ __all__ = [
     "Recovery",
     "ReplicaCounts",
     "TokenLedger",
+    "Transform",
     "Verdict",
+    "confirm",
+    "family",
     "gate",
     "judge",
+    "look",
     "worst",
 ]

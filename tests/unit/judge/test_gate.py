@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faultload.judge import GateRule, Verdict, gate
-from faultload.judge.gate import EXACT_MAX
+from faultload.judge.arrangements import EXACT_MAX
 
 
 def trials(generator: np.random.Generator, count: int, worse: float, spread: float) -> list[float]:
