@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster check audit chaos catalogue bench bench-safety samples screenshot reference clean
+.PHONY: help setup demo test test-cluster check audit chaos catalogue bench bench-gate bench-safety samples screenshot reference clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ bench-safety: setup  ## Kill the harness at every step of every fault: all (hour
 ifdef CLUSTER
 	@FAULTLOAD_REQUIRE_CLUSTER=1 FAULTLOAD_TESTS=full $(BIN)/pytest tests/cluster/test_crashes.py $(PYTEST_ARGS)
 endif
+
+bench-gate: setup  ## Count how often the regression gate is wrong, for docs/statistics.md; minutes; SMALL=1: a glance
+	@$(BIN)/python benchmarks/gate/bench.py $(if $(SMALL),--small)
 
 samples: setup  ## Publish a passing and a failing run of the demo in reports/samples/
 	@scripts/samples.sh

@@ -124,7 +124,8 @@ def gate(
         text = f"{len(old)} and {len(new)} trials are too few: run {missing} more a side."
         return _nothing(Verdict.INCONCLUSIVE, text, missing)
     compared = _Comparison([(scale.on(old), scale.on(new))], rule, scale, looks=1)
-    return _decide(compared, _permutation(compared), Noise.between(compared.strata))
+    noise = Noise.between(compared.strata)
+    return _decide(compared, _permutation(compared, noise), noise)
 
 
 def look(
@@ -158,7 +159,7 @@ def look(
     compared = _Comparison(strata, rule, scale, rule.stages)
     noise = Noise.between(strata)
     if 1 / arrangement_count(strata) <= min(compared.alpha, compared.gamma):
-        return replace(_decide(compared, _permutation(compared), noise), stage=stage)
+        return replace(_decide(compared, _permutation(compared, noise), noise), stage=stage)
     noise = _noisier(noise, Noise.stored([scale.on(stored[t]) for t in stored if t in old]))
     if not noise.freedom:
         text = "So few trials do not tell how much trials differ: run more."
@@ -198,7 +199,11 @@ class _Comparison:
         Where errors come in bursts, most trials have few: on the transformed scale their mean
         hardly moves, and a pass that rests on it alone is wrong too often (docs/statistics.md).
         """
-        return self.scale.shift_between(self.strata)
+        if self.rule.transform is Transform.LOG:
+            return self.worse
+        return self.scale.shift(
+            difference([(np.sin(o) ** 2, np.sin(n) ** 2) for o, n in self.strata])
+        )
 
     @property
     def tolerated(self) -> float:
@@ -238,14 +243,16 @@ class _Test:
         p_worse: of "not worse at all".
         p_tolerated: of "worse by what is tolerated, or more".
         bounds: of the difference, on the transformed scale.
+        spread: of a trial, on which a failure rests.
     """
 
     p_worse: float
     p_tolerated: float
     bounds: tuple[float, float]
+    spread: float
 
 
-def _permutation(compared: _Comparison) -> _Test:
+def _permutation(compared: _Comparison, noise: Noise) -> _Test:
     test = ShiftTest.of(compared.strata, compared.rule.seed)
     low, high = test.bounds(compared.gamma)
     # Trials that agree, such as those without any error, agree by luck: a pass needs more.
@@ -257,23 +264,25 @@ def _permutation(compared: _Comparison) -> _Test:
         p_worse=test.p_above(0.0),
         p_tolerated=max(test.p_below(compared.tolerated), by_luck),
         bounds=(low, max(high, worse + reach)),
+        spread=max(noise.spread, SPREAD_MIN),
     )
 
 
 def _student(compared: _Comparison, noise: Noise) -> _Test:
-    error = max(noise.spread, compared.spread_min) * compared.factor
+    spread = max(noise.spread, compared.spread_min)
+    error = spread * compared.factor
     reach = noise.quantile(1 - compared.gamma) * error
     low, high = sorted((compared.worse, compared.seen))
     return _Test(
         p_worse=noise.p_above(compared.worse / error),
         p_tolerated=noise.p_above((compared.tolerated - high) / error),
         bounds=(low - reach, high + reach),
+        spread=spread,
     )
 
 
 def _decide(compared: _Comparison, test: _Test, noise: Noise) -> GateResult:
     rule, scale, effect = compared.rule, compared.scale, compared.scale.effect(compared.seen)
-    spread = max(noise.spread, compared.spread_min)
     t = noise.quantile(1 - compared.alpha) + noise.quantile(POWER)
     low, high = (scale.effect(bound) for bound in test.bounds)
     verdict, text, needed = Verdict.INCONCLUSIVE, "", 0
@@ -286,7 +295,7 @@ def _decide(compared: _Comparison, test: _Test, noise: Noise) -> GateResult:
         text = f"Worse by at most {scale.said(high)}; {scale.said(rule.tolerated)} is tolerated."
     else:
         held = min(sum(len(stratum[side]) for stratum in compared.strata) for side in (0, 1))
-        needed = compared.in_rounds(compared.trials(spread) - held)
+        needed = compared.in_rounds(compared.trials(max(test.spread, compared.spread_min)) - held)
         text = (
             f"Between {scale.said(low)} and {scale.said(high)} worse: run {needed} more"
             f" trials a side to tell {scale.said(rule.tolerated)}."
@@ -302,7 +311,7 @@ def _decide(compared: _Comparison, test: _Test, noise: Noise) -> GateResult:
         effect=effect,
         p=test.p_worse,
         interval=(low, high),
-        effect_detectable=scale.effect(t * spread * compared.factor),
+        effect_detectable=scale.effect(t * test.spread * compared.factor),
         trials_needed=needed,
         spread=noise.spread,
     )

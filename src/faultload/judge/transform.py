@@ -8,7 +8,6 @@ from enum import StrEnum
 
 import numpy as np
 
-from faultload.judge.arrangements import Strata, difference
 from faultload.judge.rows import Floats
 
 
@@ -52,13 +51,6 @@ class Scale:
         if self.transform is Transform.RATIO:
             return self._angle(self.base + effect) - self._angle(self.base)
         return math.log1p(effect)
-
-    def shift_between(self, strata: Strata) -> float:
-        """Return how far the candidate's level lies above the baseline's; the input is on scale."""
-        if self.transform is Transform.RATIO:
-            plain = [(np.sin(old) ** 2, np.sin(new) ** 2) for old, new in strata]
-            return self.shift(difference(plain))
-        return difference(strata)
 
     def effect(self, shift: float) -> float:
         """Return the worsening that moves a number so far; the way back from `shift`."""
