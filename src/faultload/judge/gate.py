@@ -22,6 +22,7 @@ from faultload.judge.arrangements import (
     arrangement_count,
     difference,
     error_factor,
+    level,
 )
 from faultload.judge.model import Verdict
 from faultload.judge.rows import Floats
@@ -154,7 +155,7 @@ def look(
     refusal = _refusal(old, new, stored, rule)
     if refusal:
         return replace(refusal, stage=stage)
-    scale = Scale(rule.transform, float(np.mean([x.mean() for x in old.values()])), rule.offset)
+    scale = Scale(rule.transform, level(old.values()), rule.offset)
     strata = [(scale.on(old[trace]), scale.on(new[trace])) for trace in sorted(old)]
     compared = _Comparison(strata, rule, scale, rule.stages)
     noise = Noise.between(strata)
