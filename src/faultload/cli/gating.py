@@ -159,12 +159,11 @@ def _live(
 
     catalogue = catalogue_of(root)
     plan = prepare_gate(catalogue, asked)
-    past = accepted(open_store(place), history).entry if history else None
+    past = accepted(open_store(place), history) if history else None
     progress = Silent() if as_json else make_progress(plain=bool(os.environ.get("CI")))
     try:
         progress.note(plan.summary)
-        running = Gate(plan, progress, history=getattr(past, "trials", None))
-        done = running.run()
+        done = Gate(plan, progress, history=past).run()
     finally:
         progress.close()
     report, written = judge_and_write(done)

@@ -202,6 +202,12 @@ def accepted(store: Store, asked: str) -> Saved:
     return found[-1]
 
 
+def trials_of(saved: Saved) -> dict[str, dict[str, list[float]]]:
+    """Return SLI → trace → numbers of a baseline."""
+    assert isinstance(saved.entry, Baseline)  # noqa: S101  # `accepted` returns no other
+    return saved.entry.trials
+
+
 def check_comparable(
     saved: Saved, fingerprint: Mapping[str, str], differs: Sequence[str] = ()
 ) -> list[str]:

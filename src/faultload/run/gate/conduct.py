@@ -24,6 +24,7 @@ from faultload.record.gate import (
     TrialEntry,
 )
 from faultload.report.gate import shown
+from faultload.run.baselines import Saved, check_comparable, fingerprint_of, trials_of
 from faultload.run.gate.deciding import Look, Stage, Trial, look_back, spoilt
 from faultload.run.gate.looks import Numbers, look_at
 from faultload.run.gate.plan import GatePlan
@@ -31,6 +32,7 @@ from faultload.run.gate.sides import OpenSide, differences, opened
 from faultload.run.gate.trials import Play, play, run_trial, versions
 from faultload.run.progress import Progress
 from faultload.run.room import as_invalid, check_room
+from faultload.run.sealing import commit_of
 from faultload.run.signals import SignalGuard
 from faultload.secrecy import private_files
 
@@ -46,7 +48,7 @@ class Gate:
         plan: GatePlan,
         progress: Progress,
         *,
-        history: Mapping[str, Numbers] | None = None,
+        history: Saved | None = None,
         player: Play = play,
         opening: Opening = opened,
         look: Look = look_at,
@@ -56,18 +58,20 @@ class Gate:
         Args:
             plan: what to do.
             progress: where to say how far it is.
-            history: SLI → numbers of a stored baseline, for the noise alone; None: there is none.
+            history: a stored baseline of the baseline's side, for the noise alone; None: there is
+                none.
             player: plays a trace; another one in tests.
             opening: opens both sides; another one in tests.
             look: judges a stage; another one in tests.
         """
         self._plan, self._progress = plan, progress
-        self._history = history or {}
+        self._stored = history
+        self._history: Mapping[str, Numbers] = trials_of(history) if history else {}
         self._play, self._opening, self._look = player, opening, look
         self._started_s = time.monotonic()
         self._trials: dict[int, list[Trial]] = {1: [], 2: []}
 
-    def run(self, commit: str = "", signals: SignalGuard | None = None) -> GateDirectory:
+    def run(self, signals: SignalGuard | None = None) -> GateDirectory:
         """Run it; what was observed is sealed however it ended.
 
         Raises:
@@ -82,7 +86,7 @@ class Gate:
         with signals.installed(), private_files():
             self.directory = GateDirectory.create(plan.reports, gate_id)
             try:
-                self._manifest = self._first_manifest(gate_id, commit)
+                self._manifest = self._first_manifest(gate_id)
                 with signals.listening():
                     self._rounds()
             except BaseException as problem:  # noqa: BLE001  # what was observed is sealed first
@@ -213,6 +217,7 @@ class Gate:
 
         Raises:
             InvalidRunError: a side is not what it was in the first round.
+            RefusedError: the stored baseline is of something else than the baseline.
         """
         if number == 1:
             sides = {
@@ -224,12 +229,15 @@ class Gate:
                 for name, environment in environments.items()
             }
             self._manifest = self._manifest.model_copy(update={"sides": sides})
+            if self._stored is not None:
+                own = fingerprint_of(self.directory, self._manifest, "baseline")
+                check_comparable(self._stored, own)
             return
         for name, environment in environments.items():
             if changed := differences(self._manifest.sides[name].environment, environment):
                 raise InvalidRunError(f"the {name} changed between rounds: {'; '.join(changed)}")
 
-    def _first_manifest(self, gate_id: str, commit: str) -> GateManifest:
+    def _first_manifest(self, gate_id: str) -> GateManifest:
         plan = self._plan
         for path, models in (
             (self.directory.scenario, [plan.scenario]),
@@ -259,7 +267,7 @@ class Gate:
             repeat=plan.repeat,
             faultload_version=__version__,
             versions=dict(versions()),
-            commit=commit,
+            commit=commit_of(plan.catalogue.root),
             started_unix_s=time.time(),
         )
 

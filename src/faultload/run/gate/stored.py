@@ -7,14 +7,14 @@ from pathlib import Path
 
 from faultload.errors import InvalidRunError
 from faultload.judge import Verdict, worst
-from faultload.judge.trial import slis_of
+from faultload.judge.trial import Sli, slis_of
 from faultload.record.baseline import Baseline
 from faultload.record.gate import GateDirectory
 from faultload.report.gate import GateReport, meaning
 from faultload.run.baselines import Saved, check_comparable, fingerprint_of, numbers_by_sli
 from faultload.run.gate.deciding import Decision, Look, fewest, mean, spoilt
 from faultload.run.gate.judging import line_of, read_gate
-from faultload.run.gate.looks import look_at
+from faultload.run.gate.looks import Numbers, look_at
 
 COST = (
     "the baseline is of another session: with 3 % of drift between sessions such a gate fails a"
@@ -47,25 +47,12 @@ def compare_with_baseline(
     meant = check_comparable(saved, fingerprint, differs)
     own = [one for one in trials if one.entry.side == "candidate"]
     requests = min(saved.entry.requests, fewest(own))
-    new, old, decisions = numbers_by_sli(own, "candidate"), saved.entry.trials, list[Decision]()
-    for sli in slis_of(slos):
-        if sli.name not in old or sli.name not in new:
-            continue
-        sides = (old[sli.name], new[sli.name])
-        result = look(sli, *sides, stage=1, stages=1, requests=requests, history=None)
-        decisions.append(
-            Decision(
-                sli=sli,
-                verdict=result.verdict,
-                reason=result.reason,
-                result=result,
-                stage=1,
-                confirmation=None,
-                baseline=mean(sides[0]),
-                candidate=mean(sides[1]),
-                trials=sum(map(len, sides[1].values())),
-            )
-        )
+    new, old = numbers_by_sli(own, "candidate"), saved.entry.trials
+    decisions = [
+        _decision(sli, old[sli.name], new[sli.name], requests, look)
+        for sli in slis_of(slos)
+        if sli.name in old and sli.name in new
+    ]
     if not decisions:
         raise InvalidRunError(f"{candidate}: no SLI has numbers on both sides")
     verdict = worst(one.verdict for one in decisions)
@@ -85,4 +72,19 @@ def compare_with_baseline(
         left_s=0.0,
         notes=[COST],
         repeat="",
+    )
+
+
+def _decision(sli: Sli, old: Numbers, new: Numbers, requests: int, look: Look) -> Decision:
+    result = look(sli, old, new, stage=1, stages=1, requests=requests, history=None)
+    return Decision(
+        sli=sli,
+        verdict=result.verdict,
+        reason=result.reason,
+        result=result,
+        stage=1,
+        confirmation=None,
+        baseline=mean(old),
+        candidate=mean(new),
+        trials=sum(map(len, new.values())),
     )

@@ -139,7 +139,7 @@ def test_production_is_refused(catalogue: Catalogue) -> None:
         ({"candidate": "http://me:secret@127.0.0.1"}, "one with a user name in it"),
         ({"baseline": "loacl"}, "did you mean 'local'"),
         ({"slos": ["chatt"]}, "no SLO named 'chatt'"),
-        ({"scenario": "tyni"}, "did you mean 'tiny'"),
+        ({"scenario": "tinyy"}, "did you mean 'tiny'"),
     ],
 )
 def test_mistake_is_said_before_anything_starts(
