@@ -49,8 +49,8 @@ def look(
 ) -> GateResult:
     """Compare without regard to traces."""
     del stage, history
-    sides = [[one for own in side.values() for one in own] for side in (baseline, candidate)]
-    return pooled(*sides, rule)
+    old, new = ([one for own in side.values() for one in own] for side in (baseline, candidate))
+    return pooled(old, new, rule)
 
 
 def rule_of(**asked: Any) -> GateRule:
@@ -188,7 +188,7 @@ def threshold(
 
 @cache
 def _plan_in(folder: Path, changes: frozenset[tuple[str, Any]]) -> GatePlan:
-    asked = {
+    asked: dict[str, Any] = {
         "baseline": "http://127.0.0.1:1",
         "candidate": "http://127.0.0.1:2",
         "scenario": "tiny",

@@ -90,7 +90,7 @@ def _look_back(
 
 def _complete(manifest: GateManifest, trials: Sequence[Trial]) -> int:
     """Return up to which stage every trial is there."""
-    needed = {(side, trace) for side in ("baseline", "candidate") for trace in manifest.traces}
+    needed = [(side, trace) for side in manifest.sides for trace in manifest.traces]
     for stage, rounds in enumerate(manifest.rounds, start=1):
         here = Counter((t.entry.side, t.entry.trace) for t in trials if t.entry.stage == stage)
         if any(here[one] < rounds for one in needed):

@@ -32,7 +32,7 @@ def describe(cluster: Cluster) -> dict[str, Any]:
     for name in cluster.spec.components:
         pods = cluster.pods(name)
         containers = [one for pod in pods for one in pod["spec"]["containers"]]
-        flags = {(*one.get("command", []), *one.get("args", [])) for one in containers}
+        flags = {(*(one.get("command") or ()), *(one.get("args") or ())) for one in containers}
         components[name] = {
             "replicas": len(pods),
             "images": sorted({one["image"] for one in containers}),
