@@ -255,7 +255,11 @@ def test_the_record_describes_the_cluster(
 
     assert about["cluster_uid"] == cluster_uid(admin)
     assert about["version"] == control_plane.version
-    assert about["components"]["engine"] == {"replicas": 2, "images": ["example.com/vllm:0.33"]}
+    assert about["components"]["engine"] == {
+        "replicas": 2,
+        "images": ["example.com/vllm:0.33"],
+        "flags": [],
+    }
     (node,) = [node for node in about["nodes"] if node["name"] == "node"]
     assert (node["instance_type"], node["zone"], node["capacity_type"]) == (
         "g6.xlarge",

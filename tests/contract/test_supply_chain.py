@@ -11,12 +11,17 @@ import pytest
 import yaml
 
 _ROOT = Path(__file__).parents[2]
-_WORKFLOWS = sorted((_ROOT / ".github").rglob("*.y*ml"))
+_WORKFLOWS = sorted((_ROOT / ".github" / "workflows").rglob("*.y*ml"))
+_ACTIONS = sorted((_ROOT / ".github" / "actions").rglob("action.y*ml"))
 _USES = re.compile(r"^\s*(?:-\s+)?uses:\s*(\S+)(.*)$", re.MULTILINE)
 _PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 _VERSION = re.compile(r"\s+# v\d+\.\d+\.\d+")
 
 _each_workflow = pytest.mark.parametrize("path", _WORKFLOWS, ids=[path.name for path in _WORKFLOWS])
+_FILES = [*_WORKFLOWS, *_ACTIONS]
+_each_file = pytest.mark.parametrize(
+    "path", _FILES, ids=[f"{path.parent.name}/{path.name}" for path in _FILES]
+)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -29,17 +34,28 @@ def _jobs(path: Path) -> dict[str, dict[str, Any]]:
     return jobs
 
 
-def test_there_are_workflows() -> None:
-    """The rules below hold for something."""
+def _steps(path: Path) -> list[dict[str, Any]]:
+    """Return the steps of a workflow's jobs, or of a composite action."""
+    found = [step for job in _jobs(path).values() for step in job.get("steps", [])]
+    return found + list(_read(path).get("runs", {}).get("steps", []))
+
+
+def test_every_file_is_a_workflow_or_an_action() -> None:
+    """The rules below hold for something, and nothing escapes them."""
     assert _WORKFLOWS
+    assert sorted((_ROOT / ".github").rglob("*.y*ml")) == sorted(_FILES)
+    assert all(_steps(path) for path in _FILES)
 
 
-@_each_workflow
+@_each_file
 def test_actions_are_pinned_by_digest(path: Path) -> None:
     """A tag can be moved to other code, a commit cannot; the version is there to be read."""
     used = _USES.findall(path.read_text(encoding="utf-8"))
+    own = {f"./{action.parent.relative_to(_ROOT).as_posix()}" for action in _ACTIONS}
     loose = [
-        name for name, after in used if not (_PINNED.fullmatch(name) and _VERSION.match(after))
+        name
+        for name, after in used
+        if name not in own and not (_PINNED.fullmatch(name) and _VERSION.match(after))
     ]
     assert loose == []
 
@@ -51,22 +67,29 @@ def test_permissions_are_the_least(path: Path) -> None:
     assert [name for name, job in _jobs(path).items() if "permissions" in job] == []
 
 
-@_each_workflow
+@_each_file
 def test_what_others_write_runs_nothing(path: Path) -> None:
     """No job of a fork's pull request has our secrets, and no title ends up in a shell."""
     text = path.read_text(encoding="utf-8")
     assert "pull_request_target" not in text
     assert "secrets." not in text
-    steps = [step for job in _jobs(path).values() for step in job.get("steps", [])]
+    steps = _steps(path)
     assert [step["run"] for step in steps if "${{" in str(step.get("run", ""))] == []
 
 
-@_each_workflow
+@_each_file
 def test_no_credential_stays_in_the_checkout(path: Path) -> None:
     """What runs later must not find the token that fetched the code."""
-    steps = [step for job in _jobs(path).values() for step in job.get("steps", [])]
-    checkouts = [step for step in steps if "actions/checkout" in str(step.get("uses", ""))]
+    checkouts = [step for step in _steps(path) if "actions/checkout" in str(step.get("uses", ""))]
     assert all(step.get("with", {}).get("persist-credentials") is False for step in checkouts)
+
+
+def test_token_goes_to_the_comment_alone() -> None:
+    """Code of a pull request runs without it: one step has it, and runs no file of the checkout."""
+    steps = [step for path in _FILES for step in _steps(path)]
+    holding = [step for step in steps if "github.token" in str(step)]
+    assert [step["run"].count("gh pr comment") for step in holding] == [1]
+    assert not any("scripts/" in step["run"] for step in holding)
 
 
 def test_ci_audits_the_dependencies() -> None:

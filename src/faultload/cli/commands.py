@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from faultload import __version__
+from faultload.cli.gating import gate
 from faultload.cli.groups import add_groups
 from faultload.cli.load import load
 from faultload.cli.output import (
@@ -37,6 +38,7 @@ app = typer.Typer(
     " 69 skipped or something is missing, 70 a defect, 75 refused, 129/130/131/143 interrupted.",
 )
 add_groups(app)
+app.command()(gate)
 app.add_typer(load, name="load", help="The load, on several machines.")
 
 
@@ -169,23 +171,6 @@ def report(
 ) -> int:
     """Write the reports of stored runs again."""
     return _again(runs, None, as_json=as_json)
-
-
-@app.command()
-def gate(
-    baseline: Annotated[list[Path], typer.Option(help="Run directories of the baseline.")],
-    candidate: Annotated[list[Path], typer.Option(help="Run directories of the candidate.")],
-    as_json: Json = False,
-) -> int:
-    """Compare stored trials: has the candidate regressed? The worst SLI's verdict is the code."""
-    from faultload.run.gate import compare_runs
-
-    results = compare_runs(baseline, candidate)
-    if as_json:
-        echo_json([dataclasses.asdict(result) for result in results])
-    else:
-        echo_lines([result.sentence for result in results])
-    return worst_code([code_of(result.verdict) for result in results])
 
 
 @app.command()

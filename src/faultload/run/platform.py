@@ -86,6 +86,14 @@ def attach_or_start(catalogue: Catalogue, target: str, overrides: list[str]) -> 
     return connect(spec, path, overrides)
 
 
+def start_own(catalogue: Catalogue, target: str, overrides: list[str]) -> Target:
+    """Connect to a target: a local platform is started, whatever was left up; errors as above."""
+    _refuse_clear_text(overrides)
+    path, spec = catalogue.target(target)
+    check_files(spec, path)
+    return connect(spec, path, overrides)
+
+
 def is_started_for_us(catalogue: Catalogue, target: str) -> bool:
     """Return whether `attach_or_start` starts a platform: it is local, and none was left up."""
     _, spec = catalogue.target(target)

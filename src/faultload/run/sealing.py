@@ -62,7 +62,7 @@ def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) 
             "system": f"{platform.system()} {platform.release()} {platform.machine()}",
             **{name: version(name) for name in _REPORTED},
         },
-        commit=_commit(plan.experiment_path.parent),
+        commit=commit_of(plan.experiment_path.parent),
         clock=Clock(t0_unix_s=clock.t0_unix_s, t0_monotonic_s=clock.t0_monotonic_s),
         phases=[],
         outcome=Outcome.CRASHED,
@@ -143,7 +143,9 @@ def _write_yaml(path: Path, *documents: dict[str, Any]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _commit(folder: Path) -> str:
+def commit_of(folder: Path) -> str:
+    """Return the commit of the project in a folder, as the manifest has it."""
+
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(

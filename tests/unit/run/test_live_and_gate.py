@@ -10,7 +10,7 @@ import pytest
 from faultload.errors import UsageError
 from faultload.judge import Verdict
 from faultload.record import REQUEST_SCHEMA
-from faultload.run import gate as gate_room
+from faultload.run.gate import runs as gate_room
 from faultload.run.live import LiveRows
 from faultload.spec import load_slos
 

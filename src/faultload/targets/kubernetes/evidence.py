@@ -26,13 +26,18 @@ _LOG_PATIENCE = Patience(read_s=10.0, attempts=1)
 
 
 def describe(cluster: Cluster) -> dict[str, Any]:
-    """Return which cluster it is, its nodes, and what each component runs."""
+    """Return which cluster it is, its nodes, and what each component runs, with which flags."""
     version = cluster.api.call(Call("GET", "/version", "get /version"))
     components = {}
     for name in cluster.spec.components:
         pods = cluster.pods(name)
-        images = {c["image"] for pod in pods for c in pod["spec"]["containers"]}
-        components[name] = {"replicas": len(pods), "images": sorted(images)}
+        containers = [one for pod in pods for one in pod["spec"]["containers"]]
+        flags = {(*(one.get("command") or ()), *(one.get("args") or ())) for one in containers}
+        components[name] = {
+            "replicas": len(pods),
+            "images": sorted({one["image"] for one in containers}),
+            "flags": [list(words) for words in sorted(flags) if words],
+        }
     return {
         "cluster_uid": cluster.spec.cluster_uid,
         "context": cluster.spec.context,

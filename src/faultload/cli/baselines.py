@@ -1,0 +1,83 @@
+"""The group `baseline`: what was accepted, kept as numbers, and never changed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faultload.cli.gating import STORE
+from faultload.cli.output import Json, echo_json, echo_lines, say
+from faultload.errors import UsageError
+
+baselines = typer.Typer(no_args_is_help=True)
+_Store = Annotated[
+    str, typer.Option(help="A folder, to be kept under version control, or s3://BUCKET/PREFIX.")
+]
+
+
+@baselines.command("save")
+def save(
+    name: Annotated[str, typer.Argument(help="Of the baseline: what it is of.")],
+    directory: Annotated[Path, typer.Argument(help="A gate's directory.")],
+    side: Annotated[
+        str, typer.Option(help="Which side of it: baseline or candidate.")
+    ] = "baseline",
+    store: _Store = STORE,
+) -> None:
+    """Add a side of a gate to the store; it counts once it is promoted."""
+    from faultload.run.baselines import open_store
+    from faultload.run.baselines import save as add
+
+    if side not in ("baseline", "candidate"):
+        raise UsageError(f"--side: expected baseline or candidate, found {side!r}")
+    saved = add(
+        open_store(store), name, directory, "baseline" if side == "baseline" else "candidate"
+    )
+    say(f"saved {saved.name}@{saved.number}; it counts after: ")
+    say(f"  faultload baseline promote {saved.name} {saved.number}")
+
+
+@baselines.command("list")
+def list_(
+    name: Annotated[str, typer.Argument(help="Only this one.")] = "",
+    store: _Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """List the log of every baseline, oldest first; the one that counts is marked."""
+    from faultload.record.baseline import Baseline
+    from faultload.run.baselines import entries, open_store
+
+    found = entries(open_store(store), name)
+    if as_json:
+        rows = [dataclasses.asdict(one) | {"entry": one.entry.model_dump()} for one in found]
+        echo_json(rows)
+        return
+    if not found:
+        say(f"{store}: none is saved")
+    for one in found:
+        mark = "*" if one.promoted else " "
+        entry = one.entry
+        if isinstance(entry, Baseline):
+            count = sum(map(len, next(iter(entry.trials.values()), {}).values()))
+            about = f"{count} trials of {entry.gate_id} ({entry.side})"
+        else:
+            about = f"promotes {entry.entry}{': ' if entry.reason else ''}{entry.reason}"
+        echo_lines([f"{mark} {one.name}@{one.number}  {entry.saved}  {about}"])
+
+
+@baselines.command("promote")
+def promote(
+    name: Annotated[str, typer.Argument(help="Of the baseline.")],
+    number: Annotated[str, typer.Argument(help="As baseline list has it.")],
+    reason: Annotated[str, typer.Option(help="Goes into the store.")] = "",
+    store: _Store = STORE,
+) -> None:
+    """Say which saved baseline is the accepted one from here on."""
+    from faultload.run.baselines import open_store
+    from faultload.run.baselines import promote as add
+
+    add(open_store(store), name, number, reason)
+    say(f"{name}@{int(number):06d} is the accepted one")

@@ -1,0 +1,190 @@
+"""The two sides of a gate: a target, started or signed in to, or a plain URL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from faultload.errors import RefusedError, UsageError
+from faultload.load import check_workers
+from faultload.load.plan import Endpoint
+from faultload.record.gate import SideName
+from faultload.run.platform import start_own
+from faultload.run.state import refuse_if_harmed
+from faultload.spec import Catalogue, TargetSpec
+from faultload.spec.target import LoadWorkers
+from faultload.targets import Target, TargetLock, state_home
+from faultload.targets.plain import describe_endpoint
+
+_VOLATILE = ("platform_id", "nodes", "context", "cluster_uid", "url", "namespaces")
+"""What tells two platforms apart that are configured alike."""
+_VOLATILE_REPLICAS = "replicas"
+
+
+@dataclass(frozen=True)
+class SideSpec:
+    """A side as asked for, every file read.
+
+    Attributes:
+        side: which.
+        name: a target, as path or name, or a URL.
+        overrides: `key=value` changes to a local platform's configuration.
+        path, target: of its target file; None: it is a URL.
+        load: where the load comes from.
+        ca: PEM file of the authorities that the load trusts; None: the system's.
+    """
+
+    side: SideName
+    name: str
+    overrides: Sequence[str]
+    path: Path | None
+    target: TargetSpec | None
+    load: LoadWorkers
+    ca: Path | None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is started for the gate."""
+        return self.target is not None and self.target.kind == "local"
+
+
+class OpenSide(Protocol):
+    """A side that can be asked."""
+
+    @property
+    def url(self) -> str:
+        """Where requests go."""
+        ...
+
+    def environment(self) -> dict[str, str]:
+        """Return what it is, flat: engine flags, images, replicas. No secrets."""
+        ...
+
+
+def read_side(
+    catalogue: Catalogue,
+    side: SideName,
+    name: str,
+    overrides: Sequence[str],
+    *,
+    load: Mapping[str, Any],
+) -> SideSpec:
+    """Read and check a side; nothing is started.
+
+    Args:
+        catalogue: where names are looked up.
+        side: which.
+        name: a target, as path or name, or `http://…`.
+        overrides: of a local platform's configuration.
+        load: keys of the target file's `load` that are to be others.
+
+    Raises:
+        UsageError: a file or an option is wrong.
+        RefusedError: it is production.
+        MissingError: the API key is not here.
+    """
+    if name.startswith(("http://", "https://")):
+        Endpoint.of(name)
+        if overrides:
+            option = f"--{side}-set"
+            raise UsageError(f"{option} changes a local platform, and {name} is none of ours")
+        workers = LoadWorkers().model_copy(update=dict(load))
+        check_workers(workers, Path.cwd() / "target")
+        return SideSpec(side, name, (), None, None, workers, None)
+    path, target = catalogue.target(name)
+    if target.production:
+        raise RefusedError(
+            f"{path}: production: a gate puts load on its targets, and harms nobody but their users"
+        )
+    if overrides and target.kind != "local":
+        raise UsageError(f"--{side}-set changes a local platform, and {name!r} is {target.kind}")
+    workers = target.load.model_copy(update=dict(load))
+    ca = check_workers(workers, path)
+    return SideSpec(side, name, tuple(overrides), path, target, workers, ca)
+
+
+@contextlib.contextmanager
+def opened(
+    catalogue: Catalogue, specs: Sequence[SideSpec], holder: str
+) -> Iterator[dict[SideName, OpenSide]]:
+    """Start or sign in to every side, and hold those on this machine against other runs.
+
+    Raises:
+        RefusedError: a run holds a target, or a fault is in force there.
+        MissingError: one does not start, or does not answer.
+    """
+    with contextlib.ExitStack() as owned:
+        found: dict[SideName, OpenSide] = {}
+        held = set[str]()
+        for spec in specs:
+            if spec.target is None:
+                found[spec.side] = _Url(spec)
+                continue
+            target = start_own(catalogue, spec.name, list(spec.overrides))
+            owned.callback(target.close)
+            fingerprint = target.identity.fingerprint
+            if fingerprint not in held:  # both sides may be one cluster
+                owned.enter_context(TargetLock(state_home() / fingerprint, holder))
+                refuse_if_harmed(fingerprint)
+                held.add(fingerprint)
+            if left := target.left_behind():
+                raise RefusedError(f"{spec.name}: a fault is in force: {'; '.join(left)}")
+            found[spec.side] = _OnTarget(target)
+        yield found
+
+
+class _OnTarget:
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    @property
+    def url(self) -> str:
+        return self._target.endpoints.inference_url
+
+    def environment(self) -> dict[str, str]:
+        about = self._target.describe()
+        nodes = sorted(str(node.get("instance_type", "")) for node in about.get("nodes", []))
+        kept = {key: value for key, value in about.items() if key not in _VOLATILE}
+        if isinstance(kept.get(_VOLATILE_REPLICAS), list):  # how many there are, not which
+            kept[_VOLATILE_REPLICAS] = len(kept[_VOLATILE_REPLICAS])
+        return flat({"kind": self._target.identity.kind, "instance_types": nodes, **kept})
+
+
+class _Url:
+    def __init__(self, spec: SideSpec) -> None:
+        self._spec = spec
+        self.environment()  # nobody there: said before anything is started
+
+    @property
+    def url(self) -> str:
+        return self._spec.name
+
+    def environment(self) -> dict[str, str]:
+        ca = str(self._spec.ca) if self._spec.ca else None
+        about = describe_endpoint(self._spec.name, self._spec.load.api_key_env, ca)
+        return flat({"kind": "url", **{k: v for k, v in about.items() if k not in _VOLATILE}})
+
+
+def flat(value: Any, key: str = "") -> dict[str, str]:
+    """Return nested data as one level: `config.tiers.fast.replicas` → `2`."""
+    if isinstance(value, Mapping):
+        parts = [(f"{key}.{name}" if key else str(name), one) for name, one in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [(f"{key}[{number}]", one) for number, one in enumerate(value)]
+    else:
+        return {key: str(value)}
+    return {k: v for name, one in parts for k, v in sorted(flat(one, name).items())}
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str], most: int = 8) -> list[str]:
+    """Return what differs between two environments, a clause each; the rest is counted."""
+    found = [
+        f"{key}: {old.get(key, 'nothing')} → {new.get(key, 'nothing')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    more = [f"and {len(found) - most} more"] if len(found) > most else []
+    return [*found[:most], *more]

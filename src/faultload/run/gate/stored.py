@@ -1,0 +1,90 @@
+"""A stored baseline against the candidate of a gate: what another session's numbers still say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from faultload.errors import InvalidRunError
+from faultload.judge import Verdict, worst
+from faultload.judge.trial import Sli, slis_of
+from faultload.record.baseline import Baseline
+from faultload.record.gate import GateDirectory
+from faultload.report.gate import GateReport, meaning
+from faultload.run.baselines import Saved, check_comparable, fingerprint_of, numbers_by_sli
+from faultload.run.gate.deciding import Decision, Look, fewest, mean, spoilt
+from faultload.run.gate.judging import line_of, read_gate
+from faultload.run.gate.looks import Numbers, look_at
+
+COST = (
+    "the baseline is of another session: with 3 % of drift between sessions such a gate fails a"
+    " platform that did not change in 14 of 100 cases, where interleaved trials fail it in 1"
+    " (docs/gate.md). A fail is a reason to run both sides live, and no more"
+)
+
+
+def compare_with_baseline(
+    saved: Saved, candidate: Path, *, differs: Sequence[str] = (), look: Look = look_at
+) -> GateReport:
+    """Compare a stored baseline with the candidate's trials of a gate.
+
+    Args:
+        saved: the baseline.
+        candidate: the gate's directory.
+        differs: what of their fingerprints is meant to differ.
+        look: a stand-in for tests.
+
+    Raises:
+        RefusedError: their fingerprints differ in something else.
+        InvalidRunError: the candidate's trials prove nothing.
+    """
+    assert isinstance(saved.entry, Baseline)  # noqa: S101  # `accepted` returns no other
+    directory = GateDirectory.open(candidate)
+    manifest, slos, trials = read_gate(directory)
+    if problem := spoilt(manifest.trials):
+        raise InvalidRunError(f"{candidate}: {problem}")
+    fingerprint = fingerprint_of(directory, manifest, "candidate")
+    meant = check_comparable(saved, fingerprint, differs)
+    own = [one for one in trials if one.entry.side == "candidate"]
+    requests = min(saved.entry.requests, fewest(own))
+    new, old = numbers_by_sli(own, "candidate"), saved.entry.trials
+    decisions = [
+        _decision(sli, old[sli.name], new[sli.name], requests, look)
+        for sli in slis_of(slos)
+        if sli.name in old and sli.name in new
+    ]
+    if not decisions:
+        raise InvalidRunError(f"{candidate}: no SLI has numbers on both sides")
+    verdict = worst(one.verdict for one in decisions)
+    counted = ", ".join(one.sli.name for one in decisions if one.verdict is verdict)
+    reason = meaning(verdict) if verdict is Verdict.PASS else f"{meaning(verdict)} ({counted})"
+    return GateReport(
+        gate_id=manifest.gate_id,
+        verdict=verdict,
+        reason=reason,
+        baseline=f"{saved.name}@{saved.number} of {saved.entry.saved}",
+        candidate=manifest.sides["candidate"].name,
+        differences=meant,
+        slis=[line_of(one) for one in decisions],
+        trials=len(own),
+        repeated=0,
+        elapsed_s=round(sum(one.entry.length_s for one in own), 1),
+        left_s=0.0,
+        notes=[COST],
+        repeat="",
+    )
+
+
+def _decision(sli: Sli, old: Numbers, new: Numbers, requests: int, look: Look) -> Decision:
+    result = look(sli, old, new, stage=1, stages=1, requests=requests, history=None)
+    return Decision(
+        sli=sli,
+        verdict=result.verdict,
+        reason=result.reason,
+        result=result,
+        stage=1,
+        confirmation=None,
+        baseline=mean(old),
+        candidate=mean(new),
+        trials=sum(map(len, new.values())),
+    )

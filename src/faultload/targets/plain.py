@@ -1,0 +1,60 @@
+"""A plain URL that speaks OpenAI's API: what can be known of it without a target file."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import requests
+
+from faultload.errors import MissingError
+from faultload.secrecy import keep_secret
+
+_TIMEOUT_S = 10.0
+_ABOUT = ("id", "root", "max_model_len", "owned_by")
+
+
+def describe_endpoint(
+    url: str, api_key_env: str | None = None, ca: str | None = None
+) -> dict[str, Any]:
+    """Return which models it offers, and which version of vLLM it says it is.
+
+    Args:
+        url: without `/v1`, or with it.
+        api_key_env: name of the environment variable with its key; None: it wants none.
+        ca: PEM file of the authorities to trust; None: the system's.
+
+    Raises:
+        MissingError: nobody answers there.
+    """
+    base = url.rstrip("/").removesuffix("/v1")
+    with requests.Session() as http:
+        http.verify = ca or True
+        if api_key_env is not None:
+            key = os.environ.get(api_key_env, "")
+            keep_secret(key)
+            http.headers["Authorization"] = f"Bearer {key}"
+        models = _get(http, f"{base}/v1/models").get("data")
+        version = _get(http, f"{base}/version").get("version")
+    found: dict[str, Any] = {"url": base}
+    if isinstance(models, list):
+        listed = [
+            {k: one[k] for k in _ABOUT if k in one} for one in models if isinstance(one, dict)
+        ]
+        found["models"] = {str(one.get("id", "")): one for one in listed}
+    if version is not None:
+        found["version"] = str(version)
+    return found
+
+
+def _get(http: requests.Session, url: str) -> dict[str, Any]:
+    """Return what it answers; empty: it has no such page, or not in JSON."""
+    try:
+        response = http.get(url, timeout=_TIMEOUT_S, allow_redirects=False)
+    except requests.RequestException as error:
+        raise MissingError(f"{url} does not answer: {type(error).__name__}") from None
+    try:
+        data = response.json() if response.ok else {}
+    except requests.JSONDecodeError:
+        return {}
+    return data if isinstance(data, dict) else {}

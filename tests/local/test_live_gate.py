@@ -1,0 +1,79 @@
+"""A whole gate on real local platforms, in both directions; small, and slow all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+from projects import Project, wait_for
+
+# Short trials are noisy: a decode that is much slower is what they can tell.
+_SMALL = ["--traces", "3", "--trial-s", "8", "--warmup-s", "2", "--cooldown-s", "0", "--json"]
+_SLOWER = [
+    *("--candidate-set", "tiers.fast.engine.step_base_s=0.0128"),
+    *("--candidate-set", "tiers.reasoning.engine.step_base_s=0.032"),
+]
+_LIMIT_S = 420.0
+
+
+def gate(project: Project, *words: str) -> tuple[int, dict[str, Any]]:
+    """Run a gate of two local platforms; return its exit code and what it says."""
+    sides = ["--baseline", "local", "--candidate", "local"]
+    done = project.faultload("gate", *sides, *_SMALL, *words, timeout_s=_LIMIT_S)
+    assert done.stdout, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, said
+
+
+@pytest.mark.local
+@pytest.mark.full
+def test_gate_of_a_platform_with_itself_does_not_fail(project: Project) -> None:
+    """Twelve trials of two platforms that are alike: pass or inconclusive, and nothing is left."""
+    code, said = gate(project)
+
+    assert said["verdict"] in ("pass", "inconclusive"), said
+    assert code == {"pass": 0, "inconclusive": 2}[said["verdict"]]
+    assert said["trials"] >= 12
+    assert said["differences"] == []
+    project.is_clean()
+
+
+@pytest.mark.local
+@pytest.mark.full
+def test_gate_finds_a_decode_that_is_sixty_percent_slower(project: Project) -> None:
+    """It fails, says which flag differs, and says the same from its directory alone."""
+    code, said = gate(project, *_SLOWER)
+
+    failed = [line["sli"] for line in said["slis"] if line["verdict"] == "fail"]
+    assert (code, said["verdict"]) == (1, "fail"), said
+    assert "p50 TPOT" in failed
+    assert any("step_base_s" in one for one in said["differences"])
+    project.is_clean()
+    again = project.faultload("gate", "--stored", f"reports/{said['gate_id']}", "--json")
+    assert (again.returncode, json.loads(again.stdout)) == (1, said)
+
+
+@pytest.mark.local
+@pytest.mark.full
+def test_interrupted_gate_ends_everything_it_started(project: Project) -> None:
+    """Ctrl-C during a trial: exit code 130 within seconds, no process left, no pass."""
+    sides = ["--baseline", "local", "--candidate", "local"]
+    process = project.start("gate", *sides, *_SMALL)
+    wait_for(
+        lambda: list((project.path / "reports").glob("gate-*/trials/002-*/record/logs/*.log")),
+        120,
+        "the second trial's load",
+    )
+
+    process.send_signal(signal.SIGINT)
+
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    project.is_clean()
+    (path,) = (project.path / "reports").glob("gate-*")
+    judged = project.faultload("gate", "--stored", os.fspath(path), "--json")
+    assert json.loads(judged.stdout)["verdict"] == "invalid"
+    assert signal.SIGINT.name in json.loads(judged.stdout)["reason"]

@@ -1,0 +1,221 @@
+"""A live gate: order, looks, repetitions, confirmation, and what is left of one cut short."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gates import Bench, planned, threshold
+
+from faultload.errors import SpecError
+from faultload.judge import Verdict
+from faultload.record import Outcome
+from faultload.record.gate import GateDirectory
+from faultload.report.gate import GateReport
+from faultload.run.gate.conduct import Gate
+from faultload.run.gate.judging import judge_and_write, judge_gate
+from faultload.run.gate.plan import Mode
+from faultload.run.progress import Silent
+
+SAME = {"baseline": 1.0, "candidate": 1.0}
+SLOW = {"baseline": 1.0, "candidate": 1.5}
+
+
+def conduct(bench: Bench, reports: Path, **changes: Any) -> GateDirectory:
+    """Run a gate on sides in memory, judged by a threshold."""
+    plan = planned(reports, **changes)
+    gate = Gate(plan, Silent(), player=bench.play, opening=bench.opening, look=threshold)
+    return gate.run()
+
+
+def judged(directory: GateDirectory) -> GateReport:
+    """Judge it by the same threshold."""
+    return judge_gate(directory, threshold)
+
+
+def test_a_platform_compared_with_itself_does_not_fail(tmp_path: Path) -> None:
+    """One stage of ten trials, both sides asked the same five traces, and every SLI passes."""
+    bench = Bench({1: SAME})
+    plan = planned(tmp_path, traces=5)
+
+    directory = Gate(plan, Silent(), player=bench.play, opening=bench.opening).run()
+    report = judge_gate(directory)
+
+    assert report.verdict is Verdict.PASS, report.lines()
+    assert len(bench.played) == 10
+    assert {trace for _, trace in bench.played} == {"t1", "t2", "t3", "t4", "t5"}
+    assert bench.open_now == 0
+
+
+def test_slower_candidate_fails_and_says_by_how_much(tmp_path: Path) -> None:
+    """A fail has effect, interval and smallest detectable effect, and names what is slower."""
+    report = judged(conduct(Bench({1: SLOW}), tmp_path, mode=Mode.FULL))
+
+    ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
+    assert report.verdict is Verdict.FAIL
+    assert ttft.effect == pytest.approx(0.5, abs=0.1)
+    assert ttft.interval is not None
+    assert "p95 TTFT" in report.reason
+
+
+def test_sides_take_turns_at_going_first(tmp_path: Path) -> None:
+    """ABBA: who goes first changes from trace to trace, and in each trace from stage to stage."""
+    plan = planned(tmp_path, mode=Mode.FULL)
+    first = {stage: [side for _, side in plan.order(stage)][::2] for stage in (1, 2)}
+
+    assert all(one != other for one, other in zip(first[1], first[1][1:], strict=False))
+    assert all(one != other for one, other in zip(first[1], first[2], strict=True))
+
+
+def test_gate_stops_as_soon_as_one_sli_failed(tmp_path: Path) -> None:
+    """What is decided costs no further trials."""
+    bench = Bench({1: SLOW})
+
+    conduct(bench, tmp_path, mode=Mode.FULL)
+
+    assert len(bench.played) == 4
+
+
+def test_gate_that_cannot_decide_goes_on_and_ends_inconclusive(tmp_path: Path) -> None:
+    """Between pass and fail it runs all stages, and says what is missing and how long."""
+    bench = Bench({1: {"baseline": 1.0, "candidate": 1.15}})
+
+    report = judged(conduct(bench, tmp_path, mode=Mode.FULL))
+
+    ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
+    assert len(bench.played) == 12
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert ttft.trials_needed > 0
+    assert "trials do not decide" in report.reason
+
+
+def test_fail_blocks_only_when_a_fresh_repetition_fails_too(tmp_path: Path) -> None:
+    """The second round has sides of its own; where it passes the gate is inconclusive."""
+    once = Bench({1: SLOW, 2: SAME})
+    twice = Bench({1: SLOW, 2: SLOW})
+
+    unconfirmed = judged(conduct(once, tmp_path, confirm=True))
+    confirmed = judged(conduct(twice, tmp_path, confirm=True))
+
+    assert (once.opened, twice.opened) == (2, 2)
+    assert unconfirmed.verdict is Verdict.INCONCLUSIVE
+    assert "Not confirmed" in next(s.reason for s in unconfirmed.slis if s.sli == "p95 TTFT")
+    assert confirmed.verdict is Verdict.FAIL
+    assert next(s.confirmed for s in confirmed.slis if s.sli == "p95 TTFT") is True
+
+
+def test_pass_is_not_repeated(tmp_path: Path) -> None:
+    """Only a fail asks for a second round."""
+    bench = Bench({1: SAME})
+
+    conduct(bench, tmp_path, confirm=True)
+
+    assert bench.opened == 1
+
+
+def test_errors_alone_fail_it(tmp_path: Path) -> None:
+    """A candidate that refuses one request in twenty is worse, however quick the others are."""
+    bench = Bench({1: SAME}, errors={"candidate": 0.4})
+
+    report = judged(conduct(bench, tmp_path))
+
+    assert next(s.verdict for s in report.slis if s.sli == "error rate") is Verdict.FAIL
+
+
+def test_invalid_trial_is_repeated_once_and_both_are_kept(tmp_path: Path) -> None:
+    """A client that was too slow once costs a trial; what it saw stays in the record, unused."""
+    late = {"lag_s_p99": 0.5}
+    bench = Bench({1: SAME})
+    bench.spoil = _once(("candidate", "t2"), late, bench)
+
+    directory = conduct(bench, tmp_path)
+    report, manifest = judged(directory), directory.manifest()
+
+    spoilt = [one for one in manifest.trials if one.problems]
+    assert report.verdict is Verdict.PASS
+    assert (report.trials, report.repeated) == (5, 1)
+    assert [(one.side, one.trace, one.attempt) for one in spoilt] == [("candidate", "t2", 1)]
+    assert directory.trial(spoilt[0].name).requests.exists()
+
+
+def _once(where: tuple[str, str], update: dict[str, Any], bench: Bench) -> Any:
+    def spoil(side: str, count: int) -> dict[str, Any]:
+        return update if bench.played[-1] == where and count == 1 else {}
+
+    return spoil
+
+
+def test_trial_invalid_twice_makes_the_gate_invalid(tmp_path: Path) -> None:
+    """Trying until it fits would be choosing the evidence."""
+    lost = {"candidate": {"workers_lost": 1}, "baseline": {}}
+    bench = Bench({1: SAME}, spoil=lambda side, _: lost[side])
+
+    report = judged(conduct(bench, tmp_path))
+
+    assert report.verdict is Verdict.INVALID
+    assert "invalid twice" in report.reason
+    assert "workers were lost" in report.reason
+
+
+def test_side_that_changes_during_the_gate_is_no_side(tmp_path: Path) -> None:
+    """Another image in the middle of a gate makes the trial invalid, and says what changed."""
+    bench = Bench(
+        {1: SAME},
+        environments=lambda side, asked: {"image": "v2" if asked > 3 else "v1"},
+    )
+
+    report = judged(conduct(bench, tmp_path))
+
+    assert report.verdict is Verdict.INVALID
+    assert "image: v1 → v2" in report.reason
+
+
+def test_gate_cut_short_is_sealed_and_never_passes(tmp_path: Path) -> None:
+    """Ctrl-C in the middle ends the sides; what was observed can be judged, and is invalid."""
+    bench = Bench({1: SAME}, interrupt_at=4)
+
+    with pytest.raises(KeyboardInterrupt):
+        conduct(bench, tmp_path)
+    (path,) = tmp_path.glob("gate-*")
+    directory = GateDirectory.open(path)
+
+    assert bench.open_now == 0
+    assert len(directory.manifest().trials) == 3
+    assert directory.manifest().outcome is not Outcome.COMPLETED
+    assert judged(directory).verdict is Verdict.INVALID
+
+
+def test_gate_that_could_not_begin_leaves_nothing(tmp_path: Path) -> None:
+    """Nothing was observed, so there is nothing to keep."""
+    bench = Bench({1: SAME}, interrupt_at=1)
+
+    with pytest.raises(KeyboardInterrupt):
+        conduct(bench, tmp_path)
+
+    assert list(tmp_path.glob("gate-*")) == []
+
+
+def test_stored_gate_says_the_same_again(tmp_path: Path) -> None:
+    """Everything that it rests on is in its directory: two judgements are one."""
+    directory = conduct(Bench({1: SLOW}), tmp_path)
+
+    first, files = judge_and_write(directory, threshold)
+    second = judged(GateDirectory.open(directory.path))
+
+    assert first == second
+    assert [path.name for path in files] == ["gate.json", "gate.md", "junit.xml"]
+    assert json.loads(files[0].read_text())["verdict"] == "fail"
+    assert "| p95 TTFT | FAIL |" in files[1].read_text()
+    assert '<failure type="fail"' in files[2].read_text()
+
+
+def test_changed_record_proves_nothing(tmp_path: Path) -> None:
+    """A row table that is not the one that was sealed is refused, by name."""
+    directory = conduct(Bench({1: SAME}), tmp_path)
+    trial = directory.manifest().trials[0]
+    directory.trial(trial.name).requests.write_bytes(b"something else")
+
+    with pytest.raises(SpecError, match=f"{trial.name}/record/requests.parquet"):
+        judged(directory)

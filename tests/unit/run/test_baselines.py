@@ -1,0 +1,153 @@
+"""The baseline store: entries are added and never changed, and a stranger's baseline is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gates import Bench, planned, threshold
+
+from faultload.errors import RefusedError, SpecError, UsageError
+from faultload.judge import Verdict
+from faultload.record.gate import GateDirectory
+from faultload.run import baselines
+from faultload.run.gate.conduct import Gate
+from faultload.run.gate.stored import compare_with_baseline
+from faultload.run.progress import Silent
+
+SAME = {"baseline": 1.0, "candidate": 1.0}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for the gates of this module."""
+    return tmp_path_factory.mktemp("gates")
+
+
+def conduct(bench: Bench, home: Path, **changes: Any) -> GateDirectory:
+    """Run a gate on sides in memory."""
+    plan = planned(home, **changes)
+    gate = Gate(plan, Silent(), player=bench.play, opening=bench.opening, look=threshold)
+    return gate.run()
+
+
+@pytest.fixture(scope="module")
+def same(home: Path) -> Path:
+    """Return a gate of a platform with itself."""
+    return conduct(Bench({1: SAME}), home).path
+
+
+@pytest.fixture(scope="module")
+def slow(home: Path) -> Path:
+    """Return a gate whose candidate is half as quick again."""
+    return conduct(Bench({1: {"baseline": 1.0, "candidate": 1.5}}), home).path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> baselines.Store:
+    """Return an empty store."""
+    return baselines.open_store(str(tmp_path / "baselines"))
+
+
+def test_entries_are_added_and_never_changed(
+    store: baselines.Store, same: Path, tmp_path: Path
+) -> None:
+    """Saving twice makes two entries, and a promotion a third; the first stays as it was."""
+    first = baselines.save(store, "chat", same, "baseline")
+    before = store.read("chat/000001.json")
+    second = baselines.save(store, "chat", same, "candidate")
+    baselines.promote(store, "chat", "1", "release 7")
+
+    assert (first.number, second.number) == ("000001", "000002")
+    assert store.read("chat/000001.json") == before
+    assert not store.create("chat/000001.json", b"mine")
+    assert [one.promoted for one in baselines.entries(store)] == [True, False, False]
+    assert sorted(path.name for path in (tmp_path / "baselines/chat").iterdir()) == [
+        "000001.json",
+        "000002.json",
+        "000003.json",
+    ]
+
+
+def test_entry_diffs_well(store: baselines.Store, same: Path) -> None:
+    """Keys are sorted, and every number stands on a line of its own."""
+    baselines.save(store, "chat", same, "baseline")
+    text = store.read("chat/000001.json").decode()
+
+    assert json.loads(text) == json.loads(json.dumps(json.loads(text), sort_keys=True))
+    numbers = [line for line in text.splitlines() if re.fullmatch(r" +[\d.e-]+,?", line)]
+    entry = json.loads(text)
+    held = [one for sli in entry["trials"].values() for own in sli.values() for one in own]
+    assert len(numbers) == len(held) > 0
+
+
+def test_what_counts_is_what_was_promoted_last(store: baselines.Store, same: Path) -> None:
+    """A saved baseline counts only once somebody said so; a number asks for one by hand."""
+    baselines.save(store, "chat", same, "baseline")
+    baselines.save(store, "chat", same, "candidate")
+    with pytest.raises(UsageError, match="none is promoted; there are 000001, 000002"):
+        baselines.accepted(store, "chat")
+
+    baselines.promote(store, "chat", "000001", "")
+    baselines.promote(store, "chat", "2", "")
+
+    assert baselines.accepted(store, "chat").number == "000002"
+    assert baselines.accepted(store, "chat@1").number == "000001"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("caht", "did you mean 'chat'"),
+        ("chat@9", "no chat@000009; there are 000001"),
+        ("../chat", "expected letters, digits"),
+    ],
+)
+def test_unknown_baseline_is_named(
+    store: baselines.Store, same: Path, asked: str, said: str
+) -> None:
+    """One line says what there is, and what is near."""
+    baselines.save(store, "chat", same, "baseline")
+
+    with pytest.raises(UsageError, match=re.escape(said)):
+        baselines.accepted(store, asked)
+
+
+def test_damaged_entry_is_named(store: baselines.Store, tmp_path: Path) -> None:
+    """A file that is no entry is not passed over."""
+    store.create("chat/000001.json", b'{"kind": "baseline", "trials": "many"}')
+
+    with pytest.raises(SpecError, match=r"chat/000001\.json"):
+        baselines.entries(store)
+
+
+def test_stored_baseline_finds_a_slower_candidate(
+    store: baselines.Store, same: Path, slow: Path
+) -> None:
+    """It is compared trace by trace, and says that another session costs certainty."""
+    saved = baselines.save(store, "chat", same, "baseline")
+
+    report = compare_with_baseline(saved, slow, look=threshold)
+
+    assert report.verdict is Verdict.FAIL
+    assert "another session" in " ".join(report.notes)
+
+
+def test_baseline_of_something_else_is_refused(
+    store: baselines.Store, same: Path, home: Path
+) -> None:
+    """Another length, other flags: what differs is said, unless it was meant to differ."""
+    saved = baselines.save(store, "chat", same, "baseline")
+    longer = conduct(Bench({1: SAME}), home, trial_s=2.0).path
+    flags = Bench({1: SAME}, environments=lambda *_: {"kind": "memory", "flags": "--new"})
+    other = conduct(flags, home).path
+
+    with pytest.raises(RefusedError, match=r"trial_s: 1\.5 there, 2 here"):
+        compare_with_baseline(saved, longer, look=threshold)
+    with pytest.raises(RefusedError, match=r"environment\.flags: nothing there, --new here"):
+        compare_with_baseline(saved, other, look=threshold)
+    meant = compare_with_baseline(saved, other, differs=["environment.flags"], look=threshold)
+    assert meant.differences == ["environment.flags: nothing there, --new here"]
