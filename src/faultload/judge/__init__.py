@@ -3,6 +3,7 @@
 from faultload.judge.gate import GateResult, GateRule, gate
 from faultload.judge.judge import judge
 from faultload.judge.model import (
+    AlertOutcome,
     BudgetSpent,
     Evidence,
     Expectation,
@@ -17,6 +18,7 @@ from faultload.judge.model import (
 )
 
 __all__ = [
+    "AlertOutcome",
     "BudgetSpent",
     "Evidence",
     "Expectation",
