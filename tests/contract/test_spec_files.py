@@ -20,6 +20,7 @@ from faultload.spec import (
 )
 from faultload.spec import labels as selectors
 from faultload.spec.target import KubernetesTargetSpec, LocalTargetSpec
+from faultload.spec.windows import WINDOWS_FILE, load_windows
 
 _ROOT = Path(__file__).parents[2]
 _PARTS = set("engine gpu node router release scaling network dependency".split())
@@ -31,7 +32,8 @@ _CLAIM = re.compile(
 
 
 def _files(folder: str) -> list[Path]:
-    return sorted((_ROOT / folder).rglob("*.yaml"))
+    files = sorted((_ROOT / folder).rglob("*.yaml"))
+    return [path for path in files if path.name != WINDOWS_FILE]
 
 
 def _each(folder: str) -> pytest.MarkDecorator:
@@ -113,6 +115,13 @@ def test_slos_load(path: Path) -> None:
     names = [slo.name for slo in load_slos(path)]
     assert names
     assert Catalogue(_ROOT).slos(names, path)
+
+
+def test_burn_rate_windows_load() -> None:
+    """The windows that alert are read as they are, and say whose they are."""
+    found = load_windows(_ROOT / "slos" / WINDOWS_FILE)
+    assert "Workbook" in found.source
+    assert (_ROOT / found.runbook).is_file()
 
 
 @_each("targets")

@@ -11,6 +11,7 @@ import typer
 
 from faultload.cli.baselines import baselines
 from faultload.cli.output import Json, Root, catalogue_of, echo_json, echo_lines, say
+from faultload.cli.slos import slos
 from faultload.cli.traces import traces
 from faultload.errors import ExitCode
 
@@ -21,7 +22,7 @@ def add_groups(app: typer.Typer) -> None:
     """Add every group to the application."""
     app.add_typer(_platform, name="platform", help="A local platform left up for you.")
     app.add_typer(traces, name="trace", help="Workload traces.")
-    app.add_typer(_slo, name="slo", help="Service level objectives.")
+    app.add_typer(slos, name="slo", help="Service level objectives, and alerts made of them.")
     app.add_typer(_faults, name="faults", help="The faults there are.")
     app.add_typer(_runs, name="runs", help="Stored runs.")
     app.add_typer(baselines, name="baseline", help="What was accepted, for the gate.")
@@ -29,7 +30,6 @@ def add_groups(app: typer.Typer) -> None:
 
 
 _platform = typer.Typer(no_args_is_help=True)
-_slo = typer.Typer(no_args_is_help=True)
 _faults = typer.Typer(no_args_is_help=True)
 _runs = typer.Typer(no_args_is_help=True)
 _prices = typer.Typer(no_args_is_help=True)
@@ -76,18 +76,6 @@ def platform_status(target: _Target = "local", root: Root = None, as_json: Json 
         return int(ExitCode.MISSING)
     _show(about, as_json=as_json)
     return int(ExitCode.PASS)
-
-
-@_slo.command("list")
-def slo_list(root: Root = None, as_json: Json = False) -> None:
-    """List every SLO of slos/ in words."""
-    catalogue = catalogue_of(root)
-    slos = catalogue.slos(catalogue.names("slos"), catalogue.root / "slos")
-    rows = [{"name": s.name, "target": s.target, "statement": s.statement} for s in slos]
-    if as_json:
-        echo_json(rows)
-    else:
-        echo_lines([f"{row['name']:<24} {row['statement']}" for row in rows])
 
 
 @_faults.command("list")

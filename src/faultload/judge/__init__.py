@@ -4,6 +4,7 @@ from faultload.judge.family import FamilyResult, confirm, family
 from faultload.judge.gate import GateResult, GateRule, gate, look
 from faultload.judge.judge import judge
 from faultload.judge.model import (
+    AlertOutcome,
     BudgetSpent,
     Evidence,
     Expectation,
@@ -19,6 +20,7 @@ from faultload.judge.model import (
 from faultload.judge.transform import Transform
 
 __all__ = [
+    "AlertOutcome",
     "BudgetSpent",
     "Evidence",
     "Expectation",

@@ -11,6 +11,7 @@ from typing import TypeVar
 import pandas as pd
 
 from faultload.judge import validity
+from faultload.judge.alerts import judge_alerts
 from faultload.judge.budget import count_streams_lost, spend_budget, spend_counted
 from faultload.judge.expectations import as_percent, hold_claims
 from faultload.judge.ledger import balance_tokens
@@ -66,6 +67,9 @@ def judge(evidence: Evidence) -> Judgement:
     tokens = case.attempt(
         "tokens", lambda: balance_tokens(case.rows), TokenLedger(0, 0, 0, 0, 0, 0)
     )
+    alerts = case.attempt_all(
+        "alerts", lambda: judge_alerts(evidence.alerts, recoveries, case.window)
+    )
 
     findings = sorted(case.findings, key=lambda finding: by_severity(finding.verdict))
     verdict = worst(finding.verdict for finding in findings)
@@ -81,6 +85,7 @@ def judge(evidence: Evidence) -> Judgement:
         requests=len(evidence.requests),
         tokens=tokens,
         fault_window_s=case.window,
+        alerts=alerts,
     )
 
 

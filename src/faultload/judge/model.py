@@ -65,6 +65,7 @@ class Evidence:
         replicas: by Deployment or tier, how many it was to have and how many served, over time.
             Empty: nobody said.
         scrape_interval_s: how often `replicas` and other series were to be sampled.
+        alerts: rows in the record's alert schema; None: no rule was replayed.
     """
 
     requests: pd.DataFrame
@@ -86,6 +87,7 @@ class Evidence:
     )
     replicas: Mapping[str, ReplicaCounts] = field(default_factory=dict)
     scrape_interval_s: float = 1.0
+    alerts: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,37 @@ class TokenLedger:
 
 
 @dataclass(frozen=True)
+class AlertOutcome:
+    """One shipped alert, replayed on what the run recorded.
+
+    Attributes:
+        alert: its name; "" where none could be replayed, and `why` says why.
+        severity: `page` or `ticket`.
+        slo: whose budget it watches.
+        state: `fired`, `quiet` or `not_replayed`.
+        fires_s: when, in seconds since the start; None: it did not.
+        resolves_s: when it ended; None: it did not fire, or still did at the run's end.
+        fires_after_impact_s: since users first felt the fault; None: it did not fire, or they
+            did not feel it.
+        outage_to_fire_s: how long this outage would have to last until it fires; None: it would
+            never, or was not replayed.
+        total_outage_to_fire_s: the same of a total outage; None: never.
+        why: it was not replayed; "" where it was.
+    """
+
+    alert: str
+    severity: str
+    slo: str
+    state: str
+    fires_s: float | None
+    resolves_s: float | None
+    fires_after_impact_s: float | None
+    outage_to_fire_s: float | None
+    total_outage_to_fire_s: float | None
+    why: str
+
+
+@dataclass(frozen=True)
 class Judgement:
     """The verdict and everything it rests on.
 
@@ -248,6 +281,7 @@ class Judgement:
         requests: rows judged.
         tokens: the ledger.
         fault_window_s: first harm and proven end, seconds since the start; None: no harm done.
+        alerts: what the shipped alert rules made of the run; empty: they were not replayed.
     """
 
     verdict: Verdict
@@ -261,6 +295,7 @@ class Judgement:
     requests: int
     tokens: TokenLedger
     fault_window_s: tuple[float, float] | None
+    alerts: Sequence[AlertOutcome] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON data; key names are the contract of `verdict.json`."""

@@ -67,6 +67,7 @@ _ENGINE = (
 _HISTOGRAMS = (
     ("vllm:time_to_first_token_seconds", "ttft", ("0.1", "0.5")),
     ("vllm:inter_token_latency_seconds", "itl", ("0.05", "0.1")),
+    ("vllm:request_time_per_output_token_seconds", "tpot", ("0.05",)),
     ("vllm:e2e_request_latency_seconds", "e2e", ("5.0", "10.0")),
 )
 # vLLM 0.33's edges (vllm/v1/metrics/loggers.py), s, without infinity.
@@ -76,7 +77,10 @@ _E2E_S = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 
 _EDGES_S: Mapping[str, tuple[float, ...]] = {
     "vllm:time_to_first_token_seconds_bucket": (*_TTFT_S, 10, 20, 40, 80, 160, 640, 2560),
     "vllm:inter_token_latency_seconds_bucket": (*_ITL_S, 10, 20, 40, 80),
+    "vllm:request_time_per_output_token_seconds_bucket": (*_ITL_S, 10, 20, 40, 80),
     "vllm:e2e_request_latency_seconds_bucket": (*_E2E_S, 120, 240, 480, 960, 1920, 7680),
+    "inference_router_ttft_seconds_bucket": (*_TTFT_S, 10, 20, 40, 80, 160, 640, 2560),
+    "inference_router_e2e_seconds_bucket": (*_E2E_S, 120, 240, 480, 960, 1920, 7680),
 }
 # name, unit, absence, meaning.
 _ROUTER = (

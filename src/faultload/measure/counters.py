@@ -7,8 +7,6 @@ Raw samples are read at the edges of a window. PromQL's `increase` would extrapo
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,16 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from faultload.record import Phase
-from faultload.spec.promql import parse_counter
+from faultload.spec.promql import CounterSelector, parse_counter
 from faultload.spec.slo import SLO, PrometheusSource
 
 _SLACK = 2.5  # usual distances between samples: further from an edge, the edge is not known
-_COMPARE: Mapping[str, Callable[[str, str], bool]] = {
-    "=": lambda found, wanted: found == wanted,
-    "!=": lambda found, wanted: found != wanted,
-    "=~": lambda found, wanted: re.fullmatch(wanted, found) is not None,
-    "!~": lambda found, wanted: re.fullmatch(wanted, found) is None,
-}
 
 
 @dataclass(frozen=True)
@@ -123,12 +115,11 @@ def select(series: pd.DataFrame, query: str) -> pd.DataFrame | None:
     selector = parse_counter(query)
     if selector is None:
         return None
-    matchers = [(key, _COMPARE[how], value) for key, how, value in selector.matchers]
+    return select_rows(series, selector)
+
+
+def select_rows(series: pd.DataFrame, selector: CounterSelector) -> pd.DataFrame:
+    """Return the stored rows of the series that a selector means."""
     rows = series[series["series"] == selector.metric]
-
-    def wanted(encoded: str) -> bool:
-        labels: Mapping[str, str] = json.loads(encoded)
-        return all(compare(labels.get(key, ""), value) for key, compare, value in matchers)
-
-    keep = {encoded for encoded in rows["labels"].unique() if wanted(encoded)}
+    keep = {text for text in rows["labels"].unique() if selector.accepts(json.loads(text))}
     return rows[rows["labels"].isin(keep)]

@@ -92,6 +92,11 @@ class RunDirectory:
         return self.record / "slos.yaml"
 
     @property
+    def windows(self) -> Path:
+        """The burn-rate windows of the run; not there where the project has none."""
+        return self.record / "windows.yaml"
+
+    @property
     def target(self) -> Path:
         """The target file, without secrets."""
         return self.record / "target.yaml"
@@ -118,7 +123,7 @@ class RunDirectory:
 
     @property
     def alerts(self) -> Path:
-        """Alerts that fired, or would have."""
+        """The alert rules replayed on the series; not there in older records."""
         return self.record / "alerts.parquet"
 
     @property

@@ -113,15 +113,31 @@ SERIES_SCHEMA = pa.schema(
 )
 """`series.parquet`: raw samples as Prometheus returned them. A missing sample has no row."""
 
+
+class AlertState(StrEnum):
+    """What the replay of one alert rule on a run's series came to."""
+
+    FIRED = "fired"
+    QUIET = "quiet"
+    """Replayed, and it did not fire."""
+    NOT_REPLAYED = "not_replayed"
+    """Nobody can say; `why` says why."""
+
+
 ALERT_SCHEMA = pa.schema(
     [
-        ("alert", pa.string()),
-        ("severity", pa.string()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),  # NaN: still firing at the end
+        ("alert", pa.string()),  # "" where none of them could be replayed
+        ("severity", pa.string()),  # page or ticket
+        ("start_s", pa.float64()),  # NaN: did not fire
+        ("end_s", pa.float64()),  # NaN: still firing at the end, or did not fire
+        ("slo", pa.string()),
+        ("state", pa.string()),  # AlertState
+        ("outage_to_fire_s", pa.float64()),  # how long the outage must last; NaN: never fires
+        ("total_outage_to_fire_s", pa.float64()),  # the same of a total one; infinite: never
+        ("why", pa.string()),  # it was not replayed; "" where it was
     ]
 )
-"""`alerts.parquet`."""
+"""`alerts.parquet`: the alert rules replayed on `series.parquet`, a row each."""
 
 
 def write_table(frame: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
@@ -168,6 +184,15 @@ def read_series(path: Path) -> pd.DataFrame:
     """
     frame = _read(path, SERIES_SCHEMA)
     return frame.sort_values(["series", "labels", "t_s"], kind="stable", ignore_index=True)
+
+
+def read_alerts(path: Path) -> pd.DataFrame | None:
+    """Return `alerts.parquet`; None: the record has none, so nobody replayed any rule.
+
+    Raises:
+        SpecError: the file is damaged, or lacks a column.
+    """
+    return _read(path, ALERT_SCHEMA) if path.exists() else None
 
 
 def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:

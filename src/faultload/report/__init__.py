@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
-from faultload.errors import SpecError
 from faultload.judge import Judgement
-from faultload.record import Manifest, RunDirectory
+from faultload.record import AlertState, Manifest, RunDirectory, read_alerts
 from faultload.record.directory import write_json
 from faultload.report.facts import Facts
 from faultload.report.junit import junit_xml
@@ -78,12 +76,14 @@ def write_reports(  # noqa: PLR0913  # the record, part by part, as the flow hol
 
 
 def _alerts(path: Path) -> pd.DataFrame | None:
-    if not path.exists():
+    """Return the alerts that fired; None: not one was replayed."""
+    alerts = read_alerts(path)
+    if alerts is None:
         return None
-    try:
-        return pd.read_parquet(path)
-    except (pa.ArrowException, OSError) as error:
-        raise SpecError(path, "", f"not a readable table: {str(error).splitlines()[0]}") from None
+    unknown = alerts["state"] == AlertState.NOT_REPLAYED
+    if len(alerts) and unknown.all():
+        return None
+    return alerts[alerts["state"] == AlertState.FIRED]
 
 
 def _write(path: Path, data: bytes) -> None:

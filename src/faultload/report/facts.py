@@ -76,7 +76,7 @@ class Facts:
         run, manifest, experiment, slos, judgement, requests, series: as `write_reports` got them.
         events: lines of events.jsonl, in time order.
         injections: the injection journal.
-        alerts: rows of alerts.parquet; None: the record has none, so nobody can say.
+        alerts: those rows of alerts.parquet that fired; None: none was replayed, so nobody can say.
     """
 
     run: RunDirectory

@@ -24,6 +24,9 @@ judgement        everything the verdict rests on, `faultload.judge.Judgement` fi
   requests           rows judged
   tokens             asked, delivered, lost, wasted, duplicated, refused
   fault_window_s     [first harm, proven end] since the start
+  alerts             the shipped alert rules replayed on the record: alert, severity, slo, state
+                     (fired, quiet, not_replayed), fires_s, resolves_s, fires_after_impact_s,
+                     outage_to_fire_s, total_outage_to_fire_s (null: never), why; empty: none was
 load             what the load client says of itself, null: no load was measured; null inside: not
                  recorded. `faultload.record.LoadSummary` field by field:
   loop               open, or closed: users waited, so a slow platform was asked less often

@@ -29,6 +29,7 @@ from faultload.report.load_client import (
     loop_name,
     worker_rows,
 )
+from faultload.report.paging import ALERTS, paging_section
 from faultload.report.plots import errors_figure, tiers_of, traffic_figures, ttft_figure
 from faultload.report.server_view import panels, ready_figure
 from faultload.report.svg import interval_bar
@@ -93,6 +94,8 @@ def render_page(facts: Facts) -> str:
             expectations=[(e, *claim(e)) for e in facts.judgement.expectations],
             plots=_plots(frame, tiers),
             panels=panels(frame),
+            paging=paging_section(facts.judgement),
+            paging_evidence=ALERTS,
             recovery_text=recovery_text,
             load=facts.manifest.load,
             loop_meaning=loop_meaning,

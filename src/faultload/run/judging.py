@@ -21,6 +21,7 @@ from faultload.record import (
     Outcome,
     PhaseName,
     RunDirectory,
+    read_alerts,
     read_requests,
     read_series,
 )
@@ -116,6 +117,7 @@ def _evidence(
         counted=_counted(manifest, slos, series),
         replicas=_replicas(series),
         scrape_interval_s=scrape_interval_s,
+        alerts=read_alerts(directory.alerts),
     )
 
 

@@ -38,6 +38,7 @@ from faultload.spec import (
     TargetSpec,
 )
 from faultload.spec.clear_text import keep_experiment_secrets
+from faultload.spec.windows import BurnWindows, load_windows
 
 LOAD_OPTIONS = {"workers": "--workers", "listen": "--load-listen"}
 """Keys of a target file's `load`, and the options of `faultload run` that replace them."""
@@ -67,6 +68,7 @@ class RunPlan:
         ca: PEM file of the authorities that the load trusts; None: the system's.
         stop: conditions that end it early, of both files; all are watched.
         consent: what somebody said of this run.
+        windows: when a burning budget alerts; None: the project does not say.
     """
 
     asked: str
@@ -89,6 +91,7 @@ class RunPlan:
     ca: Path | None = None
     stop: Sequence[StopSpec] = ()
     consent: Consent = UNSAID
+    windows: BurnWindows | None = None
 
     @property
     def capabilities(self) -> set[str]:
@@ -174,6 +177,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         faults=faults,
         ca=ca,
         stop=agreed_stops(chosen, target_spec, target_path, slos),
+        windows=load_windows(windows) if (windows := catalogue.windows_path).exists() else None,
     )
     check_size(scenario, scenario_path, plan.length_s)
     return plan

@@ -113,7 +113,7 @@ def _start_load(  # noqa: PLR0913  # what a load beside a platform is made of
     t0_unix_s = time.time()
     load.go(t0_unix_s)
     slos = folder / "slos.yaml"
-    files = sorted((catalogue.root / "slos").glob("*.yaml"))
+    files = catalogue.slo_paths()
     slos.write_text("\n---\n".join(f.read_text(encoding="utf-8") for f in files), encoding="utf-8")
     return load, replace(session, rows=str(work), slos=str(slos), t0_unix_s=t0_unix_s)
 

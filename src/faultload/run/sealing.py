@@ -30,6 +30,7 @@ from faultload.record import (
 from faultload.record.manifest import Clock
 from faultload.run.events import EventLog, RunClock
 from faultload.run.plan import RunPlan
+from faultload.run.replay import save_alerts
 from faultload.secrecy import redact_files, redacted
 from faultload.targets import Target
 
@@ -42,6 +43,8 @@ def save_inputs(plan: RunPlan, directory: RunDirectory) -> None:
     _write_yaml(directory.scenario, *_plain(plan.scenario))
     _write_yaml(directory.slos, *_plain(*plan.slos))
     _write_yaml(directory.target, *_plain(plan.target))
+    if plan.windows is not None:
+        _write_yaml(directory.windows, *_plain(plan.windows))
 
 
 def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) -> Manifest:
@@ -80,7 +83,7 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
     target: Target | None,
     end_s: float,
 ) -> None:
-    """Collect rows, series, events and the journal, and seal them under the final manifest.
+    """Collect rows, series, events and the journal, replay the alerts, and seal it all.
 
     Args:
         directory: the run's.
@@ -114,6 +117,7 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
         _note_platform_events(target, events, draft.clock.t0_unix_s, end_s)
     shown = {labels: redacted(labels) for labels in series["labels"].unique()}
     write_table(series.assign(labels=series["labels"].map(shown)), SERIES_SCHEMA, directory.series)
+    save_alerts(directory, draft, series)
     if journal.path.exists():
         journal.copy_redacted(directory.injections.path)
     else:

@@ -14,6 +14,7 @@ from faultload.spec.given import GivenBlock
 from faultload.spec.scenario import Scenario, load_scenario
 from faultload.spec.slo import SLO, load_slos
 from faultload.spec.target import TargetSpec, load_target
+from faultload.spec.windows import WINDOWS_FILE
 from faultload.spec.wording import found
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -96,7 +97,7 @@ class Catalogue:
         """
         by_name: dict[str, SLO] = {}
         by_file: dict[str, list[SLO]] = {}
-        for path in sorted((self.root / "slos").glob("*.yaml")):
+        for path in self.slo_paths():
             by_file[path.stem] = load_slos(path)
             for slo in by_file[path.stem]:
                 if slo.name in by_name:
@@ -120,8 +121,19 @@ class Catalogue:
                 )
         return list(chosen.values())
 
+    @property
+    def windows_path(self) -> Path:
+        """Where the burn-rate windows are; a project may have none."""
+        return self.root / "slos" / WINDOWS_FILE
+
+    def slo_paths(self) -> list[Path]:
+        """Every file of SLOs, in path order."""
+        return sorted(set((self.root / "slos").glob("*.yaml")) - {self.windows_path})
+
     def names(self, folder: str) -> list[str]:
-        """Stems of the YAML files in one folder."""
+        """Stems of the YAML files in one folder; of slos/, those that hold SLOs."""
+        if folder == "slos":
+            return self._stems(self.slo_paths())
         return self._stems((self.root / folder).glob("*.yaml"))
 
     @staticmethod

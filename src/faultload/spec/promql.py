@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,6 +14,12 @@ from faultload.spec.wording import found
 
 _METRIC = r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?"
 _SELECTOR = re.compile(rf"\s*(?:{_METRIC}|sum\s*\(\s*{_METRIC}\s*\))\s*", re.DOTALL)
+_COMPARE: Mapping[str, Callable[[str, str], bool]] = {
+    "=": lambda found, wanted: found == wanted,
+    "!=": lambda found, wanted: found != wanted,
+    "=~": lambda found, wanted: re.fullmatch(wanted, found) is not None,
+    "!~": lambda found, wanted: re.fullmatch(wanted, found) is None,
+}
 _MATCHER = re.compile(r'\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 
 
@@ -26,6 +34,16 @@ class CounterSelector:
 
     metric: str
     matchers: tuple[tuple[str, str, str], ...]
+
+    def accepts(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether a series with these labels is meant; a label it lacks is empty."""
+        return all(_COMPARE[how](labels.get(key, ""), text) for key, how, text in self.matchers)
+
+    @property
+    def promql(self) -> str:
+        """As PromQL: `done_total{code="200"}`."""
+        inner = ",".join(f"{label}{how}{json.dumps(text)}" for label, how, text in self.matchers)
+        return f"{self.metric}{{{inner}}}" if inner else self.metric
 
 
 def parse_counter(query: str) -> CounterSelector | None:

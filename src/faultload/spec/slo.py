@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from faultload.errors import SpecError
-from faultload.spec.promql import CounterQuery
-from faultload.spec.reading import Spec, parse, read_documents
+from faultload.spec.promql import CounterQuery, parse_counter
+from faultload.spec.reading import Spec, join, parse, read_documents
+from faultload.spec.server_view import ServerView, declared_view, disagreement
 from faultload.spec.wording import found
 
 _COLUMNS = ("ttft_s", "tpot_s", "e2e_s", "gap_s_max")
@@ -129,6 +130,12 @@ class Metadata(Spec):
             )
         return value
 
+    @field_validator("annotations")
+    @classmethod
+    def _declares_counters(cls, value: dict[str, str]) -> dict[str, str]:
+        declared_view(value)
+        return value
+
 
 class Indicator(Spec):
     """OpenSLO inline `indicator`."""
@@ -209,6 +216,16 @@ class SLO(Spec):
         return self.spec.indicator.spec.ratio_metric.raw.metric_source
 
     @property
+    def server_view(self) -> ServerView | None:
+        """What Prometheus counts of it, for alerts; None: nobody said which counters do."""
+        source = self.source
+        if isinstance(source, RequestsSource):
+            return declared_view(self.metadata.annotations)
+        good, total = parse_counter(source.spec.good), parse_counter(source.spec.total)
+        assert good and total  # noqa: S101, PT018  # the validator saw to it
+        return ServerView(good, total, nearest=False)
+
+    @property
     def statement(self) -> str:
         """The SLO in words, e.g. `95 % of fast: ttft_s <= 0.1`."""
         percent = f"{self.target * 100:g} %"
@@ -227,10 +244,24 @@ def load_slos(path: Path) -> list[SLO]:
     slos: list[SLO] = []
     documents: list[dict[str, Any]] = read_documents(path)
     for index, document in enumerate(documents):
-        slo = parse(SLO, document, path, f"document[{index}]" if len(documents) > 1 else "")
+        key = f"document[{index}]" if len(documents) > 1 else ""
+        slo = parse(SLO, document, path, key)
         if any(other.name == slo.name for other in slos):
             raise SpecError(
                 path, f"document[{index}].metadata.name", f"{slo.name!r} is given twice; rename one"
             )
+        if problem := _disagreement(slo):
+            raise SpecError(path, join(key, "metadata.annotations"), problem)
         slos.append(slo)
     return slos
+
+
+def _disagreement(slo: SLO) -> str:
+    declared, source = declared_view(slo.metadata.annotations), slo.source
+    if declared is None:
+        return ""
+    if not isinstance(source, RequestsSource):
+        return "expected no counters beside a source that is Prometheus already; drop them"
+    condition = source.spec.condition
+    limit_s = condition.limit_s if condition.kind == "latency" else None
+    return disagreement(declared, source.spec.tier, limit_s)

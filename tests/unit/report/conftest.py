@@ -85,8 +85,10 @@ def make_run(folder: Path, verdict: Verdict = Verdict.FAIL) -> Run:
     ]
     requests = make_requests()
     write_journal(run)
-    alerts = [{"alert": "ServedFastBurn", "severity": "page", "start_s": 37.0, "end_s": 58.0}]
-    write_table(pd.DataFrame(alerts), ALERT_SCHEMA, run.alerts)
+    alert = {"alert": "ServedFastBurn", "severity": "page", "start_s": 37.0, "end_s": 58.0}
+    found = {"slo": "served", "state": "fired", "outage_to_fire_s": 4.0, "why": ""}
+    alerts = pd.DataFrame([alert | found | {"total_outage_to_fire_s": 260.0}])
+    write_table(alerts, ALERT_SCHEMA, run.alerts)
     judgement = make_judgement(requests, slos, verdict)
     manifest = make_manifest(run, slos, judgement)
     return Run(

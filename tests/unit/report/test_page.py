@@ -22,6 +22,7 @@ SECTIONS = {
     "slos",
     "findings",
     "recovery",
+    "paging",
     "plots",
     "tokens",
     "hit",

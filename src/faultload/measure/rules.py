@@ -1,0 +1,190 @@
+"""SLOs and burn-rate windows into Prometheus rules: ratios to record, and alerts on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import yaml
+
+from faultload.errors import UsageError
+from faultload.measure.catalogue import bucket_edges
+from faultload.spec.server_view import ServerView
+from faultload.spec.slo import SLO
+from faultload.spec.windows import BurnWindows, Window
+
+_MADE = "# Made by `faultload slo rules` from slos/{file} and slos/{windows}; change those instead."
+_TO_DO = {
+    "page": "Act now: see what changed, take it back or move traffic away; then find the cause.",
+    "ticket": "Act in working hours: at this pace the budget is spent before its period ends.",
+}
+_BLIND = (
+    "Nothing that its alerts are made of was scraped for {short}: no alert of this SLO can fire."
+    " See that what exports it is up, and that Prometheus finds it."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class BurnAlert:
+    """One alert: the error budget of one SLO burns too fast over one pair of windows.
+
+    Attributes:
+        name: of the alert.
+        slo: whose budget.
+        window: over what, and how fast.
+        view: the counters it is made of.
+    """
+
+    name: str
+    slo: SLO
+    window: Window
+    view: ServerView
+
+    @property
+    def limit(self) -> str:
+        """Share of bad events that it fires above, without floating-point dust."""
+        budget = 1 - Decimal(str(self.slo.target))
+        return f"{(Decimal(str(self.window.burn_rate)) * budget).normalize():f}"
+
+    @property
+    def fires_after_s(self) -> float:
+        """How long a total outage lasts until it fires; infinite: it never does."""
+        return self.window.fires_after_s(self.slo.budget)
+
+    @property
+    def recorded(self) -> str:
+        """Its condition, on what the recording rules keep."""
+        return " and ".join(
+            f'{_record(duration)}{{slo="{self.slo.name}"}} > {self.limit}'
+            for duration in (self.window.long, self.window.short)
+        )
+
+    @property
+    def condition(self) -> str:
+        """The same on the counters alone: each recording rule's expression in its place."""
+        return " and ".join(
+            f"({bad_ratio(self.view, duration)}) > {self.limit}"
+            for duration in (self.window.long, self.window.short)
+        )
+
+
+def bad_ratio(view: ServerView, duration: str) -> str:
+    """Return PromQL for the share of bad events over the last while; nothing without events."""
+    good, total = (f"sum(rate({one.promql}[{duration}]))" for one in (view.good, view.total))
+    return f"1 - ({good} or vector(0)) / ({total} > 0)"
+
+
+def burn_alerts(slo: SLO, windows: BurnWindows) -> list[BurnAlert]:
+    """Return the alerts of one SLO, in the windows' order; none where no server counts it.
+
+    Raises:
+        UsageError: its threshold is no edge of the histogram that stands in for its rows.
+    """
+    view = slo.server_view
+    if view is None:
+        return []
+    edges = bucket_edges(view.good.metric)
+    for label, how, text in view.good.matchers:
+        if (label, how) == ("le", "=") and edges and float(text) not in (*edges, float("inf")):
+            around = [max((e for e in edges if e < float(text)), default=edges[0])]
+            around += [edge for edge in edges if edge > float(text)][:1]
+            raise UsageError(
+                f"SLO {slo.name}: {view.good.metric} has no bucket that ends at {text};"
+                f" the nearest end at {' and '.join(f'{edge:g}' for edge in around)}"
+            )
+    return [BurnAlert(f"{_camel(slo.name)}Burn{w.long}", slo, w, view) for w in windows.windows]
+
+
+def rules_text(file: str, windows_file: str, slos: Iterable[SLO], windows: BurnWindows) -> str:
+    """Return the rule file of one SLO file; the same input gives the same bytes.
+
+    Args:
+        file: name of the SLO file.
+        windows_file: name of the file with the windows.
+        slos: in it.
+        windows: in the other.
+    """
+    groups, without = [], []
+    for slo in slos:
+        alerts = burn_alerts(slo, windows)
+        if alerts:
+            groups.append(_group(slo, alerts, windows))
+        else:
+            without.append(slo.name)
+    head = [_MADE.format(file=file, windows=windows_file)]
+    head += [
+        f"# Without alerts, as no counters of a server are named: {', '.join(without)}."
+    ] * bool(without)
+    return as_yaml(head, {"groups": groups})
+
+
+def blind_name(slo: SLO) -> str:
+    """Return the name of the alert that says that no other alert of the SLO can fire."""
+    return f"{_camel(slo.name)}Blind"
+
+
+def as_yaml(head: Sequence[str], data: Any) -> str:
+    """Return a YAML file under comments."""
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    return "\n".join([*head, text])
+
+
+def _group(slo: SLO, alerts: Sequence[BurnAlert], windows: BurnWindows) -> dict[str, Any]:
+    own = {"slo": slo.name, "service": slo.spec.service}
+    view = alerts[0].view
+    rules: list[dict[str, Any]] = [
+        {"record": _record(duration), "expr": bad_ratio(view, duration), "labels": own.copy()}
+        for duration in windows.durations
+    ]
+    rules += [
+        {
+            "alert": alert.name,
+            "expr": alert.recorded,
+            "labels": {"severity": alert.window.severity, **own},
+            "annotations": {
+                "summary": _summary(alert),
+                "description": f"{_seen_by(view)} {_TO_DO[alert.window.severity]}",
+                "runbook": f"{windows.runbook}#what-to-do-when-it-alerts",
+            },
+        }
+        for alert in alerts
+    ]
+    short = windows.durations[0]
+    rules.append(
+        {
+            "alert": blind_name(slo),
+            "expr": f"absent_over_time({view.total.promql}[{short}])",
+            "labels": {"severity": "ticket", **own},
+            "annotations": {
+                "summary": f"{slo.name}: nobody can tell whether it is kept",
+                "description": _BLIND.format(short=short),
+                "runbook": f"{windows.runbook}#what-to-do-when-it-alerts",
+            },
+        }
+    )
+    return {"name": f"slo:{slo.name}", "rules": rules}
+
+
+def _summary(alert: BurnAlert) -> str:
+    share = "{{ $value | humanizePercentage }}"
+    window = alert.window
+    return (
+        f"{alert.slo.name}: {share} bad over {window.long}, {alert.slo.budget * 100:g}% allowed;"
+        f" burn rate {window.burn_rate:g} or more"
+    )
+
+
+def _seen_by(view: ServerView) -> str:
+    if view.nearest:
+        return "As the server counts it; users may see more."
+    return "As Prometheus counts it."
+
+
+def _record(duration: str) -> str:
+    return f"sli:bad:ratio_rate{duration}"
+
+
+def _camel(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("-"))
