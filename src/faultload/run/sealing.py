@@ -31,6 +31,7 @@ from faultload.record.manifest import Clock
 from faultload.run.events import EventLog, RunClock
 from faultload.run.plan import RunPlan
 from faultload.secrecy import redact_files, redacted
+from faultload.spec.prices import load_price_book, prices_beside
 from faultload.targets import Target
 
 _REPORTED = ("chaostoolkit-lib", "locust", "numpy", "pandas", "pyarrow", "scipy")
@@ -42,6 +43,7 @@ def save_inputs(plan: RunPlan, directory: RunDirectory) -> None:
     _write_yaml(directory.scenario, *_plain(plan.scenario))
     _write_yaml(directory.slos, *_plain(*plan.slos))
     _write_yaml(directory.target, *_plain(plan.target))
+    _write_yaml(directory.prices, *load_price_book(prices_beside(plan.target_path)).plain())
 
 
 def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) -> Manifest:
