@@ -40,7 +40,7 @@ class Tokens:
     wasted: Floats
 
 
-def count_tokens(requests: pd.DataFrame, slos: Sequence[SLO]) -> Tokens:
+def count_tokens(requests: pd.DataFrame, slos: Sequence[SLO], rows: Rows | None = None) -> Tokens:
     """Return what each request got, and how much of it was of use.
 
     A token is of use in a request that was answered completely and kept every SLO that is about it;
@@ -49,8 +49,9 @@ def count_tokens(requests: pd.DataFrame, slos: Sequence[SLO]) -> Tokens:
     Args:
         requests: rows in the record's request schema.
         slos: what is good; those read from Prometheus say nothing of one request.
+        rows: the same requests as arrays, where somebody has them already.
     """
-    rows = Rows.of(requests)
+    rows = rows or Rows.of(requests)
     good: Flags = rows.served | rows.unfinished
     for slo in slos:
         if isinstance(slo.source, RequestsSource):

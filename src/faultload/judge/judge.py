@@ -168,7 +168,7 @@ class _Case:
         about = self.evidence
         if about.fleet is None:
             return None
-        tokens = count_tokens(about.requests, about.slos)
+        tokens = count_tokens(about.requests, about.slos, self.rows)
         return work_out(
             about.fleet, about.phases, tokens, about.prices, time_scale=about.time_scale
         )

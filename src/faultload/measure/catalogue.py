@@ -154,11 +154,7 @@ def catalogue(
             Entry(name, f"{name}{{{where}}}", unit, component, absence, raw=True, meaning=meaning)
         )
 
-    for name, unit, by, meaning in _PAID_FOR:
-        # A platform need not say what it costs.
-        one = f"{name}{{{','.join(filter(None, (by, where)))}}}"
-        absence, kube = Absence.NOTHING_YET, Component.KUBE_STATE_METRICS
-        entries.append(Entry(name, one, unit, kube, absence, raw=True, meaning=meaning))
+    entries += _paid_for(where)
 
     def derived(name: str, promql: str, unit: str, meaning: str) -> None:
         entries.append(
@@ -198,6 +194,23 @@ def catalogue(
                 f"Share of {short} at or under {float(edge):g} s",
             )
     return tuple(entries)
+
+
+def _paid_for(where: str) -> list[Entry]:
+    """Return what the cost of machines is worked out from; a platform need not say it."""
+    kube, absence = Component.KUBE_STATE_METRICS, Absence.NOTHING_YET
+    return [
+        Entry(
+            name,
+            f"{name}{{{','.join(filter(None, (by, where)))}}}",
+            unit,
+            kube,
+            absence,
+            raw=True,
+            meaning=meaning,
+        )
+        for name, unit, by, meaning in _PAID_FOR
+    ]
 
 
 def bucket_edges(series: str) -> tuple[float, ...]:

@@ -50,7 +50,7 @@ def test_a_known_cost_is_one_sentence_and_one_table(killed: Any) -> None:
     assert "there, cold alone would be $0.05" in page
     assert "a typical value and not the one paid" in page
     assert "-$0.001 beyond the baseline&#39;s rate" in page
-    assert "Money: The run cost $0.02" in texts["postmortem.md"]
+    assert r"Money: The run cost \$0.02" in texts["postmortem.md"]
     data = json.loads(texts["verdict.json"])["judgement"]["cost"]
     assert data["shares"][-1]["cold_usd"] == 0.005
     assert data["usd_all_spot"] is None
