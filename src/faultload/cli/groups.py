@@ -11,6 +11,7 @@ import typer
 
 from faultload.cli.baselines import baselines
 from faultload.cli.output import Json, Root, catalogue_of, echo_json, echo_lines, say
+from faultload.cli.prices import prices
 from faultload.cli.slos import slos
 from faultload.cli.traces import traces
 from faultload.errors import ExitCode
@@ -26,13 +27,12 @@ def add_groups(app: typer.Typer) -> None:
     app.add_typer(_faults, name="faults", help="The faults there are.")
     app.add_typer(_runs, name="runs", help="Stored runs.")
     app.add_typer(baselines, name="baseline", help="What was accepted, for the gate.")
-    app.add_typer(_prices, name="prices", help="Instance prices, dated.")
+    app.add_typer(prices, name="prices", help="Instance prices, dated.")
 
 
 _platform = typer.Typer(no_args_is_help=True)
 _faults = typer.Typer(no_args_is_help=True)
 _runs = typer.Typer(no_args_is_help=True)
-_prices = typer.Typer(no_args_is_help=True)
 
 
 @_platform.command("up")
@@ -136,20 +136,6 @@ def runs_list(
         echo_json(rows)
     else:
         echo_lines([f"{r['verdict']:<13} {r['run_id']}  {r['reason']}" for r in rows])
-
-
-@_prices.command("list")
-def prices_list(as_json: Json = False) -> None:
-    """List instance prices with their date and source."""
-    from faultload.spec.prices import load_prices
-
-    prices = load_prices()
-    if as_json:
-        echo_json(prices.model_dump(mode="json"))
-        return
-    say(f"{prices.region}, as of {prices.as_of}: {prices.source}")
-    for row in prices.instances:
-        say(f"{row.instance_type:<16} {row.gpu:<8} x{row.gpus}  ${row.usd_per_hour:.4f}/h")
 
 
 def _show(about: object, *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from faultload.judge.cost_model import Cost
 from faultload.judge.model import BudgetSpent, Expectation, Recovery, Verdict
 from faultload.record import InjectionEntry, InjectionStep
 from faultload.spec.experiment import Expects
@@ -48,6 +49,28 @@ def hold_claims(  # noqa: PLR0913  # one argument a kind of measurement
     if expects.revert_s_max is not None:
         claims.append(_reverts(expects.revert_s_max, injections))
     return claims
+
+
+def hold_cost(expects: Expects, cost: Cost | None) -> list[Expectation]:
+    """Return the claim about money, where it is made; a bill that is not known keeps none."""
+    limit = expects.usd_per_1m_tokens_max
+    if limit is None:
+        return []
+    name, claimed = "usd_per_1m_tokens_max", f"(claimed under {limit:g} USD)"
+    found = cost.usd_per_1m_tokens if cost else None
+    if cost is None or found is None or not cost.usd:
+        why = (cost.problem if cost else "nobody looked at the machines") or "no tokens were served"
+        text = f"a million tokens cost nobody knows how much {claimed}: {why}"
+        return [Expectation(name, limit, None, Verdict.INCONCLUSIVE, text)]
+    error = found * (cost.error_usd or 0.0) / cost.usd
+    typical = any(quote.typical for quote in cost.prices)
+    text = f"a million tokens cost {found:.3g} USD {claimed}"
+    text += ", at prices that are typical and not those paid" if typical else ""
+    if found - error > limit:
+        verdict = Verdict.INCONCLUSIVE if typical else Verdict.FAIL
+    else:
+        verdict = Verdict.PASS if found <= limit else Verdict.INCONCLUSIVE
+    return [Expectation(name, limit, found, verdict, text)]
 
 
 def _recovery(limit: float, recoveries: Sequence[Recovery]) -> Expectation:

@@ -13,7 +13,9 @@ import pandas as pd
 from faultload.judge import validity
 from faultload.judge.alerts import judge_alerts
 from faultload.judge.budget import count_streams_lost, spend_budget, spend_counted
-from faultload.judge.expectations import as_percent, hold_claims
+from faultload.judge.cost import count_tokens, work_out
+from faultload.judge.cost_model import Cost
+from faultload.judge.expectations import as_percent, hold_claims, hold_cost
 from faultload.judge.ledger import balance_tokens
 from faultload.judge.model import (
     BudgetSpent,
@@ -59,7 +61,9 @@ def judge(evidence: Evidence) -> Judgement:
     recoveries = case.attempt_all("recovery", case.recoveries)
     budgets = case.attempt_all("budget", case.budgets)
     lost = case.attempt("streams", case.streams_lost, None)
+    cost = case.attempt("cost", case.cost, None)
     claims = case.attempt_all("claims", lambda: case.claims(recoveries, budgets, lost))
+    claims += case.attempt_all("claims", lambda: hold_cost(evidence.expects, cost))
     case.findings += [_claim_finding(claim) for claim in claims]
     phases = case.attempt_all("objectives", lambda: case.phases(recoveries))
     case.findings += case.attempt_all("objectives", lambda: _phase_findings(phases, evidence))
@@ -86,6 +90,7 @@ def judge(evidence: Evidence) -> Judgement:
         tokens=tokens,
         fault_window_s=case.window,
         alerts=alerts,
+        cost=cost,
     )
 
 
@@ -164,6 +169,15 @@ class _Case:
         )
         return [*claims, *hold_scaling(self.evidence, self.window)]
 
+    def cost(self) -> Cost | None:
+        about = self.evidence
+        if about.fleet is None:
+            return None
+        tokens = count_tokens(about.requests, about.slos, self.rows)
+        return work_out(
+            about.fleet, about.phases, tokens, about.prices, time_scale=about.time_scale
+        )
+
     def phases(self, recoveries: Sequence[Recovery]) -> list[PhaseResult]:
         recovered = {r.slo: r.recovery_s for r in recoveries if r.recovery_s is not None}
         results: list[PhaseResult] = []
@@ -200,7 +214,8 @@ def _judge_outcome(evidence: Evidence) -> list[Finding]:
 
 def _claim_finding(claim: Expectation) -> Finding:
     text = f"{claim.text[0].upper()}{claim.text[1:]}."
-    where = "injections.jsonl" if claim.name == "revert_s_max" else "requests.parquet"
+    elsewhere = {"revert_s_max": "injections.jsonl", "usd_per_1m_tokens_max": "series.parquet"}
+    where = elsewhere.get(claim.name, "requests.parquet")
     return Finding(claim.verdict, claim.name, text, where)
 
 

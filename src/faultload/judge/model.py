@@ -9,8 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from faultload.judge.cost_model import Cost
 from faultload.record import InjectionEntry, LoadSummary, Outcome, Phase, PhaseName
+from faultload.record.fleet import Fleet
 from faultload.spec.experiment import Expects
+from faultload.spec.prices import PriceBook
 from faultload.spec.slo import SLO
 
 
@@ -66,6 +69,9 @@ class Evidence:
             Empty: nobody said.
         scrape_interval_s: how often `replicas` and other series were to be sampled.
         alerts: rows in the record's alert schema; None: no rule was replayed.
+        fleet: the machines that were paid for; None: nobody looked.
+        prices: for machines whose price the platform does not say; None: the record has none.
+        time_scale: of the platform's starting and waiting; 1 on a real one.
     """
 
     requests: pd.DataFrame
@@ -88,6 +94,9 @@ class Evidence:
     replicas: Mapping[str, ReplicaCounts] = field(default_factory=dict)
     scrape_interval_s: float = 1.0
     alerts: pd.DataFrame | None = None
+    fleet: Fleet | None = None
+    prices: PriceBook | None = None
+    time_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -282,6 +291,8 @@ class Judgement:
         tokens: the ledger.
         fault_window_s: first harm and proven end, seconds since the start; None: no harm done.
         alerts: what the shipped alert rules made of the run; empty: they were not replayed.
+        cost: what the machines cost; its `problem` says why where that is not known. None: nobody
+            asked.
     """
 
     verdict: Verdict
@@ -296,6 +307,7 @@ class Judgement:
     tokens: TokenLedger
     fault_window_s: tuple[float, float] | None
     alerts: Sequence[AlertOutcome] = ()
+    cost: Cost | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON data; key names are the contract of `verdict.json`."""

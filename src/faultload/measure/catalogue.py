@@ -121,6 +121,22 @@ _ROUTER = (
 )
 
 
+# name, unit, what to select by, meaning. What a run's machines cost is worked out from these.
+_PAID_FOR = (
+    ("node_total_hourly_cost", "USD/h", "", "Price of a node that is paid for"),
+    ("kube_node_info", "1", "", "Node exists"),
+    ("kube_node_labels", "1", "", "Node's type, zone and capacity type"),
+    ("kube_node_created", "s", "", "Creation of the node, Unix time"),
+    ("kube_node_status_allocatable", "GPUs", 'resource="nvidia_com_gpu"', "GPUs of the node"),
+    (
+        "kube_pod_container_resource_requests",
+        "GPUs",
+        'resource="nvidia_com_gpu"',
+        "GPUs that the pod holds",
+    ),
+)
+
+
 REPLICAS = ("kube_deployment_spec_replicas", "kube_deployment_status_replicas_available")
 """How many replicas a Deployment (here: a tier) is to have, and how many serve."""
 
@@ -141,6 +157,8 @@ def catalogue(
         entries.append(
             Entry(name, f"{name}{{{where}}}", unit, component, absence, raw=True, meaning=meaning)
         )
+
+    entries += _paid_for(where)
 
     def derived(name: str, promql: str, unit: str, meaning: str) -> None:
         entries.append(
@@ -180,6 +198,23 @@ def catalogue(
                 f"Share of {short} at or under {float(edge):g} s",
             )
     return tuple(entries)
+
+
+def _paid_for(where: str) -> list[Entry]:
+    """Return what the cost of machines is worked out from; a platform need not say it."""
+    kube, absence = Component.KUBE_STATE_METRICS, Absence.NOTHING_YET
+    return [
+        Entry(
+            name,
+            f"{name}{{{','.join(filter(None, (by, where)))}}}",
+            unit,
+            kube,
+            absence,
+            raw=True,
+            meaning=meaning,
+        )
+        for name, unit, by, meaning in _PAID_FOR
+    ]
 
 
 def bucket_edges(series: str) -> tuple[float, ...]:

@@ -102,6 +102,11 @@ class RunDirectory:
         return self.record / "target.yaml"
 
     @property
+    def prices(self) -> Path:
+        """The price lists of the run, one document each; older records have none."""
+        return self.record / "prices.yaml"
+
+    @property
     def journal(self) -> Path:
         """Chaos Toolkit's journal."""
         return self.record / "journal.json"

@@ -20,6 +20,7 @@ _FILES: Mapping[str, str] = {
     "target.yaml": "the target, without secrets",
     "journal.json": "Chaos Toolkit's own journal",
     "trace.parquet": "the requests that were to be sent, and when",
+    "prices.yaml": "the price lists of the run, dated, with their sources",
 }
 """Files of a record that reports quote. The order makes the ids, so new files go at the end."""
 

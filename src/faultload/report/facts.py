@@ -19,6 +19,7 @@ from faultload.record import (
     RunDirectory,
 )
 from faultload.report import formats, rates
+from faultload.report.cost import usd
 from faultload.report.evidence import evidence_id
 from faultload.report.hits import Hit, read_hits
 from faultload.spec import SLO, Experiment
@@ -274,6 +275,8 @@ def claim(expectation: Expectation) -> tuple[str, str]:
     name = expectation.name
     if "percent" in name:
         text = formats.percent_points
+    elif name.startswith("usd_"):
+        text = usd
     elif "_s_" in name or name.endswith("_s"):
         text = _plain_seconds
     else:

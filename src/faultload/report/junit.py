@@ -109,5 +109,13 @@ def _add_properties(suite: Element, facts: Facts) -> None:
         ("seed", manifest.seed),
         ("commit", manifest.commit),
         ("repeat", manifest.repeat),
+        *_money(facts),
     ):
         SubElement(properties, "property", name=name, value=formats.clean(str(value)))
+
+
+def _money(facts: Facts) -> list[tuple[str, float]]:
+    """Return what is known of the cost; what is not known has no property."""
+    cost = facts.judgement.cost
+    found = [("usd", cost.usd), ("usd_per_1m_tokens", cost.usd_per_1m_tokens)] if cost else []
+    return [(name, value) for name, value in found if value is not None]

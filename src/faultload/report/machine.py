@@ -27,6 +27,19 @@ judgement        everything the verdict rests on, `faultload.judge.Judgement` fi
   alerts             the shipped alert rules replayed on the record: alert, severity, slo, state
                      (fired, quiet, not_replayed), fires_s, resolves_s, fires_after_impact_s,
                      outage_to_fire_s, total_outage_to_fire_s (null: never), why; empty: none was
+  cost               US dollars of machines with GPUs, null: nobody looked;
+                     `faultload.judge.cost_model.Cost` field by field:
+    problem, parts_problem   why the bill, or what became of it, is not known; "": it is
+    usd, error_usd
+    shares           one a phase and the whole run (`run`): part, seconds, usd, busy_usd, idle_usd,
+                     cold_usd, wasted_usd, output_tokens, good_tokens, usd_per_1k_good_tokens
+    prompt_tokens, output_tokens, good_tokens
+    usd_per_1k_output_tokens, usd_per_1k_good_tokens, usd_per_1m_tokens
+    usd_per_1k_equivalent_tokens, input_weight
+    node_hours, spot_share, usd_all_on_demand, usd_all_spot
+    fault_usd, fault_lost_usd   beyond the baseline's rate
+    time_scale       of the platform's starting and waiting
+    prices           instance_type, region, capacity_type, usd_per_hour, as_of, source, typical
 load             what the load client says of itself, null: no load was measured; null inside: not
                  recorded. `faultload.record.LoadSummary` field by field:
   loop               open, or closed: users waited, so a slow platform was asked less often

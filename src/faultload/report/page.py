@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from faultload.judge import PhaseResult
 from faultload.record import PhaseName
-from faultload.report import formats
+from faultload.report import cost, formats
 from faultload.report.evidence import evidence_files, evidence_id
 from faultload.report.facts import (
     VERDICT_MEANING,
@@ -47,6 +47,7 @@ _EVIDENCE = {
     "experiment": evidence_id("experiment.yaml"),
     "slos": evidence_id("slos.yaml"),
     "series": evidence_id("series.parquet"),
+    "prices": evidence_id("prices.yaml"),
 }
 
 
@@ -109,6 +110,7 @@ def render_page(facts: Facts) -> str:
             evidence=evidence_files(facts.manifest),
             evidence_id=evidence_id,
             ids=_EVIDENCE,
+            cost=cost,
         )
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from faultload.judge import Verdict
 from faultload.record import Outcome, PhaseName
-from faultload.report import formats
+from faultload.report import cost, formats
 from faultload.report.evidence import evidence_files, evidence_id
 from faultload.report.facts import VERDICT_MEANING, Facts, claim, recovery_text
 from faultload.report.load_client import client_figures, loop_meaning
@@ -19,6 +19,7 @@ from faultload.report.templating import markdown_environment
 TIMELINE_MAX = 200
 
 _REQUESTS = evidence_id("requests.parquet")
+_SERIES = evidence_id("series.parquet")
 _INJECTIONS = evidence_id("injections.jsonl")
 _ALERTS = evidence_id("alerts.parquet")
 _EXPERIMENT = evidence_id("experiment.yaml")
@@ -216,7 +217,8 @@ def impact(facts: Facts) -> list[Statement]:
         f" {formats.count(tokens.refused)} refused, {formats.count(tokens.duplicated)} duplicated,"
         f" of {formats.count(tokens.asked)} asked."
     )
-    return [Statement(text, _REQUESTS) for text in sentences]
+    money = Statement(f"Money: {cost.sentence(judgement.cost)}", _SERIES)
+    return [*(Statement(text, _REQUESTS) for text in sentences), money]
 
 
 def measurement(facts: Facts) -> list[Statement]:

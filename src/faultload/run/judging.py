@@ -15,6 +15,7 @@ from faultload.judge import Evidence, Judgement, ReplicaCounts
 from faultload.judge.judge import judge
 from faultload.measure.catalogue import CATALOGUE, REPLICAS
 from faultload.measure.counters import counted_events
+from faultload.measure.fleet import read_fleet
 from faultload.measure.prometheus import coverage
 from faultload.record import (
     Manifest,
@@ -28,6 +29,7 @@ from faultload.record import (
 from faultload.report import write_reports
 from faultload.run.events import read_events
 from faultload.spec import SLO, load_experiment, load_slos, load_target
+from faultload.spec.prices import PriceBook, read_price_book
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,13 @@ def _evidence(
 ) -> Evidence:
     block = load_experiment(directory.experiment).block
     scrape_interval_s = load_target(directory.target).scrape_interval_s
+    prices, t0_unix_s = read_price_book(directory.prices), manifest.clock.t0_unix_s
+    gpus_of = (prices or PriceBook(())).gpus
     return Evidence(
         requests=requests,
         phases=manifest.phases,
         injections=directory.injections.entries(),
-        t0_unix_s=manifest.clock.t0_unix_s,
+        t0_unix_s=t0_unix_s,
         slos=slos,
         expects=block.expects,
         gaps=declared_gaps(block.gaps),
@@ -118,7 +122,16 @@ def _evidence(
         replicas=_replicas(series),
         scrape_interval_s=scrape_interval_s,
         alerts=read_alerts(directory.alerts),
+        fleet=read_fleet(series, manifest.phases, t0_unix_s, scrape_interval_s, gpus_of),
+        prices=prices,
+        time_scale=time_scale_of(manifest),
     )
+
+
+def time_scale_of(manifest: Manifest) -> float:
+    """Return by how much the platform shortens starting and waiting; 1 where it does not say."""
+    said = (manifest.platform.get("config") or {}).get("time_scale", 1.0)
+    return float(said) if isinstance(said, int | float) and said > 0 else 1.0
 
 
 def declared_gaps(declared: Sequence[str]) -> list[str]:

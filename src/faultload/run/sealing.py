@@ -32,6 +32,7 @@ from faultload.run.events import EventLog, RunClock
 from faultload.run.plan import RunPlan
 from faultload.run.replay import save_alerts
 from faultload.secrecy import redact_files, redacted
+from faultload.spec.prices import load_price_book, prices_beside
 from faultload.targets import Target
 
 _REPORTED = ("chaostoolkit-lib", "locust", "numpy", "pandas", "pyarrow", "scipy")
@@ -45,6 +46,7 @@ def save_inputs(plan: RunPlan, directory: RunDirectory) -> None:
     _write_yaml(directory.target, *_plain(plan.target))
     if plan.windows is not None:
         _write_yaml(directory.windows, *_plain(plan.windows))
+    _write_yaml(directory.prices, *load_price_book(prices_beside(plan.target_path)).plain())
 
 
 def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) -> Manifest:

@@ -86,6 +86,9 @@ class Expects(Spec):
     """From the proven end of the fault until every tier that grew has as many as before."""
     refused_max: int | None = Field(default=None, ge=0)
     """Requests answered 502 or 503, those of traffic that a fault added included."""
+    usd_per_1m_tokens_max: float | None = Field(default=None, gt=0)
+    """What a million tokens, of prompts and answers together, cost over the whole run, in US
+    dollars of machines with GPUs."""
 
 
 class FaultloadBlock(Spec):

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from faultload.errors import UsageError, nearest
-from faultload.spec.reading import Spec, parse, read_document
+from faultload.spec.reading import Spec, parse, read_document, read_documents
 
-_SHIPPED = Path(__file__).with_name("prices.yaml")
+_SHIPPED = Path(__file__).with_name("prices_data")
+_HOME = "us-east-1"
+_ZONE = re.compile(r"([a-z]{2}(?:-[a-z]+)+-\d+)[a-z]")
+
+CapacityType = Literal["on-demand", "spot"]
 
 
 class InstancePrice(Spec):
-    """One instance type, on demand."""
+    """One instance type."""
 
     instance_type: str
-    gpu: str
-    gpus: int = Field(ge=1)
-    gpu_memory_gib: int = Field(gt=0)
+    gpu: str = ""
+    gpus: int | None = Field(default=None, ge=1)
+    """None: not said; whoever needs it looks at the node."""
+    gpu_memory_gib: int | None = Field(default=None, gt=0)
     """Of each GPU."""
     usd_per_hour: float = Field(gt=0)
 
 
 class Prices(Spec):
-    """A price list."""
+    """A price list: one region, one way to pay, one date, one source."""
 
     region: str
     as_of: date
     """Prices later than this are not known here."""
     source: str
+    url: str = ""
+    """Where the source can be read; "": it cannot."""
+    capacity_type: CapacityType = "on-demand"
+    typical: bool = False
+    """A value to plan with, such as the median over zones; what was paid may differ."""
     instances: list[InstancePrice] = Field(min_length=1)
 
     def of(self, instance_type: str) -> InstancePrice:
@@ -46,11 +59,102 @@ class Prices(Spec):
         raise UsageError(f"no price for {instance_type!r} in {self.region}{near}")
 
 
+@dataclass(frozen=True)
+class Quote:
+    """One price with where it comes from.
+
+    Attributes:
+        instance_type, region, capacity_type: of what.
+        usd_per_hour: the price.
+        as_of: when it held.
+        source: who said so.
+        typical: as `Prices.typical`.
+    """
+
+    instance_type: str
+    region: str
+    capacity_type: str
+    usd_per_hour: float
+    as_of: str
+    source: str
+    typical: bool
+
+
+@dataclass(frozen=True)
+class PriceBook:
+    """Every price list there is.
+
+    Attributes:
+        lists: newest first.
+    """
+
+    lists: tuple[Prices, ...]
+
+    def find(self, instance_type: str, region: str, capacity_type: str) -> Quote | None:
+        """Return the newest price of a type in a region; None: there is none."""
+        for one in self.lists:
+            if (one.region, one.capacity_type) == (region, capacity_type):
+                for row in one.instances:
+                    if row.instance_type == instance_type:
+                        usd, when = row.usd_per_hour, one.as_of.isoformat()
+                        kind = (instance_type, region, capacity_type)
+                        return Quote(*kind, usd, when, one.source, one.typical)
+        return None
+
+    def gpus(self, instance_type: str) -> int | None:
+        """Return how many GPUs a type has; None: no list says."""
+        rows = (row for one in self.lists for row in one.instances)
+        found = (row.gpus for row in rows if row.instance_type == instance_type and row.gpus)
+        return next(found, None)
+
+    def plain(self) -> list[dict[str, object]]:
+        """Return the lists as plain data, one document each; dates stay dates."""
+        return [one.model_dump(exclude_defaults=True) for one in self.lists]
+
+
+def prices_beside(target: Path) -> Path:
+    """Return the folder of a project's own price lists: `prices/` beside `targets/`."""
+    return target.parent.parent / "prices"
+
+
+def region_of(zone: str) -> str:
+    """Return the region of an AWS availability zone; "" for a zone that is named otherwise."""
+    found = _ZONE.fullmatch(zone)
+    return found[1] if found else ""
+
+
 def load_prices(path: Path | None = None) -> Prices:
-    """Read a price list; None: the one that faultload ships.
+    """Read a price list; None: the one for us-east-1, on demand, that faultload ships.
 
     Raises:
         SpecError: the file is missing or not a price list.
     """
-    path = path or _SHIPPED
+    path = path or _SHIPPED / f"{_HOME}.yaml"
     return parse(Prices, read_document(path), path)
+
+
+def load_price_book(folder: Path | None = None) -> PriceBook:
+    """Read the lists that faultload ships and those of a folder, which win on the same date.
+
+    Args:
+        folder: `prices/` of a project; None or not there: only those that are shipped.
+
+    Raises:
+        SpecError: a file is not a price list.
+    """
+    own = sorted(folder.glob("*.yaml")) if folder is not None and folder.is_dir() else []
+    lists = [one for path in (*own, *sorted(_SHIPPED.glob("*.yaml"))) for one in _lists(path)]
+    return PriceBook(tuple(sorted(lists, key=lambda one: one.as_of, reverse=True)))
+
+
+def read_price_book(path: Path) -> PriceBook | None:
+    """Read a book as a record keeps it; None: the record is from before there was one.
+
+    Raises:
+        SpecError: the file is not a price book.
+    """
+    return PriceBook(tuple(_lists(path))) if path.exists() else None
+
+
+def _lists(path: Path) -> list[Prices]:
+    return [parse(Prices, document, path) for document in read_documents(path)]

@@ -1,12 +1,14 @@
 """Machines, capacity and EC2's notices, on a clock of the test's own."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from inference_platform.local.errors import OrderError
 from inference_platform.local.interruptions import Interruptions, metadata
+from inference_platform.local.kube_state import KubeState
 from inference_platform.local.machines import Machine, Machines, Shortage
 from inference_platform.local.settings import PlatformConfig
 
@@ -237,3 +239,31 @@ def test_orders_that_make_no_sense_are_refused(order: str, name: str, status: in
 
     assert refused.value.status == status
     assert name in str(refused.value)
+
+
+def test_what_is_paid_for_has_a_price_from_its_launch_to_its_end() -> None:
+    """A bill is worked out from it: neither what boots nor what is only listed is mistaken."""
+    world = World()
+    cluster: Any = SimpleNamespace(
+        config=world.config,
+        machines=world.machines,
+        pods={},
+        tiers={},
+        scaler=None,
+        gpus=SimpleNamespace(works=lambda *_: True),
+    )
+
+    def paid() -> dict[str, float]:
+        return {
+            sample.labels["node"]: sample.value
+            for family in KubeState(cluster).collect()
+            if family.name == "node_total_hourly_cost"
+            for sample in family.samples
+        }
+
+    assert paid() == {"node-a": 1.0, "node-b": 1.0}
+    world.machines.lose(world.machines.named("node-b"), "gone", listed_s=50.0)
+    assert paid() == {"node-a": 1.0}
+    world.go(51)
+    assert world.machines.named("node-b").state == "launching"
+    assert paid() == {"node-a": 1.0, "node-b": 1.0}

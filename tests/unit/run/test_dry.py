@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from memory import Platform, replica
 from pydantic import BaseModel
@@ -16,6 +18,9 @@ from faultload.faults.component_scale import Size
 from faultload.faults.limits import Limits, Radius
 from faultload.faults.node_drain import Drain
 from faultload.faults.victims import Choice
+from faultload.judge.cost import count_tokens, work_out
+from faultload.record import REQUEST_SCHEMA, Phase, PhaseName
+from faultload.record.fleet import Fleet, Machine
 from faultload.run.consent import Consent
 from faultload.run.dry import dry_run
 from faultload.run.plan import RunPlan, prepare
@@ -24,6 +29,8 @@ from faultload.spec.guards import Preflight
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NEITHER = (False, False)
+"""Neither launched nor ended in the run."""
 
 
 @pytest.fixture
@@ -174,6 +181,23 @@ def test_money_is_the_price_of_the_nodes_for_as_long_as_it_lasts(
     assert found.usd_max == pytest.approx((69 + 180) / 100)
     assert "  GPU-dollars   0.69, at most 2.49 (36.00 an hour)" in found.lines()
     assert "  at most       4.2 minutes" in found.lines()
+
+
+def test_money_is_what_the_bill_of_such_a_run_says(plan: RunPlan, platform: Platform) -> None:
+    """Planned and paid are the same arithmetic, for machines that neither come nor go."""
+    platform.price_usd_per_h = 6.5016
+    edges = np.arange(0.0, plan.length_s + 1)
+    nothing = np.zeros(len(edges) - 1)
+    there = ("", "", "us-east-1a", 4)
+    machines = [
+        Machine(name, "", *there, usd, 0.0, plan.length_s, *NEITHER, 0.0, nothing, nothing)
+        for name, usd in (("node-a", 4.6016), ("node-b", 1.9))
+    ]
+    phases = [Phase(name=PhaseName.BASELINE, start_s=0.0, end_s=plan.length_s)]
+    tokens = count_tokens(pd.DataFrame(columns=REQUEST_SCHEMA.names), [])
+    paid = work_out(Fleet(edges, machines), phases, tokens, None)
+
+    assert dry_run(plan, platform, NOW).usd == pytest.approx(paid.usd)
 
 
 def test_every_call_is_said_by_step(plan: RunPlan, platform: Platform) -> None:

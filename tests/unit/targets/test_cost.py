@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from faultload.spec.prices import load_prices
+from faultload.spec.prices import InstancePrice, PriceBook, Prices, load_price_book
 from faultload.targets.kubernetes.cost import usd_per_h
 from faultload.targets.local_machines import LocalMachines
 
@@ -38,7 +39,7 @@ def test_gpu_nodes_are_added_up_and_others_are_not() -> None:
         **{"karpenter.sh/capacity-type": None, "eks.amazonaws.com/capacityType": "ON_DEMAND"}
     )
 
-    assert usd_per_h([node(), eks, cpu_node()], load_prices()) == pytest.approx(2 * 4.6016)
+    assert usd_per_h([node(), eks, cpu_node()], load_price_book()) == pytest.approx(2 * 4.6016)
 
 
 @pytest.mark.parametrize(
@@ -54,19 +55,39 @@ def test_gpu_nodes_are_added_up_and_others_are_not() -> None:
 )
 def test_one_unknown_price_makes_the_sum_unknown(unknown: dict[str, str | None]) -> None:
     """A price of another region, or of on-demand for a spot node, is not that node's price."""
-    assert usd_per_h([node(), node(**unknown)], load_prices()) is None
+    assert usd_per_h([node(), node(**unknown)], load_price_book()) is None
+
+
+@pytest.mark.parametrize(("typical", "expected"), [(False, 4.6016 + 2.0), (True, None)])
+def test_spot_is_known_where_somebody_asked_what_it_cost(
+    typical: bool, expected: float | None
+) -> None:
+    """A list of what was paid counts; a typical value is no ground to end a run on."""
+    row = InstancePrice(instance_type="g6.12xlarge", usd_per_hour=2.0)
+    spot = Prices(
+        region="us-east-1",
+        as_of=date(2026, 11, 1),
+        source="price history",
+        capacity_type="spot",
+        typical=typical,
+        instances=[row],
+    )
+    book = PriceBook((spot, *load_price_book().lists[-1:]))
+
+    found = usd_per_h([node(), node(**{"karpenter.sh/capacity-type": "spot"})], book)
+    assert found == (None if expected is None else pytest.approx(expected))
 
 
 def test_a_node_whose_gpus_are_not_offered_is_paid_for_all_the_same() -> None:
     """A listed type counts while its device plugin is down, and so does what discovery labelled."""
-    assert usd_per_h([node(gpus="0")], load_prices()) == pytest.approx(4.6016)
+    assert usd_per_h([node(gpus="0")], load_price_book()) == pytest.approx(4.6016)
     labelled = {"node.kubernetes.io/instance-type": "p9.large", "nvidia.com/gpu.present": "true"}
-    assert usd_per_h([node(), node(gpus="0", **labelled)], load_prices()) is None
+    assert usd_per_h([node(), node(gpus="0", **labelled)], load_price_book()) is None
 
 
 def test_no_gpu_node_is_no_price() -> None:
     """Nothing found is not nothing to pay."""
-    assert usd_per_h([cpu_node()], load_prices()) is None
+    assert usd_per_h([cpu_node()], load_price_book()) is None
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,10 @@ PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 
 
 class KubeState:
-    """A collector for prometheus_client; names and labels as kube-state-metrics 2 has them."""
+    """A collector for prometheus_client; names and labels as kube-state-metrics 2 has them.
+
+    What nodes cost is named as OpenCost names it.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         """Read this cluster at every scrape."""
@@ -147,11 +150,19 @@ class KubeState:
         )
         cordoned = _gauge("node_spec_unschedulable", "Whether it takes no new pods.", ["node"])
         gpus = _gauge("node_status_allocatable", "What pods may use.", ["node"], "resource", "unit")
+        paid = GaugeMetricFamily(
+            "node_total_hourly_cost",
+            "Total node cost per hour.",
+            labels=["node", "instance_type", "provider_id"],
+        )
         for name, machine in self._cluster.machines.by_name.items():
+            spec = machine.spec
+            provider_id = f"aws:///{spec.zone}/{machine.instance_id}"
+            if machine.state != "lost":  # what has ended is listed still, and no longer paid for
+                paid.add_metric([name, spec.instance_type, provider_id], spec.price_usd_per_hour)
             if machine.state == "launching":
                 continue  # its node is not registered yet
-            spec = machine.spec
-            info.add_metric([name, "127.0.0.1", f"aws:///{spec.zone}/{machine.instance_id}"], 1.0)
+            info.add_metric([name, "127.0.0.1", provider_id], 1.0)
             labels.add_metric([name, spec.zone, spec.instance_type, spec.capacity_type], 1.0)
             created.add_metric([name], machine.since_unix)
             # Of a machine that has ended nothing is heard until its node goes with it.
@@ -160,7 +171,7 @@ class KubeState:
             cordoned.add_metric([name], float(machine.cordoned))
             works = sum(self._cluster.gpus.works(machine, n) for n in range(spec.gpus))
             gpus.add_metric([name, "nvidia_com_gpu", "integer"], float(works))
-        yield from (info, labels, created, ready, cordoned, gpus)
+        yield from (info, labels, created, ready, cordoned, gpus, paid)
 
     def _autoscalers(self, found: Sequence[HpaStatus]) -> Iterator[Metric]:
         base = ["namespace", "horizontalpodautoscaler"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from faultload.errors import FaultError
-from faultload.spec.prices import load_prices
+from faultload.spec.prices import load_price_book, prices_beside
 from faultload.spec.target import KubernetesTargetSpec
 from faultload.targets.base import (
     Endpoints,
@@ -172,8 +172,9 @@ class KubernetesTarget(NoEngineActs, NoMachineActs, NoNetworkActs, NoReleaseActs
         return lease.held(self._cluster, holder, duration_s)
 
     def usd_per_h(self) -> float | None:
-        """Return the price of the GPU nodes; None where one of them is not in the price list."""
-        return cost.usd_per_h(self._cluster.api.list_all(NODES), load_prices())
+        """Return the price of the GPU nodes; None where one of them is in no price list."""
+        book = load_price_book(prices_beside(Path(self._attachment["target_file"])))
+        return cost.usd_per_h(self._cluster.api.list_all(NODES), book)
 
     def kill_replica(self, replica: str, uid: str) -> None:
         """Delete the pod with no grace: gone from the API at once, its processes a moment later."""
