@@ -173,7 +173,8 @@ class _Case:
                     start_s = phase.start_s
                     if phase.name is PhaseName.RECOVERY and self.window:
                         start_s = max(start_s, self.window[0] + recovered.get(slo.name, 0.0))
-                    result = judge_phase(slo, self.events[slo.name], phase, start_s)
+                    history = self.evidence.history.get(slo.name, ())
+                    result = judge_phase(slo, self.events[slo.name], phase, start_s, history)
                 results.append(result)
         return results
 
@@ -213,10 +214,17 @@ def _phase_findings(phases: Sequence[PhaseResult], evidence: Evidence) -> list[F
         if result.verdict is Verdict.INVALID:
             text = f"The steady state was not met: {text}"
         elif result.verdict is Verdict.INCONCLUSIVE and result.events:
-            text += " Too few to decide: observe for longer or raise the load."
+            text += _undecided(result)
         source = "series.parquet" if result.slo in counted else "requests.parquet"
         findings.append(Finding(result.verdict, result.slo, text, source))
     return findings
+
+
+def _undecided(result: PhaseResult) -> str:
+    if result.between_runs and result.interval is not None:
+        bound = as_percent(result.interval[1])
+        return f" Runs like it may have up to {bound} bad: observe for longer, or over more runs."
+    return " Too few to decide: observe for longer or raise the load."
 
 
 def _telemetry_findings(evidence: Evidence) -> list[Finding]:

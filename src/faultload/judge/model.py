@@ -65,6 +65,8 @@ class Evidence:
         replicas: by Deployment or tier, how many it was to have and how many served, over time.
             Empty: nobody said.
         scrape_interval_s: how often `replicas` and other series were to be sampled.
+        history: by SLO, natural logarithms of the bad ratios of earlier, accepted runs. Empty:
+            a pass means this run only.
     """
 
     requests: pd.DataFrame
@@ -86,6 +88,7 @@ class Evidence:
     )
     replicas: Mapping[str, ReplicaCounts] = field(default_factory=dict)
     scrape_interval_s: float = 1.0
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,8 @@ class PhaseResult:
             valid requests, a request that was not served counting as infinite. None: infinite,
             or the SLI is not a latency, or no events.
         verdict: None where the phase is shown but not judged (warm-up, fault).
+        between_runs: interval and verdict are those of runs such as this one; otherwise of this
+            run only.
     """
 
     slo: str
@@ -149,6 +154,7 @@ class PhaseResult:
     value_s_p95: float | None
     value_s_p99: float | None
     verdict: Verdict | None
+    between_runs: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from faultload.judge.absolute import bounds_between, judge_absolute
 from faultload.judge.interval import DESIGN_EFFECT, interval, jeffreys, slot_events
 from faultload.judge.model import PhaseResult, Verdict
 from faultload.judge.rows import Flags, Floats, Rows
@@ -127,13 +129,29 @@ def judge_ratio(ratio: float, low: float, budget: float, events: int) -> Verdict
     return Verdict.INCONCLUSIVE
 
 
-def judge_phase(slo: SLO, events: Events, phase: Phase, start_s: float) -> PhaseResult:
-    """Judge one SLO from `start_s` to the end of a phase; warm-up and fault are only counted."""
+def judge_phase(
+    slo: SLO, events: Events, phase: Phase, start_s: float, history: Sequence[float] = ()
+) -> PhaseResult:
+    """Judge one SLO from `start_s` to the end of a phase; warm-up and fault are only counted.
+
+    Args:
+        slo: what is judged.
+        events: of that SLO.
+        phase: of the run.
+        start_s: from when on.
+        history: natural logarithms of the bad ratios of earlier, accepted runs. With enough of
+            them the verdict is on runs such as this one, otherwise on this run only.
+    """
     slots = slot_events(events.at_s, events.is_bad, start_s, phase.end_s)
     count, bad = int(slots.events.sum()), int(slots.bad.sum())
     bounds = interval(slots)
     verdict: Verdict | None = None
-    if phase.name in (PhaseName.BASELINE, PhaseName.RECOVERY):
+    is_judged = phase.name in (PhaseName.BASELINE, PhaseName.RECOVERY)
+    between = bounds_between([slots], history) if is_judged else None
+    if between is not None:
+        bounds = between
+        verdict = _in_phase(phase.name, judge_absolute(between, slo.budget))
+    elif is_judged:
         low = bounds[0] if bounds else 0.0
         ratio = slots.ratio if count else 1.0
         verdict = _in_phase(phase.name, judge_ratio(ratio, low, slo.budget, count))
@@ -152,6 +170,7 @@ def judge_phase(slo: SLO, events: Events, phase: Phase, start_s: float) -> Phase
         value_s_p95=p95,
         value_s_p99=p99,
         verdict=verdict,
+        between_runs=between is not None,
     )
 
 

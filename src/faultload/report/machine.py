@@ -16,7 +16,8 @@ judgement        everything the verdict rests on, `faultload.judge.Judgement` fi
   verdict, reason    as above
   findings           worst first: verdict, subject, text, evidence
   phases             one SLO over one phase: slo, statement, phase, events, bad, bad_ratio, budget,
-                     interval, value_s_p50, value_s_p95, value_s_p99, verdict
+                     interval, value_s_p50, value_s_p95, value_s_p99, verdict, between_runs
+                     (interval and verdict hold for runs such as this one, not this one only)
   recoveries         slo, impact_s, detect_s, recovery_s, censored_at_s, error_s
   budgets            slo, bad_minutes, budget_minutes, budget_percent, burn_rate_max
   expectations       name, limit, found, verdict, text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -48,12 +48,18 @@ class Judged:
     judgement: Judgement
 
 
-def judge_stored(directory: RunDirectory, slos: Path | None = None) -> Judged:
+def judge_stored(
+    directory: RunDirectory,
+    slos: Path | None = None,
+    history: Mapping[str, Sequence[float]] | None = None,
+) -> Judged:
     """Judge a sealed record.
 
     Args:
         directory: the run's.
         slos: an SLO file; None: the run's own.
+        history: by SLO, natural logarithms of the bad ratios of earlier, accepted runs; None: a
+            pass means this run only.
 
     Raises:
         SpecError: a file is missing or damaged, or was changed since the record was sealed.
@@ -67,7 +73,8 @@ def judge_stored(directory: RunDirectory, slos: Path | None = None) -> Judged:
         )
     requests, series = read_requests(directory.requests), read_series(directory.series)
     objectives = load_slos(slos or directory.slos)
-    judgement = judge(_evidence(directory, manifest, objectives, requests, series))
+    evidence = _evidence(directory, manifest, objectives, requests, series)
+    judgement = judge(replace(evidence, history=history or {}))
     return Judged(manifest, objectives, requests, series, judgement)
 
 

@@ -1,0 +1,116 @@
+"""How often the judge is wrong, on streams of requests whose truth is known; seeds are fixed.
+
+`python benchmarks/judge_calibration.py` computes the tables and writes them into
+docs/statistics.md, between the markers there; `--quick` prints smaller ones and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from streams import Weather, log_ratios  # noqa: E402
+
+from faultload.judge import Verdict  # noqa: E402
+from faultload.judge.absolute import bounds_between, judge_absolute  # noqa: E402
+from faultload.judge.interval import Slots, interval, jeffreys  # noqa: E402
+
+PAGE = ROOT / "docs" / "statistics.md"
+HISTORY = 20
+
+WEATHERS = {
+    "1,000 requests in 120 s": Weather(8.3, 120),
+    "10,000 requests in 300 s": Weather(33, 300),
+    "100,000 requests in 600 s": Weather(167, 600),
+    "10,000; runs differ by 20 %": Weather(33, 300, spread=0.2),
+    "10,000; 8 s bursts, and runs differ by 20 %": Weather(33, 300, 0.05, 8, 15, 0.2),
+    "10,000; nearly all bad ones in a few bursts": Weather(33, 300, 0.02, 3, 200, 0.1),
+}
+
+
+def rate(hits: int, draws: int) -> str:
+    """Return a share and its 90 % interval, in percent."""
+    low, high = jeffreys(hits, draws)
+    return f"**{100 * hits / draws:.1f}** ({100 * low:.1f}-{100 * high:.1f})"
+
+
+def absolute(draws: int) -> list[str]:
+    """Return the table of passes at the exact limit and at half of it."""
+    heads = "point estimate | binomial, 95 % | Newey-West, one run | with history"
+    lines = [
+        f"| streams; budget 5 % / 1 % | {heads} | with history, at half the budget |",
+        "|--|--|--|--|--|--|",
+    ]
+    for name, weather in WEATHERS.items():
+        cells: list[list[str]] = [[], [], [], [], []]
+        for budget in (0.05, 0.01):
+            limit = weather.runs(budget, draws, seed=2)
+            half = weather.runs(budget / 2, draws, seed=4)
+            said = _histories(weather, budget, draws)
+            passes = [
+                sum(run.ratio <= budget for run in limit),
+                sum(jeffreys(run.bad.sum(), run.events.sum())[1] <= budget for run in limit),
+                sum((interval(run) or (0, 1))[1] <= budget for run in limit),
+                sum(said(run) for run in limit),
+                sum(said(run) for run in half),
+            ]
+            for cell, hits in zip(cells[:3], passes[:3], strict=True):
+                cell.append(f"{100 * hits / draws:.1f}")
+            for cell, hits in zip(cells[3:], passes[3:], strict=True):
+                cell.append(rate(int(hits), draws))
+        lines.append(f"| {name} | {' | '.join(' / '.join(cell) for cell in cells)} |")
+    return lines
+
+
+def _histories(weather: Weather, budget: float, draws: int) -> Callable[[Slots], bool]:
+    """Return what passes a run, each time with other accepted runs at half the budget."""
+    accepted = log_ratios(weather.runs(budget / 2, max(400, draws // 4), seed=1))
+    draw = np.random.default_rng(3)
+
+    def passes(run: Slots) -> bool:
+        history = draw.choice(accepted, HISTORY, replace=False).tolist()
+        bounds = bounds_between([run], history)
+        return bounds is not None and judge_absolute(bounds, budget) is Verdict.PASS
+
+    return passes
+
+
+TABLES: dict[str, tuple[Callable[[int], list[str]], int]] = {"absolute": (absolute, 4000)}
+"""By marker: what makes the table, and how many draws it takes in full."""
+
+
+def write(tables: dict[str, Sequence[str]]) -> None:
+    """Put each table between its markers."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, lines in tables.items():
+        begin, end = (f"<!-- judge-calibration: {name}{word} -->\n" for word in ("", " ends"))
+        before, rest = text.split(begin)
+        text = before + begin + "\n" + "\n".join(lines) + "\n\n" + end + rest.split(end)[1]
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Compute the tables asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=sorted(TABLES), action="append")
+    asked = parser.parse_args()
+    tables: dict[str, Sequence[str]] = {}
+    for name, (table, draws) in TABLES.items():
+        if asked.only and name not in asked.only:
+            continue
+        tables[name] = table(max(50, draws // 20) if asked.quick else draws)
+        print("\n".join([f"{name}:", *tables[name]]), flush=True)
+    if not asked.quick:
+        write(tables)
+
+
+if __name__ == "__main__":
+    main()
