@@ -7,6 +7,7 @@ docs/statistics.md, between the markers there; `--quick` prints smaller ones and
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +17,24 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from streams import Weather, log_ratios  # noqa: E402
+from streams import (  # noqa: E402
+    HOLD_S,
+    LOUD,
+    QUIET,
+    UNSEEN,
+    Curve,
+    Floats,
+    Weather,
+    log_ratios,
+    recovering,
+    staying,
+    truth_s,
+)
 
 from faultload.judge import Verdict  # noqa: E402
 from faultload.judge.absolute import bounds_between, judge_absolute  # noqa: E402
 from faultload.judge.interval import Slots, interval, jeffreys  # noqa: E402
+from faultload.judge.recovery import recovery_of  # noqa: E402
 
 PAGE = ROOT / "docs" / "statistics.md"
 HISTORY = 20
@@ -35,7 +49,7 @@ WEATHERS = {
 }
 
 
-def rate(hits: int, draws: int) -> str:
+def share(hits: int, draws: int) -> str:
     """Return a share and its 90 % interval, in percent."""
     low, high = jeffreys(hits, draws)
     return f"**{100 * hits / draws:.1f}** ({100 * low:.1f}-{100 * high:.1f})"
@@ -64,7 +78,7 @@ def absolute(draws: int) -> list[str]:
             for cell, hits in zip(cells[:3], passes[:3], strict=True):
                 cell.append(f"{100 * hits / draws:.1f}")
             for cell, hits in zip(cells[3:], passes[3:], strict=True):
-                cell.append(rate(int(hits), draws))
+                cell.append(share(int(hits), draws))
         lines.append(f"| {name} | {' | '.join(' / '.join(cell) for cell in cells)} |")
     return lines
 
@@ -82,7 +96,61 @@ def _histories(weather: Weather, budget: float, draws: int) -> Callable[[Slots],
     return passes
 
 
-TABLES: dict[str, tuple[Callable[[int], list[str]], int]] = {"absolute": (absolute, 4000)}
+BUDGET, END_S, RATES = 0.05, 200, (8, 33, 167)
+
+
+def _exponential(tau_s: float) -> Curve:
+    return lambda t: np.where(
+        t < HOLD_S, LOUD, QUIET + (LOUD - QUIET) * np.exp(-(t - HOLD_S) / tau_s)
+    )
+
+
+TUNED: dict[str, Curve] = {
+    "step at 6 s": lambda t: np.where(t < 6, LOUD, QUIET),
+    "step at 47 s": lambda t: np.where(t < 47, LOUD, QUIET),
+    "exponential, 8 s": _exponential(8),
+    "exponential, 15 s": _exponential(15),
+    "relapse after 15 s": lambda t: np.where((t < 25) | ((t > 40) & (t < 80)), LOUD, QUIET),
+}
+STAYING = {"stays at 0.85 of the budget": 0.85, "stays at 1.3": 1.3, "stays at 2.4": 2.4}
+
+
+def recovery(draws: int) -> list[str]:
+    """Return the table of errors by curve and rate, and of what is called recovered."""
+    heads = " | ".join(f"{rate}/s" for rate in RATES)
+    lines = [f"| p95 of the error, s (mean error; not decided) | {heads} |", "|--|--|--|--|"]
+    for family, curves in (("", UNSEEN), ("known: ", TUNED)):
+        for name, curve in curves.items():
+            truth = truth_s(curve, BUDGET, END_S)
+            cells = [_error(_found(curve, rate, draws), truth) for rate in RATES]
+            lines.append(f"| {family}{name} | {' | '.join(cells)} |")
+    lines += ["", f"| called recovered, % | {heads} |", "|--|--|--|--|"]
+    for name, factor in STAYING.items():
+        found = [_found(staying(factor * BUDGET), rate, draws) for rate in RATES]
+        cells = [share(int(np.isfinite(one).sum()), draws) for one in found]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _found(curve: Curve, rate_rps: float, draws: int) -> Floats:
+    runs = recovering(curve, rate_rps, END_S, draws, seed=11)
+    found = [recovery_of("x", BUDGET, run, HOLD_S).recovery_s for run in runs]
+    return np.array([math.nan if one is None else one for one in found])
+
+
+def _error(found: Floats, truth: float) -> str:
+    known = found[np.isfinite(found)] - truth
+    if not len(known):
+        return "not decided"
+    undecided = 100 * (1 - len(known) / len(found))
+    worst = float(np.quantile(np.abs(known), 0.95))
+    return f"**{worst:.1f}** ({known.mean():+.1f}; {undecided:.0f} %)"
+
+
+TABLES: dict[str, tuple[Callable[[int], list[str]], int]] = {
+    "absolute": (absolute, 4000),
+    "recovery": (recovery, 400),
+}
 """By marker: what makes the table, and how many draws it takes in full."""
 
 
