@@ -81,9 +81,7 @@ def logistic(middle_s: float, width_s: float) -> Curve:
 def two_drains(first_s: float, second_s: float) -> Curve:
     """Two queues drain, one after the other, each at its own rate."""
     return _falling(
-        lambda t: np.where(
-            t < first_s, 1 - 0.7 * t / first_s, 0.3 * (1 - (t - first_s) / second_s)
-        )
+        lambda t: np.where(t < first_s, 1 - 0.7 * t / first_s, 0.3 * (1 - (t - first_s) / second_s))
     )
 
 

@@ -15,18 +15,23 @@ from faultload.judge.model import (
     Verdict,
     worst,
 )
+from faultload.judge.shown import Degradation, Goodput, Mark, Stage
 
 __all__ = [
     "BudgetSpent",
+    "Degradation",
     "Evidence",
     "Expectation",
     "Finding",
     "GateResult",
     "GateRule",
+    "Goodput",
     "Judgement",
+    "Mark",
     "PhaseResult",
     "Recovery",
     "ReplicaCounts",
+    "Stage",
     "TokenLedger",
     "Verdict",
     "gate",

@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from faultload.judge import validity
 from faultload.judge.budget import count_streams_lost, spend_budget, spend_counted
 from faultload.judge.expectations import as_percent, hold_claims
+from faultload.judge.goodput import add_goodput
 from faultload.judge.ledger import balance_tokens
 from faultload.judge.model import (
     BudgetSpent,
@@ -30,7 +31,10 @@ from faultload.judge.model import (
 from faultload.judge.recovery import estimate_recovery
 from faultload.judge.rows import Rows
 from faultload.judge.scaling import hold_scaling
+from faultload.judge.scorecard import make_scorecard
 from faultload.judge.slo import Events, events_of, judge_counted, judge_phase
+from faultload.judge.stages import split_recovery
+from faultload.judge.tails import find_degraded
 from faultload.record import REQUEST_SCHEMA, Outcome, Phase, PhaseName
 from faultload.spec.slo import SLO, PrometheusSource, RequestsSource
 
@@ -66,9 +70,12 @@ def judge(evidence: Evidence) -> Judgement:
     tokens = case.attempt(
         "tokens", lambda: balance_tokens(case.rows), TokenLedger(0, 0, 0, 0, 0, 0)
     )
+    shown = case.shown(recoveries)
 
     findings = sorted(case.findings, key=lambda finding: by_severity(finding.verdict))
     verdict = worst(finding.verdict for finding in findings)
+    if verdict is not Verdict.PASS:
+        shown["degraded"] = []
     return Judgement(
         verdict=verdict,
         reason=_reason(verdict, findings, claims),
@@ -81,6 +88,7 @@ def judge(evidence: Evidence) -> Judgement:
         requests=len(evidence.requests),
         tokens=tokens,
         fault_window_s=case.window,
+        **shown,
     )
 
 
@@ -177,6 +185,18 @@ class _Case:
                     result = judge_phase(slo, self.events[slo.name], phase, start_s, history)
                 results.append(result)
         return results
+
+    def shown(self, recoveries: list[Recovery]) -> dict[str, Any]:
+        """Return what is shown beside the verdict."""
+        evidence, window = self.evidence, self.window
+        harm_s, slos, phases = window[0] if window else None, evidence.slos, evidence.phases
+        parts: dict[str, Callable[[], list[Any]]] = {
+            "stages": lambda: split_recovery(evidence, self.rows, window, recoveries),
+            "degraded": lambda: find_degraded(slos, self.events, phases, harm_s),
+            "goodput": lambda: add_goodput(self.rows, slos, phases, harm_s),
+            "scorecard": lambda: make_scorecard(evidence, self.rows, harm_s),
+        }
+        return {name: self.attempt_all(name, part) for name, part in parts.items()}
 
     def _counted(self, slo: SLO, phase: Phase) -> tuple[float, float] | None:
         return self.evidence.counted.get((slo.name, phase.name))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from faultload.judge.shown import Degradation, Goodput, Mark, Stage
 from faultload.record import InjectionEntry, LoadSummary, Outcome, Phase, PhaseName
 from faultload.spec.experiment import Expects
 from faultload.spec.slo import SLO
@@ -67,6 +68,8 @@ class Evidence:
         scrape_interval_s: how often `replicas` and other series were to be sampled.
         history: by SLO, natural logarithms of the bad ratios of earlier, accepted runs. Empty:
             a pass means this run only.
+        usable: by router, how many replicas it would send requests to, over time. Empty: unknown.
+        readings: numbers of the scorecard that others worked out, by the mark's name.
     """
 
     requests: pd.DataFrame
@@ -89,6 +92,8 @@ class Evidence:
     replicas: Mapping[str, ReplicaCounts] = field(default_factory=dict)
     scrape_interval_s: float = 1.0
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    usable: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    readings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,10 @@ class TokenLedger:
         wasted: delivered in streams that then broke: paid for and of no use.
         duplicated: delivered twice, where the engine numbers its tokens.
         refused: asked by requests that got no token at all.
+        stalled: of those delivered, in streams that fell silent for more than a second.
+        unneeded: asked, in streams that finished with fewer.
+        open: asked by requests still open when the load was stopped.
+        unsent: asked by requests that the client never sent.
     """
 
     asked: int
@@ -236,6 +245,10 @@ class TokenLedger:
     wasted: int
     duplicated: int
     refused: int
+    stalled: int = 0
+    unneeded: int = 0
+    open: int = 0
+    unsent: int = 0
 
 
 @dataclass(frozen=True)
@@ -254,6 +267,10 @@ class Judgement:
         requests: rows judged.
         tokens: the ledger.
         fault_window_s: first harm and proven end, seconds since the start; None: no harm done.
+        stages: the way from harm to health in parts; empty: no harm was done.
+        degraded: of a pass, the tails that moved although the budgets held.
+        goodput: by phase.
+        scorecard: the platform's targets.
     """
 
     verdict: Verdict
@@ -267,6 +284,10 @@ class Judgement:
     requests: int
     tokens: TokenLedger
     fault_window_s: tuple[float, float] | None
+    stages: Sequence[Stage] = ()
+    degraded: Sequence[Degradation] = ()
+    goodput: Sequence[Goodput] = ()
+    scorecard: Sequence[Mark] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON data; key names are the contract of `verdict.json`."""

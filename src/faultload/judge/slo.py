@@ -62,6 +62,20 @@ def count_events(requests: pd.DataFrame, slo: SLO, harm_s: float | None = None) 
 def events_of(rows: Rows, source: RequestsSource, harm_s: float | None) -> Events:
     """Do the work of `count_events` on columns that were taken out once."""
     condition = source.spec.condition
+    valid, good, value = mark_rows(rows, source)
+    at = rows.due
+    if harm_s is not None:
+        found_open = (rows.due < harm_s) & ~(rows.end <= harm_s)
+        bad_before = _value_at(rows, condition, np.full_like(rows.end, harm_s)) > condition.limit_s
+        at = np.where(found_open & ~bad_before, harm_s, rows.due)
+    shown = np.where(rows.served, value, np.inf)
+    shown = shown if condition.kind == "latency" else np.full_like(value, np.nan)
+    return Events(at[valid], ~good[valid], shown[valid])
+
+
+def mark_rows(rows: Rows, source: RequestsSource) -> tuple[Flags, Flags, Floats]:
+    """Return of each row whether it counts, whether it is good, and the SLI's value."""
+    condition = source.spec.condition
     value = _value_at(rows, condition, rows.end)
     over = value > condition.limit_s
     good, valid = rows.served & ~over, ~rows.unsent
@@ -74,14 +88,7 @@ def events_of(rows: Rows, source: RequestsSource, harm_s: float | None) -> Event
     valid = valid & (~rows.unfinished | over)
     if source.spec.tier is not None:
         valid = valid & (rows.tier == source.spec.tier)
-    at = rows.due
-    if harm_s is not None:
-        found_open = (rows.due < harm_s) & ~(rows.end <= harm_s)
-        bad_before = _value_at(rows, condition, np.full_like(rows.end, harm_s)) > condition.limit_s
-        at = np.where(found_open & ~bad_before, harm_s, rows.due)
-    shown = np.where(rows.served, value, np.inf)
-    shown = shown if condition.kind == "latency" else np.full_like(value, np.nan)
-    return Events(at[valid], ~good[valid], shown[valid])
+    return valid, good, value
 
 
 def _value_at(rows: Rows, condition: Condition, now: Floats) -> Floats:

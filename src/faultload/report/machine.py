@@ -23,8 +23,16 @@ judgement        everything the verdict rests on, `faultload.judge.Judgement` fi
   expectations       name, limit, found, verdict, text
   streams_lost       streams that began and did not finish, from the first harm on
   requests           rows judged
-  tokens             asked, delivered, lost, wasted, duplicated, refused
+  tokens             asked, delivered, lost, wasted, duplicated, refused, stalled, unneeded, open,
+                     unsent
   fault_window_s     [first harm, proven end] since the start
+  stages             the way from harm to health: name (detect, reroute, capacity, warm), reached_s
+                     (null: not known, text says why), took_s, error_s, text, evidence
+  degraded           of a pass, tails that moved: slo, share (0.95: p95), before_s, before_s_max,
+                     after_s (null: infinite), after_s_min
+  goodput            by phase: phase, requests, good, requests_per_s, tokens_per_s
+  scorecard          the platform's targets: name, title, limit, measured, met (null: not known),
+                     text, evidence
 load             what the load client says of itself, null: no load was measured; null inside: not
                  recorded. `faultload.record.LoadSummary` field by field:
   loop               open, or closed: users waited, so a slow platform was asked less often

@@ -13,7 +13,7 @@ import pandas as pd
 from faultload.errors import SpecError
 from faultload.judge import Evidence, Judgement, ReplicaCounts
 from faultload.judge.judge import judge
-from faultload.measure.catalogue import CATALOGUE, REPLICAS
+from faultload.measure.catalogue import CATALOGUE, REPLICAS, USABLE
 from faultload.measure.counters import counted_events
 from faultload.measure.prometheus import coverage
 from faultload.record import (
@@ -123,6 +123,7 @@ def _evidence(
         counted=_counted(manifest, slos, series),
         replicas=_replicas(series),
         scrape_interval_s=scrape_interval_s,
+        usable=_usable(series),
     )
 
 
@@ -166,3 +167,14 @@ def _replicas(series: pd.DataFrame) -> dict[str, ReplicaCounts]:
         deployment: ReplicaCounts(sorted(own.get(wanted, [])), sorted(own.get(ready, [])))
         for deployment, own in found.items()
     }
+
+
+def _usable(series: pd.DataFrame) -> dict[str, list[tuple[float, float]]]:
+    """Return how many replicas each router would use, over time."""
+    found: dict[str, dict[float, float]] = {}
+    for labels, samples in series[series["series"] == USABLE].groupby("labels"):
+        router = str(orjson.loads(str(labels)).get("instance", ""))
+        counts = found.setdefault(router, {})
+        for t_s, value in zip(samples["t_s"].tolist(), samples["value"].tolist(), strict=True):
+            counts[t_s] = counts.get(t_s, 0.0) + value
+    return {router: sorted(counts.items()) for router, counts in found.items()}
