@@ -101,7 +101,7 @@ def _value_at(rows: Rows, condition: Condition, now: Floats) -> Floats:
     last = np.minimum(rows.last, now)
     if condition.kind != "latency":
         silence = now - np.where(began, last, rows.due)
-        return (~rows.served & (silence > _patience(rows))).astype(np.float64)
+        return (~rows.served & (silence > patience_of(rows))).astype(np.float64)
     if condition.column == "ttft_s":
         return np.where(began, rows.first - rows.due, age)
     ended = rows.end <= now
@@ -118,7 +118,8 @@ def _value_at(rows: Rows, condition: Condition, now: Floats) -> Floats:
     return value
 
 
-def _patience(rows: Rows) -> float:
+def patience_of(rows: Rows) -> float:
+    """Return how long an open request may be silent before it is taken for lost."""
     silences = np.concatenate([(rows.first - rows.due)[rows.served], rows.gap[rows.served]])
     return float(np.max(silences[np.isfinite(silences)], initial=SILENCE_S_MIN))
 

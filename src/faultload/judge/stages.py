@@ -5,7 +5,7 @@ What each part rests on is in the record or it is not known; none is inferred fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -87,7 +87,7 @@ def _detect(evidence: Evidence, harm_s: float, end_s: float) -> Stage:
     if seen:
         return min(seen, key=lambda stage: (stage.reached_s or 0.0, stage.text))
     why = "no request was sent again, and no count of replicas fell"
-    if not any(True for _ in _watched(evidence)):
+    if not _watched(evidence):
         why = "no request was sent again, and replicas were not counted"
     return _unknown("detect", why, _ROWS)
 
@@ -183,12 +183,11 @@ def _warm(evidence: Evidence, rows: Rows, window: tuple[float, float], end_s: fl
     return Stage("warm", found.recovery_s, None, found.error_s, text, _ROWS)
 
 
-def _watched(evidence: Evidence) -> Iterator[tuple[str, Samples]]:
-    """Yield what shows that the platform noticed: who counts, and its samples."""
-    for name, counts in sorted(evidence.replicas.items()):
-        yield f"{name}'s ready replicas", counts.ready
-    for name, samples in sorted(evidence.usable.items()):
-        yield f"replicas in use by the router {name}", samples
+def _watched(evidence: Evidence) -> list[tuple[str, Samples]]:
+    """Return what shows that the platform noticed: who counts, and its samples."""
+    ready = [(f"{who}'s ready replicas", c.ready) for who, c in sorted(evidence.replicas.items())]
+    used = sorted(evidence.usable.items())
+    return [*ready, *((f"replicas in use by the router {who}", samples) for who, samples in used)]
 
 
 def _first_below(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,8 +28,8 @@ def find_degraded(
 
     Worse means by `WORSE_MIN` at least, and by more than both are uncertain: the lower 95 % bound
     after is over the upper 95 % bound before. The bounds are where the share of slower requests,
-    with its error widened for autocorrelation, meets 5 or 1 %. Where there are too few requests
-    for such a bound nothing is said.
+    with its error widened for autocorrelation, is over 5 or 1 % for sure, or may be. Where there
+    are too few requests for such a bound nothing is said.
     """
     baseline = next((phase for phase in phases if phase.name is PhaseName.BASELINE), None)
     end_s = max((phase.end_s for phase in phases), default=0.0)
@@ -41,48 +42,55 @@ def find_degraded(
         )
         if not is_latency or slo.name not in events:
             continue
-        before = _Sample.of(events[slo.name], baseline.start_s, min(baseline.end_s, harm_s))
-        after = _Sample.of(events[slo.name], harm_s, end_s)
+        before = _Sample(events[slo.name], baseline.start_s, min(baseline.end_s, harm_s))
+        after = _Sample(events[slo.name], harm_s, end_s)
         for share in SHARES:
-            was_s, was_s_max = before.quantile(share), before.bound(share, upper=True)
-            is_s, is_s_min = after.quantile(share), after.bound(share, upper=False)
-            if was_s is None or was_s_max is None or is_s is None or is_s_min is None:
+            was_s, is_s = before.quantile(share), after.quantile(share)
+            if was_s is None or is_s is None or is_s < (1 + WORSE_MIN) * was_s:
                 continue
-            if is_s_min > was_s_max and is_s >= (1 + WORSE_MIN) * was_s:
+            was_s_max, is_s_min = before.at_most(share), after.at_least(share)
+            if was_s_max is not None and is_s_min is not None and is_s_min > was_s_max:
                 known = is_s if np.isfinite(is_s) else None
                 found.append(Degradation(slo.name, share, was_s, was_s_max, known, is_s_min))
     return found
 
 
 class _Sample:
-    """The latencies of one stretch of the run."""
+    """The latencies of one stretch of the run, slowest first."""
 
     def __init__(self, events: Events, start_s: float, end_s: float) -> None:
         inside = (events.at_s >= start_s) & (events.at_s < end_s)
-        self.at_s, self.value_s = events.at_s[inside], events.value_s[inside]
-        self.span = (start_s, end_s)
-        self.sorted = np.sort(self.value_s)
-
-    @classmethod
-    def of(cls, events: Events, start_s: float, end_s: float) -> _Sample:
-        return cls(events, start_s, end_s)
+        at_s, value_s = events.at_s[inside], events.value_s[inside]
+        order = np.argsort(-value_s, kind="stable")
+        self.slowest_s = value_s[order]
+        self.slots = slot_events(at_s, np.zeros_like(at_s, dtype=np.bool_), start_s, end_s)
+        second = np.minimum((at_s - start_s).astype(np.int64), max(len(self.slots.events) - 1, 0))
+        self.second = second[order]
 
     def quantile(self, share: float) -> float | None:
         """Return a value that was seen; infinite where too many were not served."""
-        if not len(self.sorted):
+        if not len(self.slowest_s):
             return None
-        return float(np.quantile(self.sorted, share, method="inverted_cdf"))
+        return float(np.quantile(self.slowest_s, share, method="inverted_cdf"))
 
-    def bound(self, share: float, *, upper: bool) -> float | None:
-        """Return a bound of the quantile, a value that was seen; None: not that many requests."""
-        finite = self.sorted[np.isfinite(self.sorted)]
-        low, high = 0, len(finite)
+    def at_most(self, share: float) -> float | None:
+        """Return the quantile's upper 95 % bound; None: too few requests, or it is infinite."""
+        return self._bound(lambda bounds: bounds[1] > 1 - share)
+
+    def at_least(self, share: float) -> float | None:
+        """Return the quantile's lower 95 % bound; None: too few requests, or it is infinite."""
+        return self._bound(lambda bounds: bounds[0] > 1 - share)
+
+    def _bound(self, is_over: Callable[[tuple[float, float]], bool]) -> float | None:
+        """Return the fastest of so many slowest requests that their share has such bounds."""
+        low, high = 0, len(self.slowest_s) + 1
         while low < high:
             middle = (low + high) // 2
-            bounds = interval(slot_events(self.at_s, self.value_s > finite[middle], *self.span))
-            under = bounds is not None and (bounds[1] if upper else bounds[0]) <= 1 - share
-            low, high = (low, middle) if under else (middle + 1, high)
-        # `low` is the first value that so few are provably (or not provably more than) slower than.
-        if upper:
-            return float(finite[low]) if low < len(finite) else None
-        return float(finite[low - 1]) if low else None
+            count = np.bincount(self.second[:middle], minlength=len(self.slots.events))
+            bounds = interval(replace(self.slots, bad=count.astype(np.float64)))
+            over = middle > len(self.slowest_s) or (bounds is not None and is_over(bounds))
+            low, high = (low, middle) if over else (middle + 1, high)
+        if not 0 < low <= len(self.slowest_s):
+            return None
+        bound = float(self.slowest_s[low - 1])
+        return bound if np.isfinite(bound) else None

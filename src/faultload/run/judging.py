@@ -12,6 +12,7 @@ import pandas as pd
 
 from faultload.errors import SpecError
 from faultload.judge import Evidence, Judgement, ReplicaCounts
+from faultload.judge.explain import Explanation, explain
 from faultload.judge.judge import judge
 from faultload.measure.catalogue import CATALOGUE, REPLICAS, USABLE
 from faultload.measure.counters import counted_events
@@ -39,6 +40,7 @@ class Judged:
         requests: its request rows.
         series: its Prometheus samples.
         judgement: the verdict and everything it rests on.
+        evidence: what was judged.
     """
 
     manifest: Manifest
@@ -46,6 +48,7 @@ class Judged:
     requests: pd.DataFrame
     series: pd.DataFrame
     judgement: Judgement
+    evidence: Evidence
 
 
 def judge_stored(
@@ -74,8 +77,14 @@ def judge_stored(
     requests, series = read_requests(directory.requests), read_series(directory.series)
     objectives = load_slos(slos or directory.slos)
     evidence = _evidence(directory, manifest, objectives, requests, series)
-    judgement = judge(replace(evidence, history=history or {}))
-    return Judged(manifest, objectives, requests, series, judgement)
+    evidence = replace(evidence, history=history or {})
+    return Judged(manifest, objectives, requests, series, judge(evidence), evidence)
+
+
+def explain_stored(directory: RunDirectory, slos: Path | None = None) -> Explanation:
+    """Say what the verdict on a sealed record rests on; arguments as in `judge_stored`."""
+    judged = judge_stored(directory, slos)
+    return explain(judged.evidence, judged.judgement, judged.series)
 
 
 def judge_and_report(
