@@ -17,6 +17,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+from scenes import slo  # noqa: E402
 from streams import (  # noqa: E402
     HOLD_S,
     LOUD,
@@ -25,6 +26,7 @@ from streams import (  # noqa: E402
     Curve,
     Floats,
     Weather,
+    latencies,
     log_ratios,
     recovering,
     staying,
@@ -35,6 +37,9 @@ from faultload.judge import Verdict  # noqa: E402
 from faultload.judge.absolute import bounds_between, judge_absolute  # noqa: E402
 from faultload.judge.interval import Slots, interval, jeffreys  # noqa: E402
 from faultload.judge.recovery import recovery_of  # noqa: E402
+from faultload.judge.slo import Events  # noqa: E402
+from faultload.judge.tails import find_degraded  # noqa: E402
+from faultload.record import Phase, PhaseName  # noqa: E402
 
 PAGE = ROOT / "docs" / "statistics.md"
 HISTORY = 20
@@ -147,9 +152,41 @@ def _error(found: Floats, truth: float) -> str:
     return f"**{worst:.1f}** ({known.mean():+.1f}; {undecided:.0f} %)"
 
 
+TAILS = {
+    "8/s; 30 s before, 120 s after": (8, 30, 120),
+    "33/s; 30 s before, 120 s after": (33, 30, 120),
+    "167/s; 60 s before, 240 s after": (167, 60, 240),
+}
+
+
+def tails(draws: int) -> list[str]:
+    """Return how often a tail is said to have moved, by how much it did."""
+    factors = (1.0, 1.1, 1.2, 1.5, 2.0)
+    heads = " | ".join("nothing" if f == 1 else f"+{100 * (f - 1):.0f} %" for f in factors)
+    lines = [f"| called degraded, %: p95 / p99 | {heads} |", f"|--|{'--|' * len(factors)}"]
+    objective = slo("ttft", "ttft_s <= 10")
+    for name, (rate, before_s, after_s) in TAILS.items():
+        phases = [
+            Phase(name=PhaseName.BASELINE, start_s=0.0, end_s=before_s),
+            Phase(name=PhaseName.RECOVERY, start_s=before_s, end_s=before_s + after_s),
+        ]
+        cells = []
+        for factor in factors:
+            moved = {0.95: 0, 0.99: 0}
+            for seed in range(draws):
+                due, took = latencies(rate, before_s, after_s, factor, seed)
+                events = {"ttft": Events(due, np.zeros_like(due, dtype=np.bool_), took)}
+                for one in find_degraded([objective], events, phases, before_s):
+                    moved[one.share] += 1
+            cells.append(" / ".join(f"{100 * hits / draws:.1f}" for hits in moved.values()))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 TABLES: dict[str, tuple[Callable[[int], list[str]], int]] = {
     "absolute": (absolute, 4000),
     "recovery": (recovery, 400),
+    "tails": (tails, 400),
 }
 """By marker: what makes the table, and how many draws it takes in full."""
 

@@ -140,3 +140,23 @@ def recovering(curve: Curve, rate: float, end_s: float, count: int, seed: int) -
     bad = generator.binomial(events, curve(t))
     by_second = [x.reshape(count, -1, 10).sum(axis=2).astype(np.float64) for x in (bad, events)]
     return [Slots(0.0, one, all_) for one, all_ in zip(*by_second, strict=True)]
+
+
+def latencies(
+    rate: float, before_s: float, after_s: float, factor: float, seed: int
+) -> tuple[Floats, Floats]:
+    """Draw when requests were due and how long each took; from `before_s` on, `factor` as long.
+
+    The logarithms are normal with a spread of 0.5, around a speed that drifts by 5 % in 20 s.
+    """
+    generator = np.random.default_rng(seed)
+    end_s = before_s + after_s
+    due = np.sort(generator.uniform(0, end_s, generator.poisson(rate * end_s)))
+    speed = np.zeros(int(end_s) + 1)
+    keep = np.exp(-1 / 20)
+    shocks = generator.normal(0, 0.05 * np.sqrt(1 - keep**2), len(speed))
+    speed[0] = generator.normal(0, 0.05)
+    for second in range(1, len(speed)):
+        speed[second] = keep * speed[second - 1] + shocks[second]
+    took = 0.1 * np.exp(generator.normal(0, 0.5, len(due)) + speed[due.astype(np.int64)])
+    return due, np.where(due >= before_s, factor * took, took)
