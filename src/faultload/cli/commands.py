@@ -159,9 +159,17 @@ def run(
 def judge(
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
     slos: Annotated[Path | None, typer.Option(help="Judge against this OpenSLO file.")] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Say which rows and samples each number rests on; write nothing."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Judge stored runs again, against their own SLOs or others; no cluster is needed."""
+    if explain:
+        return _explain(runs, slos, as_json=as_json)
     return _again(runs, slos, as_json=as_json)
 
 
@@ -260,6 +268,19 @@ def doctor(root: Root = None, as_json: Json = False) -> int:
     else:
         echo_lines([f"{'ok ' if c.passed else 'NOT'} {c.name}: {c.found}" for c in checks])
     return int(ExitCode.PASS) if all(c.passed for c in checks) else int(ExitCode.MISSING)
+
+
+def _explain(runs: list[Path], slos: Path | None, *, as_json: bool) -> int:
+    from faultload.record import RunDirectory
+    from faultload.report.explained import explanation_lines
+    from faultload.run.judging import explain_stored
+
+    found = [explain_stored(RunDirectory.open(path), slos) for path in runs]
+    if as_json:
+        echo_json([explanation.as_json() for explanation in found])
+    else:
+        echo_lines(line for explanation in found for line in explanation_lines(explanation))
+    return worst_code([code_of(explanation.verdict) for explanation in found])
 
 
 def _again(runs: list[Path], slos: Path | None, *, as_json: bool) -> int:

@@ -18,20 +18,25 @@ from faultload.judge.model import (
     worst,
 )
 from faultload.judge.transform import Transform
+from faultload.judge.shown import Degradation, Goodput, Mark, Stage
 
 __all__ = [
     "AlertOutcome",
     "BudgetSpent",
+    "Degradation",
     "Evidence",
     "Expectation",
     "FamilyResult",
     "Finding",
     "GateResult",
     "GateRule",
+    "Goodput",
     "Judgement",
+    "Mark",
     "PhaseResult",
     "Recovery",
     "ReplicaCounts",
+    "Stage",
     "TokenLedger",
     "Transform",
     "Verdict",

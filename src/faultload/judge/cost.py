@@ -10,7 +10,7 @@ import pandas as pd
 
 from faultload.judge.cost_model import INPUT_WEIGHT, WHOLE_RUN, Cost, Share
 from faultload.judge.rows import Flags, Floats, Rows
-from faultload.judge.slo import judge_rows
+from faultload.judge.slo import mark_rows
 from faultload.record import Phase, PhaseName
 from faultload.record.fleet import Fleet, Machine
 from faultload.spec.prices import PriceBook, Quote, region_of
@@ -55,7 +55,7 @@ def count_tokens(requests: pd.DataFrame, slos: Sequence[SLO], rows: Rows | None 
     good: Flags = rows.served | rows.unfinished
     for slo in slos:
         if isinstance(slo.source, RequestsSource):
-            valid, kept, _ = judge_rows(rows, slo.source)
+            valid, kept, _ = mark_rows(rows, slo.source)
             good &= kept | ~valid
     prompt = requests["prompt_tokens"].to_numpy(dtype=np.float64)
     output = np.nan_to_num(rows.received)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from faultload.judge.budget import count_streams_lost, spend_budget, spend_count
 from faultload.judge.cost import count_tokens, work_out
 from faultload.judge.cost_model import Cost
 from faultload.judge.expectations import as_percent, hold_claims, hold_cost
+from faultload.judge.goodput import add_goodput
 from faultload.judge.ledger import balance_tokens
 from faultload.judge.model import (
     BudgetSpent,
@@ -33,7 +34,10 @@ from faultload.judge.model import (
 from faultload.judge.recovery import estimate_recovery
 from faultload.judge.rows import Rows
 from faultload.judge.scaling import hold_scaling
+from faultload.judge.scorecard import make_scorecard
 from faultload.judge.slo import Events, events_of, judge_counted, judge_phase
+from faultload.judge.stages import split_recovery
+from faultload.judge.tails import find_degraded
 from faultload.record import REQUEST_SCHEMA, Outcome, Phase, PhaseName
 from faultload.spec.slo import SLO, PrometheusSource, RequestsSource
 
@@ -74,9 +78,12 @@ def judge(evidence: Evidence) -> Judgement:
     alerts = case.attempt_all(
         "alerts", lambda: judge_alerts(evidence.alerts, recoveries, case.window)
     )
+    shown = case.shown(recoveries)
 
     findings = sorted(case.findings, key=lambda finding: by_severity(finding.verdict))
     verdict = worst(finding.verdict for finding in findings)
+    if verdict is not Verdict.PASS:
+        shown["degraded"] = []
     return Judgement(
         verdict=verdict,
         reason=_reason(verdict, findings, claims),
@@ -91,6 +98,7 @@ def judge(evidence: Evidence) -> Judgement:
         fault_window_s=case.window,
         alerts=alerts,
         cost=cost,
+        **shown,
     )
 
 
@@ -192,9 +200,22 @@ class _Case:
                     start_s = phase.start_s
                     if phase.name is PhaseName.RECOVERY and self.window:
                         start_s = max(start_s, self.window[0] + recovered.get(slo.name, 0.0))
-                    result = judge_phase(slo, self.events[slo.name], phase, start_s)
+                    history = self.evidence.history.get(slo.name, ())
+                    result = judge_phase(slo, self.events[slo.name], phase, start_s, history)
                 results.append(result)
         return results
+
+    def shown(self, recoveries: list[Recovery]) -> dict[str, Any]:
+        """Return what is shown beside the verdict."""
+        evidence, window = self.evidence, self.window
+        harm_s, slos, phases = window[0] if window else None, evidence.slos, evidence.phases
+        parts: dict[str, Callable[[], list[Any]]] = {
+            "stages": lambda: split_recovery(evidence, self.rows, window, recoveries),
+            "degraded": lambda: find_degraded(slos, self.events, phases, harm_s),
+            "goodput": lambda: add_goodput(self.rows, slos, phases, harm_s),
+            "scorecard": lambda: make_scorecard(evidence, self.rows, harm_s),
+        }
+        return {name: self.attempt_all(name, part) for name, part in parts.items()}
 
     def _counted(self, slo: SLO, phase: Phase) -> tuple[float, float] | None:
         return self.evidence.counted.get((slo.name, phase.name))
@@ -233,10 +254,17 @@ def _phase_findings(phases: Sequence[PhaseResult], evidence: Evidence) -> list[F
         if result.verdict is Verdict.INVALID:
             text = f"The steady state was not met: {text}"
         elif result.verdict is Verdict.INCONCLUSIVE and result.events:
-            text += " Too few to decide: observe for longer or raise the load."
+            text += _undecided(result)
         source = "series.parquet" if result.slo in counted else "requests.parquet"
         findings.append(Finding(result.verdict, result.slo, text, source))
     return findings
+
+
+def _undecided(result: PhaseResult) -> str:
+    if result.between_runs and result.interval is not None:
+        bound = as_percent(result.interval[1])
+        return f" Runs like it may have up to {bound} bad: observe for longer, or over more runs."
+    return " Too few to decide: observe for longer or raise the load."
 
 
 def _telemetry_findings(evidence: Evidence) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from faultload.judge.cost_model import Cost
+from faultload.judge.shown import Degradation, Goodput, Mark, Stage
 from faultload.record import InjectionEntry, LoadSummary, Outcome, Phase, PhaseName
 from faultload.record.fleet import Fleet
 from faultload.spec.experiment import Expects
@@ -72,6 +73,10 @@ class Evidence:
         fleet: the machines that were paid for; None: nobody looked.
         prices: for machines whose price the platform does not say; None: the record has none.
         time_scale: of the platform's starting and waiting; 1 on a real one.
+        history: by SLO, natural logarithms of the bad ratios of earlier, accepted runs. Empty:
+            a pass means this run only.
+        usable: by router, how many replicas it would send requests to, over time. Empty: unknown.
+        readings: numbers of the scorecard that others worked out, by the mark's name.
     """
 
     requests: pd.DataFrame
@@ -97,6 +102,9 @@ class Evidence:
     fleet: Fleet | None = None
     prices: PriceBook | None = None
     time_scale: float = 1.0
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    usable: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    readings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,8 @@ class PhaseResult:
             valid requests, a request that was not served counting as infinite. None: infinite,
             or the SLI is not a latency, or no events.
         verdict: None where the phase is shown but not judged (warm-up, fault).
+        between_runs: interval and verdict are those of runs such as this one; otherwise of this
+            run only.
     """
 
     slo: str
@@ -160,6 +170,7 @@ class PhaseResult:
     value_s_p95: float | None
     value_s_p99: float | None
     verdict: Verdict | None
+    between_runs: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,6 +244,10 @@ class TokenLedger:
         wasted: delivered in streams that then broke: paid for and of no use.
         duplicated: delivered twice, where the engine numbers its tokens.
         refused: asked by requests that got no token at all.
+        stalled: of those delivered, in streams that fell silent for more than a second.
+        unneeded: asked, in streams that finished with fewer.
+        open: asked by requests still open when the load was stopped.
+        unsent: asked by requests that the client never sent.
     """
 
     asked: int
@@ -241,6 +256,10 @@ class TokenLedger:
     wasted: int
     duplicated: int
     refused: int
+    stalled: int = 0
+    unneeded: int = 0
+    open: int = 0
+    unsent: int = 0
 
 
 @dataclass(frozen=True)
@@ -293,6 +312,10 @@ class Judgement:
         alerts: what the shipped alert rules made of the run; empty: they were not replayed.
         cost: what the machines cost; its `problem` says why where that is not known. None: nobody
             asked.
+        stages: the way from harm to health in parts; empty: no harm was done.
+        degraded: of a pass, the tails that moved although the budgets held.
+        goodput: by phase.
+        scorecard: the platform's targets.
     """
 
     verdict: Verdict
@@ -308,6 +331,10 @@ class Judgement:
     fault_window_s: tuple[float, float] | None
     alerts: Sequence[AlertOutcome] = ()
     cost: Cost | None = None
+    stages: Sequence[Stage] = ()
+    degraded: Sequence[Degradation] = ()
+    goodput: Sequence[Goodput] = ()
+    scorecard: Sequence[Mark] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON data; key names are the contract of `verdict.json`."""

@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
-from faultload.judge.interval import Slots, interval, slot_events
+from faultload.judge.interval import SIDE, Slots, interval, slot_events
 from faultload.judge.model import Recovery
 from faultload.judge.rows import Flags
 from faultload.judge.slo import Events
@@ -24,6 +25,15 @@ SECOND_FACTOR = 2.0
 """The first good second itself may have this many times the budget, and always one bad request."""
 ALARM = 12.0
 """Where the change detector's log-likelihood ratio says that something happened."""
+RELAPSE_S = 15
+"""Over so long a stretch that is provably over budget is a relapse, however good it was before,"""
+BLIP_S = 5
+"""even when its worst seconds, so many, are left out. What is gone without them was a blip."""
+SURE = 0.5
+"""The tail must be under the budget by so many standard errors: what stays just over it may have a
+lucky stretch, too."""
+REACH_S = 15
+"""How far before the first good second the moment of recovery may lie."""
 
 
 def estimate_recovery(
@@ -31,9 +41,11 @@ def estimate_recovery(
 ) -> Recovery:
     """Estimate impact, detection and recovery of one SLO.
 
-    Recovered is the first second, from the first effect on, that begins a good short window and a
-    good hold, is not itself bad, and is not followed by a tail whose bad ratio is provably over
-    budget. While the fault is in force, every hold that begins before its end must be good too.
+    The first good second, from the first effect on, begins a good short window and a good hold, is
+    not itself bad, comes after the last relapse, and is not followed by a tail whose bad ratio is
+    provably over budget. While the fault is in force, every hold that begins before its end must be
+    good too. It is certain when the tail is clearly within budget. Around it a falling curve is
+    fitted, and recovered is where that curve meets the budget.
 
     Args:
         name: the SLO's.
@@ -42,8 +54,19 @@ def estimate_recovery(
         window: first harm and proven end of the fault.
         end_s: until when requests were due.
     """
-    harm_s = window[0]
-    slots = slot_events(events.at_s, events.is_bad, harm_s, max(harm_s, end_s))
+    slots = slot_events(events.at_s, events.is_bad, window[0], max(window[0], end_s))
+    return recovery_of(name, budget, slots, window[1] - window[0])
+
+
+def recovery_of(name: str, budget: float, slots: Slots, lasted_s: float) -> Recovery:
+    """Do the same on slots that begin with the harm.
+
+    Args:
+        name: the SLO's.
+        budget: share of events that may be bad.
+        slots: events by second.
+        lasted_s: from first harm to proven end of the fault.
+    """
     seconds = len(slots.events)
     error_s = _error_s(slots)
     impact, detect = detect_change(slots, budget)
@@ -51,11 +74,12 @@ def estimate_recovery(
         return Recovery(name, None, None, None, 0.0, error_s)
     if impact is None:
         return Recovery(name, None, None, 0.0, None, error_s)
-    fault_end = min(seconds, math.ceil(window[1] - harm_s))
-    start = _first_good_second(slots, budget, impact or 0, fault_end)
-    if start is not None and start + HOLD_S <= seconds:
-        return Recovery(name, impact, detect, float(start), None, error_s)
-    # Good since `start` but not for long enough to say so: we looked in vain only until then.
+    fault_end = min(seconds, math.ceil(lasted_s))
+    start = _first_good_second(slots, budget, impact, fault_end)
+    if start is not None and start + HOLD_S <= seconds and _is_sure(slots.since(start), budget):
+        crossed = _crossing(slots, budget, max(impact, start - REACH_S), start)
+        return Recovery(name, impact, detect, float(crossed), None, error_s)
+    # Good since `start`, but not for long or clearly enough to say so: we looked in vain until it.
     looked = float(seconds if start is None else start)
     return Recovery(name, impact, detect, None, looked, error_s)
 
@@ -97,12 +121,56 @@ def _first_good_second(slots: Slots, budget: float, first: int, fault_end: int) 
     second = slots.bad <= np.maximum(1.0, SECOND_FACTOR * budget * slots.events)
     broken_holds = np.flatnonzero(~hold[:fault_end])
     earliest = max(first, int(broken_holds[-1]) + 1 if len(broken_holds) else 0)
+    earliest = max(earliest, _last_relapse(slots, budget) + 1)
     for start in np.flatnonzero(short & hold & second):
         if start >= earliest:
             tail = interval(slots.since(int(start)))
             if tail is not None and tail[0] <= budget:
                 return int(start)
     return None
+
+
+def _last_relapse(slots: Slots, budget: float) -> int:
+    """Return the second at which the last stretch that is no blip begins; -1: there is none."""
+    if len(slots.events) < RELAPSE_S:
+        return -1
+    over = np.lib.stride_tricks.sliding_window_view(slots.bad - budget * slots.events, RELAPSE_S)
+    kept = np.argsort(over, axis=1, kind="stable")[:, : RELAPSE_S - BLIP_S]
+    kept += np.arange(len(kept))[:, np.newaxis]
+    bad, events = slots.bad[kept].sum(axis=1), slots.events[kept].sum(axis=1)
+    low = special.betaincinv(bad + 0.5, events - bad + 0.5, 1 - SIDE)
+    found = np.flatnonzero((bad > 0) & (low > budget))
+    return int(found[-1]) if len(found) else -1
+
+
+def _is_sure(tail: Slots, budget: float) -> bool:
+    bad, events = float(tail.bad.sum()), float(tail.events.sum())
+    expected = budget * events
+    # Of fewer than five expected bad ones nobody can be surer than that they are no more.
+    margin = SURE * math.sqrt(expected * (1 - budget)) if expected >= 5 else 0.0
+    return bad <= expected - margin + 1e-9
+
+
+def _crossing(slots: Slots, budget: float, first: int, start: int) -> int:
+    """Return where the best falling fit to the bad ratio first is within budget (pool-adjacent).
+
+    Seconds after `start` take part, as far as the hold reaches: the first good second is early
+    where a service recovers slowly.
+    """
+    blocks: list[tuple[float, float, int]] = []
+    stop = start + HOLD_S
+    for pair in zip(slots.bad[first:stop], slots.events[first:stop], strict=True):
+        bad, events, width = float(pair[0]), float(pair[1]), 1
+        while blocks and blocks[-1][0] * events <= bad * blocks[-1][1]:
+            last = blocks.pop()
+            bad, events, width = bad + last[0], events + last[1], width + last[2]
+        blocks.append((bad, events, width))
+    at = first
+    for bad, events, width in blocks:
+        if events and bad <= budget * events + 1e-9:
+            return at
+        at += width
+    return start
 
 
 def _error_s(slots: Slots) -> float:

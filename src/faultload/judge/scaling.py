@@ -16,7 +16,7 @@ from faultload.record import InjectionStep, Outcome
 
 HOLE_INTERVALS = 4
 """So many scrape intervals may pass between two samples; beyond it samples are missing."""
-_REFUSALS = (502, 503)
+REFUSALS = (502, 503)
 Samples = Sequence[tuple[float, float]]
 
 
@@ -89,7 +89,7 @@ def hold_refused(limit: int, evidence: Evidence, window: tuple[float, float] | N
         and "refused_requests" in entry.evidence.get("data", {})
     ]
     rows = evidence.requests
-    own = rows["http_status"].isin(_REFUSALS) & (rows["end_s"] >= window[0])
+    own = rows["http_status"].isin(REFUSALS) & (rows["end_s"] >= window[0])
     found = int(own.sum()) + sum(one for one in added if one is not None)
     text = f"{found} requests refused with 502 or 503 {claimed}"
     if found > limit:

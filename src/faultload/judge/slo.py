@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from faultload.judge.absolute import bounds_between, judge_absolute
 from faultload.judge.interval import DESIGN_EFFECT, interval, jeffreys, slot_events
 from faultload.judge.model import PhaseResult, Verdict
 from faultload.judge.rows import Flags, Floats, Rows
@@ -60,7 +62,7 @@ def count_events(requests: pd.DataFrame, slo: SLO, harm_s: float | None = None) 
 def events_of(rows: Rows, source: RequestsSource, harm_s: float | None) -> Events:
     """Do the work of `count_events` on columns that were taken out once."""
     condition = source.spec.condition
-    valid, good, value = judge_rows(rows, source)
+    valid, good, value = mark_rows(rows, source)
     at = rows.due
     if harm_s is not None:
         found_open = (rows.due < harm_s) & ~(rows.end <= harm_s)
@@ -71,8 +73,8 @@ def events_of(rows: Rows, source: RequestsSource, harm_s: float | None) -> Event
     return Events(at[valid], ~good[valid], shown[valid])
 
 
-def judge_rows(rows: Rows, source: RequestsSource) -> tuple[Flags, Flags, Floats]:
-    """Return row by row whether it is an event of the SLI, whether it was good, and its value."""
+def mark_rows(rows: Rows, source: RequestsSource) -> tuple[Flags, Flags, Floats]:
+    """Return of each row whether it counts, whether it is good, and the SLI's value."""
     condition = source.spec.condition
     value = _value_at(rows, condition, rows.end)
     over = value > condition.limit_s
@@ -99,7 +101,7 @@ def _value_at(rows: Rows, condition: Condition, now: Floats) -> Floats:
     last = np.minimum(rows.last, now)
     if condition.kind != "latency":
         silence = now - np.where(began, last, rows.due)
-        return (~rows.served & (silence > _patience(rows))).astype(np.float64)
+        return (~rows.served & (silence > patience_of(rows))).astype(np.float64)
     if condition.column == "ttft_s":
         return np.where(began, rows.first - rows.due, age)
     ended = rows.end <= now
@@ -116,7 +118,8 @@ def _value_at(rows: Rows, condition: Condition, now: Floats) -> Floats:
     return value
 
 
-def _patience(rows: Rows) -> float:
+def patience_of(rows: Rows) -> float:
+    """Return how long an open request may be silent before it is taken for lost."""
     silences = np.concatenate([(rows.first - rows.due)[rows.served], rows.gap[rows.served]])
     return float(np.max(silences[np.isfinite(silences)], initial=SILENCE_S_MIN))
 
@@ -134,13 +137,29 @@ def judge_ratio(ratio: float, low: float, budget: float, events: int) -> Verdict
     return Verdict.INCONCLUSIVE
 
 
-def judge_phase(slo: SLO, events: Events, phase: Phase, start_s: float) -> PhaseResult:
-    """Judge one SLO from `start_s` to the end of a phase; warm-up and fault are only counted."""
+def judge_phase(
+    slo: SLO, events: Events, phase: Phase, start_s: float, history: Sequence[float] = ()
+) -> PhaseResult:
+    """Judge one SLO from `start_s` to the end of a phase; warm-up and fault are only counted.
+
+    Args:
+        slo: what is judged.
+        events: of that SLO.
+        phase: of the run.
+        start_s: from when on.
+        history: natural logarithms of the bad ratios of earlier, accepted runs. With enough of
+            them the verdict is on runs such as this one, otherwise on this run only.
+    """
     slots = slot_events(events.at_s, events.is_bad, start_s, phase.end_s)
     count, bad = int(slots.events.sum()), int(slots.bad.sum())
     bounds = interval(slots)
     verdict: Verdict | None = None
-    if phase.name in (PhaseName.BASELINE, PhaseName.RECOVERY):
+    is_judged = phase.name in (PhaseName.BASELINE, PhaseName.RECOVERY)
+    between = bounds_between([slots], history) if is_judged else None
+    if between is not None:
+        bounds = between
+        verdict = _in_phase(phase.name, judge_absolute(between, slo.budget))
+    elif is_judged:
         low = bounds[0] if bounds else 0.0
         ratio = slots.ratio if count else 1.0
         verdict = _in_phase(phase.name, judge_ratio(ratio, low, slo.budget, count))
@@ -159,6 +178,7 @@ def judge_phase(slo: SLO, events: Events, phase: Phase, start_s: float) -> Phase
         value_s_p95=p95,
         value_s_p99=p99,
         verdict=verdict,
+        between_runs=between is not None,
     )
 
 

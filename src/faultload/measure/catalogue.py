@@ -139,6 +139,8 @@ _PAID_FOR = (
 
 REPLICAS = ("kube_deployment_spec_replicas", "kube_deployment_status_replicas_available")
 """How many replicas a Deployment (here: a tier) is to have, and how many serve."""
+USABLE = "inference_router_replica_healthy"
+"""1 for each replica that a router would send requests to."""
 
 
 def catalogue(

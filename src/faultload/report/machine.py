@@ -16,13 +16,15 @@ judgement        everything the verdict rests on, `faultload.judge.Judgement` fi
   verdict, reason    as above
   findings           worst first: verdict, subject, text, evidence
   phases             one SLO over one phase: slo, statement, phase, events, bad, bad_ratio, budget,
-                     interval, value_s_p50, value_s_p95, value_s_p99, verdict
+                     interval, value_s_p50, value_s_p95, value_s_p99, verdict, between_runs
+                     (interval and verdict hold for runs such as this one, not this one only)
   recoveries         slo, impact_s, detect_s, recovery_s, censored_at_s, error_s
   budgets            slo, bad_minutes, budget_minutes, budget_percent, burn_rate_max
   expectations       name, limit, found, verdict, text
   streams_lost       streams that began and did not finish, from the first harm on
   requests           rows judged
-  tokens             asked, delivered, lost, wasted, duplicated, refused
+  tokens             asked, delivered, lost, wasted, duplicated, refused, stalled, unneeded, open,
+                     unsent
   fault_window_s     [first harm, proven end] since the start
   alerts             the shipped alert rules replayed on the record: alert, severity, slo, state
                      (fired, quiet, not_replayed), fires_s, resolves_s, fires_after_impact_s,
@@ -40,6 +42,13 @@ judgement        everything the verdict rests on, `faultload.judge.Judgement` fi
     fault_usd, fault_lost_usd   beyond the baseline's rate
     time_scale       of the platform's starting and waiting
     prices           instance_type, region, capacity_type, usd_per_hour, as_of, source, typical
+  stages             the way from harm to health: name (detect, reroute, capacity, warm), reached_s
+                     (null: not known, text says why), took_s, error_s, text, evidence
+  degraded           of a pass, tails that moved: slo, share (0.95: p95), before_s, before_s_max,
+                     after_s (null: infinite), after_s_min
+  goodput            by phase: phase, requests, good, requests_per_s, tokens_per_s
+  scorecard          the platform's targets: name, title, limit, measured, met (null: not known),
+                     text, evidence
 load             what the load client says of itself, null: no load was measured; null inside: not
                  recorded. `faultload.record.LoadSummary` field by field:
   loop               open, or closed: users waited, so a slow platform was asked less often

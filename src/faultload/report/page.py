@@ -32,6 +32,7 @@ from faultload.report.load_client import (
 from faultload.report.paging import ALERTS, paging_section
 from faultload.report.plots import errors_figure, tiers_of, traffic_figures, ttft_figure
 from faultload.report.server_view import panels, ready_figure
+from faultload.report.shown import beside
 from faultload.report.svg import interval_bar
 from faultload.report.templating import html_environment
 from faultload.spec.slo import RequestsSource
@@ -98,6 +99,7 @@ def render_page(facts: Facts) -> str:
             paging=paging_section(facts.judgement),
             paging_evidence=ALERTS,
             recovery_text=recovery_text,
+            shown=beside(facts.judgement),
             load=facts.manifest.load,
             loop_meaning=loop_meaning,
             client_figures=client_figures,

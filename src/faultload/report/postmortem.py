@@ -14,6 +14,7 @@ from faultload.report import cost, formats
 from faultload.report.evidence import evidence_files, evidence_id
 from faultload.report.facts import VERDICT_MEANING, Facts, claim, recovery_text
 from faultload.report.load_client import client_figures, loop_meaning
+from faultload.report.shown import beside
 from faultload.report.templating import markdown_environment
 
 TIMELINE_MAX = 200
@@ -94,7 +95,7 @@ _RULES: Sequence[Rule] = (
             or any(r.censored_at_s is not None for r in f.judgement.recoveries)
         ),
         "mitigate",
-        "Shorten recovery: find which part took longest (detect, reroute, capacity, warm-up).",
+        "Shorten recovery, the part first that took longest (detect, reroute, capacity, warm).",
         _REQUESTS,
     ),
     Rule(
@@ -178,6 +179,7 @@ def render_postmortem(facts: Facts) -> str:
             measurement=measurement(facts),
             detection=detection(facts),
             recoveries=[(r, recovery_text(r)) for r in facts.judgement.recoveries],
+            shown=beside(facts.judgement),
             well=_met(facts, Verdict.PASS),
             badly=_met(facts, Verdict.FAIL),
             open=_met(facts, Verdict.INCONCLUSIVE),
@@ -215,7 +217,7 @@ def impact(facts: Facts) -> list[Statement]:
     sentences.append(
         f"Tokens: {formats.count(tokens.lost)} lost, {formats.count(tokens.wasted)} wasted,"
         f" {formats.count(tokens.refused)} refused, {formats.count(tokens.duplicated)} duplicated,"
-        f" of {formats.count(tokens.asked)} asked."
+        f" {formats.count(tokens.stalled)} stalled, of {formats.count(tokens.asked)} asked."
     )
     money = Statement(f"Money: {cost.sentence(judgement.cost)}", _SERIES)
     return [*(Statement(text, _REQUESTS) for text in sentences), money]

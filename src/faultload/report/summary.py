@@ -7,6 +7,7 @@ from faultload.record import Manifest
 from faultload.report import formats
 from faultload.report.facts import recovery_text, slowest, worst_budget
 from faultload.report.load_client import in_a_line
+from faultload.report.shown import degraded_text
 
 LINES_MAX = 12
 
@@ -32,6 +33,10 @@ def render_summary(judgement: Judgement, manifest: Manifest, report: str = "") -
         at = f"of the error budget ({budget.slo})" if budget else ""
         lines.append(f"  budget        {spent} {_line(at)}")
         lines.append(f"  streams       {formats.count(judgement.streams_lost)} lost")
+    if judgement.degraded:
+        more = len(judgement.degraded) - 1
+        text = degraded_text(judgement.degraded[0]) + (f", and {more} more" if more else "")
+        lines.append(f"  degraded      {_line(text)}")
     broken = [e for e in judgement.expectations if e.verdict is not Verdict.PASS]
     lines += [f"  {e.verdict!s:<13} {_line(e.text)}" for e in broken[:2]]
     rows = formats.count(judgement.requests) if judgement.requests else "none were recorded"

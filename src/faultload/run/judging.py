@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pandas as pd
 
 from faultload.errors import SpecError
 from faultload.judge import Evidence, Judgement, ReplicaCounts
+from faultload.judge.explain import Explanation, explain
 from faultload.judge.judge import judge
-from faultload.measure.catalogue import CATALOGUE, REPLICAS
+from faultload.measure.catalogue import CATALOGUE, REPLICAS, USABLE
 from faultload.measure.counters import counted_events
 from faultload.measure.fleet import read_fleet
 from faultload.measure.prometheus import coverage
@@ -42,6 +43,7 @@ class Judged:
         requests: its request rows.
         series: its Prometheus samples.
         judgement: the verdict and everything it rests on.
+        evidence: what was judged.
     """
 
     manifest: Manifest
@@ -49,14 +51,21 @@ class Judged:
     requests: pd.DataFrame
     series: pd.DataFrame
     judgement: Judgement
+    evidence: Evidence
 
 
-def judge_stored(directory: RunDirectory, slos: Path | None = None) -> Judged:
+def judge_stored(
+    directory: RunDirectory,
+    slos: Path | None = None,
+    history: Mapping[str, Sequence[float]] | None = None,
+) -> Judged:
     """Judge a sealed record.
 
     Args:
         directory: the run's.
         slos: an SLO file; None: the run's own.
+        history: by SLO, natural logarithms of the bad ratios of earlier, accepted runs; None: a
+            pass means this run only.
 
     Raises:
         SpecError: a file is missing or damaged, or was changed since the record was sealed.
@@ -70,8 +79,15 @@ def judge_stored(directory: RunDirectory, slos: Path | None = None) -> Judged:
         )
     requests, series = read_requests(directory.requests), read_series(directory.series)
     objectives = load_slos(slos or directory.slos)
-    judgement = judge(_evidence(directory, manifest, objectives, requests, series))
-    return Judged(manifest, objectives, requests, series, judgement)
+    evidence = _evidence(directory, manifest, objectives, requests, series)
+    evidence = replace(evidence, history=history or {})
+    return Judged(manifest, objectives, requests, series, judge(evidence), evidence)
+
+
+def explain_stored(directory: RunDirectory, slos: Path | None = None) -> Explanation:
+    """Say what the verdict on a sealed record rests on; arguments as in `judge_stored`."""
+    judged = judge_stored(directory, slos)
+    return explain(judged.evidence, judged.judgement, judged.series)
 
 
 def judge_and_report(
@@ -125,6 +141,7 @@ def _evidence(
         fleet=read_fleet(series, manifest.phases, t0_unix_s, scrape_interval_s, gpus_of),
         prices=prices,
         time_scale=time_scale_of(manifest),
+        usable=_usable(series),
     )
 
 
@@ -174,3 +191,14 @@ def _replicas(series: pd.DataFrame) -> dict[str, ReplicaCounts]:
         deployment: ReplicaCounts(sorted(own.get(wanted, [])), sorted(own.get(ready, [])))
         for deployment, own in found.items()
     }
+
+
+def _usable(series: pd.DataFrame) -> dict[str, list[tuple[float, float]]]:
+    """Return how many replicas each router would use, over time."""
+    found: dict[str, dict[float, float]] = {}
+    for labels, samples in series[series["series"] == USABLE].groupby("labels"):
+        router = str(orjson.loads(str(labels)).get("instance", ""))
+        counts = found.setdefault(router, {})
+        for t_s, value in zip(samples["t_s"].tolist(), samples["value"].tolist(), strict=True):
+            counts[t_s] = counts.get(t_s, 0.0) + value
+    return {router: sorted(counts.items()) for router, counts in found.items()}

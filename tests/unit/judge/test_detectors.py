@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scenes import END, GONE, HARM, journal, load, outage, rows, scene, slo, steady
+from scenes import HARM, journal, load, outage, rows, scene, slo, steady
+from streams import logistic, recovering, truth_s
 
-from faultload.judge import Evidence, Verdict, judge, validity
+from faultload.judge import Evidence, Verdict, judge, recovery, validity
 from faultload.judge.interval import Slots
 from faultload.record import InjectionStep
 from faultload.spec.experiment import Expects
@@ -51,24 +52,64 @@ def test_validity_checks(subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert judge(evidence).verdict is not Verdict.INVALID
 
 
+def flow(seconds: int, *dips: tuple[int, int, float], rate: float = 40.0) -> Slots:
+    """Return slots with a share of bad requests in each stretch."""
+    bad = np.zeros(seconds)
+    for start, stop, share in dips:
+        bad[start:stop] = share * rate
+    return Slots(0.0, bad, np.full(seconds, rate))
+
+
 def test_the_tail_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it, a good half minute before a long relapse is called recovery."""
-    due = steady(end=END)
-    bad = (due >= HARM) & ((due < HARM + 5) | (due >= GONE + 30)) & (np.arange(len(due)) % 2 == 0)
-    evidence = scene(rows(due, bad), expects=Expects(recovery_s_max=30))
-    assert judge(evidence).recoveries[0].recovery_s is None
+    """Without it, a good half minute before many blips is where the looking ends."""
+    blips = [(start, start + 4, 1.0) for start in (40, 57, 74, 91, 108)]
+    slots = flow(160, (0, 3, 1.0), *blips)
+    assert recovery.recovery_of("x", 0.05, slots, 3).recovery_s == 112
 
-    glob = judge.__globals__["estimate_recovery"].__globals__
-    monkeypatch.setitem(glob, "interval", lambda _: (0.0, 1.0))
+    monkeypatch.setattr(recovery, "interval", lambda _: (0.0, 1.0))
 
-    assert judge(evidence).recoveries[0].recovery_s is not None
+    assert recovery.recovery_of("x", 0.05, slots, 3).censored_at_s == 3
+
+
+def test_the_relapse_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, a second dip that comes after a good half minute is not part of the outage."""
+    slots = flow(120, (0, 5, 0.5), (40, 50, 0.5))
+    assert recovery.recovery_of("x", 0.1, slots, 5).recovery_s == 50
+
+    monkeypatch.setattr(recovery, "_last_relapse", lambda *_: -1)
+
+    assert recovery.recovery_of("x", 0.1, slots, 5).recovery_s == 5
+
+
+def test_what_stays_at_its_budget_is_not_called_recovered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wish to be sure, a service that stays at its budget has recovered."""
+    slots = flow(120, (0, 20, 0.5), (20, 120, 0.05))
+    assert recovery.recovery_of("x", 0.0501, slots, 20).censored_at_s == 20
+
+    monkeypatch.setattr(recovery, "_is_sure", lambda *_: True)
+
+    assert recovery.recovery_of("x", 0.0501, slots, 20).recovery_s == 20
+
+
+def test_the_fit_around_the_first_good_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, a slow return is called over too early."""
+    slots = recovering(logistic(20, 4), 33, 200, 1, seed=5)[0]
+    truth = truth_s(logistic(20, 4), 0.05, 200)
+    found = recovery.recovery_of("x", 0.05, slots, 20).recovery_s
+
+    monkeypatch.setattr(recovery, "_crossing", lambda *args: args[-1])
+
+    early = recovery.recovery_of("x", 0.05, slots, 20).recovery_s
+    assert early is not None
+    assert found is not None
+    assert abs(found - truth) < abs(early - truth)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "requests"),
     [
         # 16 s good, then shortly bad again: only a hold of 30 s sees it.
-        ("HOLD_S", 5, (HARM + 2, HARM + 10, HARM + 26, HARM + 34)),
+        ("HOLD_S", 5, (HARM + 2, HARM + 10, HARM + 26, HARM + 30)),
         # A drop that lasts: without the alarm nobody ever felt it.
         ("ALARM", 1e9, (HARM + 2, HARM + 80, 0, 0)),
     ],

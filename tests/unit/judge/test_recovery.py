@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from streams import UNSEEN, recovering, second_dip, staying, truth_s
 
 from faultload.judge import Recovery
-from faultload.judge.recovery import estimate_recovery
+from faultload.judge.recovery import estimate_recovery, recovery_of
 from faultload.judge.slo import Events
 
 BUDGET, QUIET, LOUD, HOLD_S, END_S = 0.05, 0.01, 0.6, 20.0, 200.0
@@ -125,3 +126,37 @@ def test_impact_and_alarm_come_soon(rate: float) -> None:
 
     assert np.median([r.detect_s for r in found]) <= 10 + 6
     assert abs(np.median([r.impact_s for r in found]) - 10) <= 2
+
+
+@pytest.mark.parametrize("rate", [33, 167])
+@pytest.mark.parametrize("family", UNSEEN)
+def test_curves_it_was_not_tuned_on(family: str, rate: float) -> None:
+    """From 33 requests a second on 95 % of errors are at most 6 s, relapses included.
+
+    The full size is `benchmarks/judge_calibration.py`.
+    """
+    curve = UNSEEN[family]
+    truth = truth_s(curve, BUDGET, END_S)
+    found = [recovery_of("x", BUDGET, run, HOLD_S) for run in recovering(curve, rate, 200, 25, 1)]
+
+    errors = [abs((r.recovery_s if r.recovery_s is not None else 1e9) - truth) for r in found]
+    assert np.quantile(errors, 0.95) <= found[0].error_s == 6.0
+
+
+@pytest.mark.parametrize(("share", "rate"), [(0.065, 33), (0.12, 8), (0.12, 33)])
+def test_what_stays_over_budget_is_not_called_recovered(share: float, rate: float) -> None:
+    """False recoveries are at most 3 %, a third over budget at 33 requests a second included."""
+    runs = recovering(staying(share), rate, 200, 60, seed=2)
+
+    found = [recovery_of("x", BUDGET, run, HOLD_S) for run in runs]
+
+    assert sum(r.recovery_s is not None for r in found) <= 0.03 * len(found)
+
+
+def test_a_later_blip_is_not_a_relapse() -> None:
+    """Three bad seconds long after the recovery do not undo it."""
+    runs = recovering(second_dip(60, 3), 33, 200, 20, seed=3)
+
+    found = [recovery_of("x", BUDGET, run, HOLD_S) for run in runs]
+
+    assert {r.recovery_s for r in found} <= {HOLD_S, HOLD_S + 1}

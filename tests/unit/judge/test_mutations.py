@@ -1,0 +1,496 @@
+"""Break each part of the judge in turn: some run of a small corpus must then be judged otherwise.
+
+The parts are every function, method and check of every module that the judge imports, so a new one
+cannot be forgotten: it fails here until a run of the corpus needs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import math
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scenes import (
+    END,
+    GONE,
+    HARM,
+    PHASES,
+    health,
+    journal,
+    load,
+    outage,
+    rows,
+    scene,
+    slo,
+    steady,
+)
+
+import faultload.judge
+from faultload.judge import Evidence, ReplicaCounts, Verdict, judge, model, validity
+from faultload.record import InjectionStep, Outcome, PhaseName
+from faultload.spec.experiment import Expects
+
+GOOD = ('done_total{outcome="ok"}', "done_total")
+
+
+def mixed(seed: int = 1) -> pd.DataFrame:
+    """Return an outage among requests of every kind of ending, with streams across the harm."""
+    draw = np.random.default_rng(seed)
+    due = steady()
+    harmed = (due >= HARM - 1) & (due < HARM + 6)
+    endings = np.array(["cut", "http_error", "unfinished", "ok", "timeout_gap"], dtype=object)
+    status = np.where(harmed, draw.choice(endings, len(due)), "ok").astype(object)
+    status[-40:] = "unfinished"
+    began = (status != "http_error") & (draw.random(len(due)) < 0.97) | (status == "ok")
+    first = np.where(began, due + draw.gamma(4, 0.02, len(due)), np.nan)
+    last = first + draw.gamma(4, 0.05, len(due))
+    end = np.where(began, last + 0.01, due + 0.05)
+    return rows(
+        due,
+        status=status,
+        first_token_s=first,
+        last_token_s=last,
+        end_s=np.where(status == "unfinished", np.maximum(end, due + 0.7), end),
+        http_status=np.where(status == "http_error", 503, 200),
+        output_tokens=np.where(status == "cut", 5, 21),
+        gap_s_max=np.where(draw.random(len(due)) < 0.01, 1.5, 0.02),
+        tokens_missing=(draw.random(len(due)) < 0.001).astype(int),
+        retries=(harmed & (np.arange(len(due)) % 3 == 0)).astype(int),
+        served_by=np.where(due < HARM, "r0", "r1").astype(object),
+    )
+
+
+def counted(back_s: float = HARM + 8, more_s: float = GONE + 20) -> dict[str, ReplicaCounts]:
+    """Return a tier that loses a replica and gets it back, and one that grows and shrinks."""
+    times = [t + 0.5 for t in range(int(END))]
+    lost = [(t, 1.0 if HARM + 1 < t < back_s else 2.0) for t in times]
+    wish = [(t, 3.0 if HARM + 2 < t < more_s else 2.0) for t in times]
+    grown = [(t, 3.0 if HARM + 6 < t < more_s + 2 else 2.0) for t in times]
+    return {
+        "a/lost": ReplicaCounts([(t, 2.0) for t in times], lost),
+        "b/grown": ReplicaCounts(wish, grown),
+    }
+
+
+def with_data(step: InjectionStep, **data: Any) -> list[Any]:
+    """Return a journal with evidence on one step."""
+    return [
+        dataclasses.replace(entry, evidence={"data": data}) if entry.step is step else entry
+        for entry in journal()
+    ]
+
+
+def partitioned(**changes: Any) -> list[Any]:
+    """Return the journal of a partition of r0."""
+    plan = {"victims": [{"name": "r0"}]}
+    return [
+        dataclasses.replace(entry, fault="partition_replica", plan=plan, evidence={}, **changes)
+        for entry in journal()
+    ]
+
+
+LATENCIES = [
+    slo("ttft", "ttft_s <= 0.2"),
+    slo("tpot", "tpot_s <= 0.012"),
+    slo("e2e", "e2e_s <= 0.6"),
+    slo("gap", "gap_s_max <= 1", tier="fast"),
+    slo("whole", "intact", target=0.995),
+]
+EVERY_CLAIM = Expects(
+    recovery_s_max=30,
+    budget_percent_max=1,
+    streams_lost_max=5,
+    revert_s_max=5,
+    scale_up_s_max=10,
+    scale_down_s_max=40,
+    refused_max=3,
+)
+HISTORY = {"availability": [math.log(0.03) + x for x in np.linspace(-0.3, 0.3, 20)]}
+UNEVEN = {"availability": [math.log(0.01), math.log(0.0001)] * 12}
+NONE_DUE = [phase for phase in PHASES if phase.name is not PhaseName.FAULT]
+
+CORPUS: dict[str, Callable[[], Evidence]] = {
+    "pass": scene,
+    "every claim": lambda: scene(
+        mixed(),
+        slos=[slo(), *LATENCIES],
+        expects=EVERY_CLAIM,
+        replicas=counted(),
+        usable={"r": [(float(t), 2.0 if t < HARM + 1 else 1.0) for t in range(int(END))]},
+        injections=with_data(InjectionStep.VERIFIED_REVERTED, refused_requests=1, senders=[]),
+    ),
+    "too late": lambda: scene(
+        outage(end=HARM + 80),
+        expects=EVERY_CLAIM.model_copy(update={"revert_s_max": 0.5}),
+        replicas=counted(back_s=END + 1, more_s=END + 1),
+    ),
+    "never": lambda: scene(outage(end=END), replicas={"a": ReplicaCounts([], [])}),
+    "relapse": lambda: scene(
+        rows(steady(), (steady() >= HARM) & (steady() % 50 < 8) & (np.arange(6400) % 2 == 0))
+    ),
+    "slow return": lambda: scene(
+        rows(
+            steady(),
+            np.random.default_rng(3).random(6400)
+            < np.where(steady() < HARM, 0.01, 0.01 + 0.6 * np.exp(-(steady() - HARM) / 12)),
+        )
+    ),
+    "at its budget": lambda: scene(
+        rows(steady(), (steady() >= HARM) & ((steady() < GONE) | (np.arange(6400) % 20 == 0))),
+        slos=[slo(target=0.9495)],
+    ),
+    "burst before": lambda: scene(rows(steady(), (steady() >= 20) & (steady() < 22.2))),
+    "after": lambda: scene(outage(start=GONE + 5, end=END, share=0.09), expects=Expects()),
+    "history": lambda: scene(
+        rows(steady(), np.arange(6400) % 29 == 0), expects=Expects(), history=HISTORY
+    ),
+    "uneven history": lambda: scene(
+        rows(steady(), np.arange(6400) % 200 == 0), expects=Expects(), history=UNEVEN
+    ),
+    "nothing bad, history": lambda: scene(rows(steady()), expects=Expects(), history=HISTORY),
+    "moved tail": lambda: scene(
+        rows(
+            steady(),
+            first_token_s=steady()
+            + 0.05
+            + 0.001 * (np.arange(6400) % 7)
+            + 0.1 * ((steady() > HARM) & (np.arange(6400) % 9 == 0)),
+            last_token_s=steady() + 0.4,
+            end_s=steady() + 0.4,
+        ),
+        slos=LATENCIES[:1],
+        expects=Expects(),
+    ),
+    "silent to the end": lambda: scene(
+        rows(
+            steady(),
+            first_token_s=np.where(steady() < 140, steady() + 0.05, np.nan),
+            last_token_s=np.where(steady() < 140, steady() + 0.3, np.nan),
+            status=np.where(steady() < 140, "ok", "unfinished").astype(object),
+            end_s=np.where(steady() < 140, steady() + 0.3, END),
+        ),
+        expects=EVERY_CLAIM,
+    ),
+    "few": lambda: scene(rows(np.arange(0.5, END, 10.0)), load=load(16), expects=Expects()),
+    "no slo": lambda: scene(slos=[]),
+    "aborted": lambda: scene(outcome=Outcome.ABORTED, reason="burn rate"),
+    "aborted before": lambda: scene(outcome=Outcome.ABORTED, injections=[]),
+    "crashed": lambda: scene(outcome=Outcome.CRASHED),
+    "no baseline": lambda: scene(phases=NONE_DUE, expects=Expects()),
+    "unsteady": lambda: scene(steady_state_met=False),
+    "unproven": lambda: scene(injections=journal(*list(InjectionStep)[:3])),
+    "senders": lambda: scene(
+        injections=with_data(InjectionStep.VERIFIED_REVERTED, senders=[{"why": "crashed"}, None])
+    ),
+    "other clock": lambda: scene(
+        injections=[
+            dataclasses.replace(entry, time_unix_s=entry.time_unix_s + 8) for entry in journal()
+        ]
+    ),
+    "late client": lambda: scene(load=load(6400, lag_s_p99=0.5)),
+    "late worker": lambda: scene(
+        load=load(6400, health=[health(lag_s_p99=0.5, stall_s_max=3.0, clock_step_s_max=1.0)])
+    ),
+    "stepped": lambda: scene(clock_drift_s=1.0),
+    "impossible": lambda: scene(rows(steady(), sent_s=steady() - 1.0)),
+    "partition": lambda: scene(mixed(), injections=partitioned()),
+    "partition ordered": lambda: scene(
+        mixed().assign(served_by="r2"),
+        injections=[
+            dataclasses.replace(entry, evidence={"data": {"states": [{"ready": True}]}})
+            if entry.step is InjectionStep.VERIFIED
+            else entry
+            for entry in partitioned()
+        ],
+    ),
+    "prometheus": lambda: scene(
+        slos=[slo("server", promql=GOOD, target=0.9)],
+        counted={("server", phase.name): (900.0, 960.0) for phase in PHASES},
+        coverage={"done_total": 0.5, "up": 1.0, "other": 0.2},
+        expects=Expects(budget_percent_max=0.01),
+    ),
+    "prometheus gap": lambda: scene(
+        slos=[slo("server", promql=GOOD)],
+        counted={("server", PhaseName.BASELINE): (100.0, 100.0)},
+        gaps=["done_total"],
+        coverage={"done_total": 0.1, "up": 1.0},
+        expects=Expects(),
+    ),
+    "prometheus away": lambda: scene(coverage={"a": 0.0, "b": 0.6}),
+    "holes": lambda: scene(
+        expects=EVERY_CLAIM,
+        replicas={
+            "a": ReplicaCounts(
+                [(t, n) for t, n in counted()["b/grown"].wanted if not HARM < t < HARM + 20],
+                counted()["b/grown"].ready[: int(HARM) + 10],
+            )
+        },
+    ),
+    "a release, rolled back": lambda: scene(
+        injections=[dataclasses.replace(entry, fault="bad_release") for entry in journal()]
+    ),
+    "a roll-out": lambda: scene(
+        mixed(), injections=[dataclasses.replace(e, fault="roll_out") for e in journal()]
+    ),
+}
+
+ELSEWHERE = {
+    "judge.judge": "is the whole: every test of the judge",
+    "model.Judgement.as_json": "the fingerprint here is made without it: tests of the report",
+    "rows.Rows.of_lines": "the abort watch reads live rows: test_abort_watch.py",
+    "scorecard._read": "is called once, on import; what it made is broken by name",
+    "slo.Events.bad": "the abort watch counts with it: test_abort_watch.py",
+    "slo.Events.events": "the abort watch counts with it: test_abort_watch.py",
+    "slo.count_events": "counts for others than the judge: test_slo.py",
+}
+"""What no stored run can show broken, and who shows it instead."""
+
+
+def modules() -> Iterator[ModuleType]:
+    """Yield the modules of the judge that judging a run imports."""
+    seen, todo = set[str](), ["faultload.judge.judge"]
+    known = {f"faultload.judge.{m.name}" for m in pkgutil.iter_modules(faultload.judge.__path__)}
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        module = sys.modules[name]
+        yield module
+        found = (getattr(value, "__module__", "") for value in vars(module).values())
+        todo += [other for other in {*found, *_modules_in(module)} if other in known]
+
+
+def _modules_in(module: ModuleType) -> Iterator[str]:
+    return (value.__name__ for value in vars(module).values() if isinstance(value, ModuleType))
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A function of a module, or of a class in it."""
+
+    owner: Any
+    name: str
+
+    @property
+    def label(self) -> str:
+        """As in `recovery.detect_change`."""
+        owner = self.owner
+        inside = (
+            owner.__name__
+            if isinstance(owner, ModuleType)
+            else f"{owner.__module__}.{owner.__name__}"
+        )
+        return f"{inside}.{self.name}".removeprefix("faultload.judge.")
+
+    @property
+    def raw(self) -> Any:
+        """The attribute as it stands in its class or module."""
+        return vars(self.owner)[self.name]
+
+    def wrapped(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
+        """Return the attribute with its function wrapped."""
+        raw = self.raw
+        if isinstance(raw, property):
+            assert raw.fget is not None
+            return property(wrap(raw.fget))
+        return (
+            type(raw)(wrap(raw.__func__))
+            if isinstance(raw, classmethod | staticmethod)
+            else wrap(raw)
+        )
+
+
+def parts() -> list[Part]:
+    """Return everything that can be broken."""
+    found = []
+    for module in modules():
+        for name, value in vars(module).items():
+            own = getattr(value, "__module__", None) == module.__name__
+            if own and isinstance(value, FunctionType):
+                found.append(Part(module, name))
+            elif own and inspect.isclass(value) and not issubclass(value, StrEnum):
+                for method, attribute in vars(value).items():
+                    is_ours = isinstance(attribute, FunctionType | property | classmethod)
+                    if is_ours and not method.startswith("__"):
+                        found.append(Part(value, method))
+    return sorted(found, key=lambda part: part.label)
+
+
+PARTS = parts()
+
+
+def replace_everywhere(patch: pytest.MonkeyPatch, part: Part, mutant: Any) -> None:
+    """Put a mutant wherever the original is known by name, or stands in a table."""
+    if not isinstance(part.owner, ModuleType):
+        patch.setattr(part.owner, part.name, mutant)
+        return
+    original = part.raw
+
+    def swapped(value: Any) -> Any:
+        if value is original:
+            return mutant
+        if isinstance(value, tuple | list) and not isinstance(value, str):
+            return type(value)(swapped(item) for item in value) if _holds(value) else value
+        return value
+
+    def _holds(value: Any) -> bool:
+        if isinstance(value, tuple | list):
+            return any(_holds(item) for item in value)
+        return value is original
+
+    for module in modules():
+        for name, value in list(vars(module).items()):
+            if _holds(value):
+                patch.setitem(vars(module), name, swapped(value))
+
+
+def bent(value: Any) -> Any:  # noqa: PLR0911  # one kind of value a line
+    """Return another value of the same kind; the same where there is none."""
+    if isinstance(value, Verdict):
+        return Verdict.PASS if value is not Verdict.PASS else Verdict.FAIL
+    if isinstance(value, bool | np.bool_):
+        return not value
+    if isinstance(value, int | float | np.number):
+        return value * 2 + 7
+    if isinstance(value, str):
+        return f"{value}, or not"
+    if isinstance(value, np.ndarray):
+        return ~value if value.dtype == np.bool_ else value * 2 + 7
+    if isinstance(value, tuple):
+        return tuple(bent(item) for item in value)
+    if isinstance(value, list):
+        return value[1:]
+    if isinstance(value, dict):
+        return dict(list(value.items())[1:])
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        changed = {name: bent(item) for name, item in fields.items()}
+        return dataclasses.replace(value, **changed)
+    return 7.0 if value is None else value
+
+
+SPECIAL: dict[str, Callable[[Any], Any]] = {"model.by_severity": lambda place: -place}
+"""Where the usual way to bend a value keeps what it is used for: here the order."""
+
+
+def fingerprint(evidence: Evidence) -> str:
+    """Return everything that a judgement says, as text; or that there is none."""
+    try:
+        judgement = judge(evidence)
+    except (AttributeError, TypeError, ValueError) as error:
+        return f"none: {error}"
+    return json.dumps(dataclasses.asdict(judgement), default=str, sort_keys=True)
+
+
+@functools.cache
+def evidence_of(name: str) -> Evidence:
+    """Return a run of the corpus, made once."""
+    return CORPUS[name]()
+
+
+@functools.cache
+def sound() -> dict[str, str]:
+    """Return what the whole judge says of each run."""
+    return {name: fingerprint(evidence_of(name)) for name in CORPUS}
+
+
+@functools.cache
+def users() -> dict[str, list[str]]:
+    """Return which runs use which part."""
+    used: dict[str, list[str]] = {part.label: [] for part in PARTS}
+    found: dict[str, set[str]] = {part.label: set() for part in PARTS}
+    running = ""
+
+    def counting(label: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(function)
+            def counted_(*args: Any, **kwargs: Any) -> Any:
+                result = function(*args, **kwargs)
+                if not used[label] or used[label][-1] != running:
+                    used[label].append(running)
+                if isinstance(result, list) and result:
+                    found[label].add(running)
+                return result
+
+            return counted_
+
+        return wrap
+
+    with pytest.MonkeyPatch.context() as patch:
+        for part in PARTS:
+            replace_everywhere(patch, part, part.wrapped(counting(part.label)))
+        for running in CORPUS:  # read by `counted_`
+            judge(evidence_of(running))
+    # First those where it found something, and of them those with least to judge.
+    return {
+        label: sorted(runs, key=lambda name: (name not in found[label], size_of(name)))
+        for label, runs in used.items()
+    }
+
+
+def size_of(name: str) -> int:
+    """Return how much there is to judge in a run."""
+    return len(evidence_of(name).slos)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        # A module's door stands for what is behind it where there is little time.
+        pytest.param(part, marks=[pytest.mark.full] if "._" in part.label else [])
+        for part in PARTS
+    ],
+    ids=lambda part: part.label,
+)
+def test_a_broken_part_is_noticed(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it returns bent, some run of the corpus gets another verdict or number."""
+    if part.label in ELSEWHERE:
+        return
+    expected, runs = sound(), users()[part.label]
+    assert runs, f"no run of CORPUS needs {part.label}: add one that does"
+
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        def mutant(*args: Any, **kwargs: Any) -> Any:
+            bend = SPECIAL.get(part.label, bent)
+            return bend(function(*args, **kwargs))
+
+        return mutant
+
+    replace_everywhere(monkeypatch, part, part.wrapped(wrap))
+
+    assert any(fingerprint(evidence_of(name)) != expected[name] for name in runs)
+
+
+@pytest.mark.parametrize("subject", [name for name, _ in validity.CHECKS])
+def test_a_check_left_out_is_noticed(subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one validity check some run of the corpus is believed."""
+    others = [(name, check) for name, check in validity.CHECKS if name != subject]
+    # Computed with every check in place.
+    invalid = [name for name, text in sound().items() if '"verdict": "invalid"' in text]
+
+    monkeypatch.setattr(validity, "CHECKS", others)
+
+    assert any(judge(evidence_of(name)).verdict is not Verdict.INVALID for name in invalid)
+
+
+@pytest.mark.parametrize("swap", [(0, 1), (1, 2), (2, 3)])
+def test_the_order_of_severity(swap: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two verdicts in each other's place: some run of the corpus is judged otherwise."""
+    expected = sound()
+    order = list(model._SEVERITY)
+    order[swap[0]], order[swap[1]] = order[swap[1]], order[swap[0]]
+    monkeypatch.setattr(model, "_SEVERITY", tuple(order))
+
+    assert any(fingerprint(evidence_of(name)) != text for name, text in expected.items())
