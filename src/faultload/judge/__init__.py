@@ -17,8 +17,8 @@ from faultload.judge.model import (
     Verdict,
     worst,
 )
-from faultload.judge.transform import Transform
 from faultload.judge.shown import Degradation, Goodput, Mark, Stage
+from faultload.judge.transform import Transform
 
 __all__ = [
     "AlertOutcome",
