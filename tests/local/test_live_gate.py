@@ -11,7 +11,7 @@ import pytest
 from projects import Project, wait_for
 
 # Short trials are noisy: a decode that is much slower is what they can tell.
-_SMALL = ["--traces", "3", "--trial-s", "8", "--warmup-s", "2", "--cooldown-s", "0", "--json"]
+_SMALL = ["--traces", "2", "--trial-s", "6", "--warmup-s", "2", "--cooldown-s", "0", "--json"]
 _SLOWER = [
     *("--candidate-set", "tiers.fast.engine.step_base_s=0.0128"),
     *("--candidate-set", "tiers.reasoning.engine.step_base_s=0.032"),
@@ -31,12 +31,15 @@ def gate(project: Project, *words: str) -> tuple[int, dict[str, Any]]:
 @pytest.mark.local
 @pytest.mark.full
 def test_gate_of_a_platform_with_itself_does_not_fail(project: Project) -> None:
-    """Twelve trials of two platforms that are alike: pass or inconclusive, and nothing is left."""
-    code, said = gate(project)
+    """Eight trials of two platforms that are alike: pass or inconclusive, and nothing is left.
+
+    With confirmation: one of seven SLIs fails by chance in up to seven of a hundred such gates.
+    """
+    code, said = gate(project, "--confirm")
 
     assert said["verdict"] in ("pass", "inconclusive"), said
     assert code == {"pass": 0, "inconclusive": 2}[said["verdict"]]
-    assert said["trials"] >= 12
+    assert said["trials"] >= 8
     assert said["differences"] == []
     project.is_clean()
 

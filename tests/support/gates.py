@@ -193,7 +193,7 @@ def _plan_in(folder: Path, changes: frozenset[tuple[str, Any]]) -> GatePlan:
         "candidate": "http://127.0.0.1:2",
         "scenario": "tiny",
         "slos": ("fast-ttft",),
-        "traces": 2,
+        "traces": 1,
         "trial_s": 1.5,
         "warmup_s": 0.5,
         "cooldown_s": 0.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,27 @@ def test_stored_baseline_finds_a_slower_candidate(
 
     assert report.verdict is Verdict.FAIL
     assert "another session" in " ".join(report.notes)
+
+
+def test_history_of_something_else_is_refused_before_the_first_trial(
+    store: baselines.Store, same: Path, tmp_path: Path
+) -> None:
+    """Noise of other trials says nothing about these; what is the same goes into the gate."""
+    saved = baselines.save(store, "chat", same, "baseline")
+    bench = Bench({1: SAME})
+
+    def run(**changes: Any) -> GateDirectory:
+        plan = replace(planned(tmp_path, **changes), catalogue=planned(same.parent).catalogue)
+        gate = Gate(
+            plan, Silent(), history=saved, player=bench.play, opening=bench.opening, look=threshold
+        )
+        return gate.run()
+
+    with pytest.raises(RefusedError, match="trial_s"):
+        run(trial_s=2.0)
+    assert (bench.played, list(tmp_path.glob("gate-*"))) == ([], [])
+    bench.opened = 0
+    assert run().manifest().history["p95 TTFT"]["t1"]
 
 
 def test_baseline_of_something_else_is_refused(

@@ -60,22 +60,13 @@ def test_slower_candidate_fails_and_says_by_how_much(tmp_path: Path) -> None:
     assert "p95 TTFT" in report.reason
 
 
-def test_sides_take_turns_at_going_first(tmp_path: Path) -> None:
-    """ABBA: who goes first changes from trace to trace, and in each trace from stage to stage."""
-    plan = planned(tmp_path, mode=Mode.FULL)
-    first = {stage: [side for _, side in plan.order(stage)][::2] for stage in (1, 2)}
-
-    assert all(one != other for one, other in zip(first[1], first[1][1:], strict=False))
-    assert all(one != other for one, other in zip(first[1], first[2], strict=True))
-
-
 def test_gate_stops_as_soon_as_one_sli_failed(tmp_path: Path) -> None:
     """What is decided costs no further trials."""
     bench = Bench({1: SLOW})
 
     conduct(bench, tmp_path, mode=Mode.FULL)
 
-    assert len(bench.played) == 4
+    assert len(bench.played) == 2
 
 
 def test_gate_that_cannot_decide_goes_on_and_ends_inconclusive(tmp_path: Path) -> None:
@@ -85,7 +76,7 @@ def test_gate_that_cannot_decide_goes_on_and_ends_inconclusive(tmp_path: Path) -
     report = judged(conduct(bench, tmp_path, mode=Mode.FULL))
 
     ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
-    assert len(bench.played) == 12
+    assert len(bench.played) == 6
     assert report.verdict is Verdict.INCONCLUSIVE
     assert ttft.trials_needed > 0
     assert "trials do not decide" in report.reason
@@ -130,7 +121,7 @@ def test_invalid_trial_is_repeated_once_and_both_are_kept(tmp_path: Path) -> Non
     bench = Bench({1: SAME})
     bench.spoil = _once(("candidate", "t2"), late, bench)
 
-    directory = conduct(bench, tmp_path)
+    directory = conduct(bench, tmp_path, traces=2)
     report, manifest = judged(directory), directory.manifest()
 
     spoilt = [one for one in manifest.trials if one.problems]
@@ -177,7 +168,7 @@ def test_gate_cut_short_is_sealed_and_never_passes(tmp_path: Path) -> None:
     bench = Bench({1: SAME}, interrupt_at=4)
 
     with pytest.raises(KeyboardInterrupt):
-        conduct(bench, tmp_path)
+        conduct(bench, tmp_path, traces=2)
     (path,) = tmp_path.glob("gate-*")
     directory = GateDirectory.open(path)
 
