@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
+from faultload.judge.rows import Rows
 from faultload.record import InjectionEntry, LoadSummary, Outcome, Phase, PhaseName
 from faultload.spec.experiment import Expects
 from faultload.spec.slo import SLO
@@ -86,6 +88,11 @@ class Evidence:
     )
     replicas: Mapping[str, ReplicaCounts] = field(default_factory=dict)
     scrape_interval_s: float = 1.0
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The columns of `requests` that are judged, taken out once."""
+        return Rows.of(self.requests)
 
 
 @dataclass(frozen=True)

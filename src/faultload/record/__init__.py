@@ -18,6 +18,7 @@ from faultload.record.manifest import (
 from faultload.record.tables import (
     ADDED_COLUMNS,
     ALERT_SCHEMA,
+    JUDGED_COLUMNS,
     REQUEST_SCHEMA,
     SERIES_SCHEMA,
     RequestStatus,
@@ -30,6 +31,7 @@ from faultload.record.tables import (
 __all__ = [
     "ADDED_COLUMNS",
     "ALERT_SCHEMA",
+    "JUDGED_COLUMNS",
     "REQUEST_SCHEMA",
     "SERIES_SCHEMA",
     "InjectionEntry",

@@ -15,8 +15,9 @@ from faultload.judge import Evidence, Judgement, ReplicaCounts
 from faultload.judge.judge import judge
 from faultload.measure.catalogue import CATALOGUE, REPLICAS
 from faultload.measure.counters import counted_events
-from faultload.measure.prometheus import coverage
+from faultload.measure.coverage import coverage
 from faultload.record import (
+    JUDGED_COLUMNS,
     Manifest,
     Outcome,
     PhaseName,
@@ -65,7 +66,8 @@ def judge_stored(directory: RunDirectory, slos: Path | None = None) -> Judged:
             "",
             f"changed since it was sealed: {', '.join(changed)}; such a record proves nothing",
         )
-    requests, series = read_requests(directory.requests), read_series(directory.series)
+    requests = read_requests(directory.requests, JUDGED_COLUMNS)
+    series = read_series(directory.series)
     objectives = load_slos(slos or directory.slos)
     judgement = judge(_evidence(directory, manifest, objectives, requests, series))
     return Judged(manifest, objectives, requests, series, judgement)
