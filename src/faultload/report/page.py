@@ -33,6 +33,7 @@ from faultload.report.plots import errors_figure, tiers_of, traffic_figures, ttf
 from faultload.report.server_view import panels, ready_figure
 from faultload.report.svg import interval_bar
 from faultload.report.templating import html_environment
+from faultload.report.views import QUANTILES, view_rows
 from faultload.spec.slo import RequestsSource
 
 TIMELINE_MAX = 400
@@ -93,6 +94,8 @@ def render_page(facts: Facts) -> str:
             expectations=[(e, *claim(e)) for e in facts.judgement.expectations],
             plots=_plots(frame, tiers),
             panels=panels(frame),
+            view_rows=view_rows(facts),
+            quantiles=QUANTILES,
             recovery_text=recovery_text,
             load=facts.manifest.load,
             loop_meaning=loop_meaning,
