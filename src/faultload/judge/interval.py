@@ -55,8 +55,7 @@ def slot_events(at_s: Floats, bad: Flags, start_s: float, end_s: float) -> Slots
     count = max(0, math.ceil(round(end_s - start_s, 6)))
     inside = (at_s >= start_s) & (at_s < end_s)
     slot = np.minimum((at_s[inside] - start_s).astype(np.int64), max(count - 1, 0))
-    hit: Floats = bad[inside].astype(np.float64)
-    counts = [np.bincount(slot, weights=w, minlength=count) for w in (hit, np.ones_like(hit))]
+    counts = [np.bincount(which, minlength=count) for which in (slot[bad[inside]], slot)]
     return Slots(start_s, counts[0].astype(np.float64), counts[1].astype(np.float64))
 
 

@@ -111,7 +111,7 @@ class _Case:
         self.window = self.attempt("fault", partial(validity.fault_window, evidence), None)
         self.end_s = max((phase.end_s for phase in evidence.phases), default=0.0)
         nothing = Rows.of(pd.DataFrame(columns=REQUEST_SCHEMA.names))
-        self.rows = self.attempt("requests", lambda: Rows.of(evidence.requests), nothing)
+        self.rows = self.attempt("requests", lambda: evidence.rows, nothing)
         self.events: dict[str, Events] = self.attempt("requests", self._count, {})
 
     def attempt(self, subject: str, check: Callable[[], _T], otherwise: _T) -> _T:

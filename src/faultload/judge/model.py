@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from faultload.judge.cost_model import Cost
+from faultload.judge.rows import Rows
 from faultload.judge.shown import Degradation, Goodput, Mark, Stage
 from faultload.record import InjectionEntry, LoadSummary, Outcome, Phase, PhaseName
 from faultload.record.fleet import Fleet
@@ -105,6 +107,11 @@ class Evidence:
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
     usable: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     readings: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The columns of `requests` that are judged, taken out once."""
+        return Rows.of(self.requests)
 
 
 @dataclass(frozen=True)

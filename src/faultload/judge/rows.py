@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -48,7 +48,16 @@ class Rows:
     @classmethod
     def of(cls, requests: pd.DataFrame) -> Self:
         """Take the columns out of a frame in the record's request schema."""
-        return cls._made(lambda column, dtype: requests[column].to_numpy(dtype=dtype))
+
+        def values(name: str, dtype: type) -> npt.NDArray[Any]:
+            column = requests[name]
+            if dtype is object and isinstance(column.dtype, pd.CategoricalDtype):
+                # pandas would make a text a row of the few there are; -1 is the last: missing.
+                known = np.array([*column.cat.categories, None], dtype=object)
+                return known[column.cat.codes.to_numpy()]
+            return column.to_numpy(dtype=dtype)
+
+        return cls._made(values)
 
     @classmethod
     def of_lines(cls, lines: Sequence[Mapping[str, Any]]) -> Self:
@@ -76,6 +85,10 @@ class Rows:
             unfinished=np.asarray(status == RequestStatus.UNFINISHED.value, dtype=np.bool_),
             unsent=np.asarray(status == RequestStatus.UNSENT.value, dtype=np.bool_),
         )
+
+    def at(self, places: npt.NDArray[np.int64]) -> Self:
+        """Return some of the rows."""
+        return type(self)(**{f.name: getattr(self, f.name)[places] for f in fields(self)})
 
     @property
     def began(self) -> Flags:

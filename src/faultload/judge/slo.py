@@ -63,20 +63,19 @@ def events_of(rows: Rows, source: RequestsSource, harm_s: float | None) -> Event
     """Do the work of `count_events` on columns that were taken out once."""
     condition = source.spec.condition
     valid, good, value = mark_rows(rows, source)
-    at = rows.due
-    if harm_s is not None:
-        found_open = (rows.due < harm_s) & ~(rows.end <= harm_s)
-        bad_before = _value_at(rows, condition, np.full_like(rows.end, harm_s)) > condition.limit_s
-        at = np.where(found_open & ~bad_before, harm_s, rows.due)
-    shown = np.where(rows.served, value, np.inf)
-    shown = shown if condition.kind == "latency" else np.full_like(value, np.nan)
+    at = rows.due if harm_s is None else _answered_for(rows, condition, harm_s)
+    shown = np.broadcast_to(np.nan, len(value))  # one number, however many rows
+    if condition.kind == "latency":
+        shown = np.where(rows.served, value, np.inf)
+    if valid.all():
+        return Events(at, ~good, shown)
     return Events(at[valid], ~good[valid], shown[valid])
 
 
 def mark_rows(rows: Rows, source: RequestsSource) -> tuple[Flags, Flags, Floats]:
     """Return of each row whether it counts, whether it is good, and the SLI's value."""
     condition = source.spec.condition
-    value = _value_at(rows, condition, rows.end)
+    value = _value_at(rows, condition, rows.end, patience_of(rows))
     over = value > condition.limit_s
     good, valid = rows.served & ~over, ~rows.unsent
     if condition.kind == "intact":
@@ -91,17 +90,27 @@ def mark_rows(rows: Rows, source: RequestsSource) -> tuple[Flags, Flags, Floats]
     return valid, good, value
 
 
-def _value_at(rows: Rows, condition: Condition, now: Floats) -> Floats:
+def _answered_for(rows: Rows, condition: Condition, harm_s: float) -> Floats:
+    """Return when each event counts: at the harm for what it found open and not yet bad."""
+    found_open = np.flatnonzero((rows.due < harm_s) & ~(rows.end <= harm_s))
+    some = rows.at(found_open)
+    value = _value_at(some, condition, np.full_like(some.end, harm_s), patience_of(rows))
+    at = rows.due.copy()
+    at[found_open[~(value > condition.limit_s)]] = harm_s
+    return at
+
+
+def _value_at(rows: Rows, condition: Condition, now: Floats, patience_s: float) -> Floats:
     """Return each request's SLI value as far as it was known at `now`: a lower bound until it ends.
 
     For conditions without a limit it is 1 where an unanswered request has been silent for longer
-    than any request that was answered, else 0; `over` is then > 0.
+    than `patience_s`, else 0; `over` is then > 0.
     """
     began, age = rows.first <= now, now - rows.due
     last = np.minimum(rows.last, now)
     if condition.kind != "latency":
         silence = now - np.where(began, last, rows.due)
-        return (~rows.served & (silence > patience_of(rows))).astype(np.float64)
+        return (~rows.served & (silence > patience_s)).astype(np.float64)
     if condition.column == "ttft_s":
         return np.where(began, rows.first - rows.due, age)
     ended = rows.end <= now
@@ -119,9 +128,12 @@ def _value_at(rows: Rows, condition: Condition, now: Floats) -> Floats:
 
 
 def patience_of(rows: Rows) -> float:
-    """Return how long an open request may be silent before it is taken for lost."""
-    silences = np.concatenate([(rows.first - rows.due)[rows.served], rows.gap[rows.served]])
-    return float(np.max(silences[np.isfinite(silences)], initial=SILENCE_S_MIN))
+    """Return the longest silence after which a request was answered all the same."""
+    longest = SILENCE_S_MIN
+    for silence in (rows.first - rows.due, rows.gap):
+        answered = rows.served & np.isfinite(silence)
+        longest = float(np.max(silence, where=answered, initial=longest))
+    return longest
 
 
 def judge_ratio(ratio: float, low: float, budget: float, events: int) -> Verdict:
@@ -164,7 +176,7 @@ def judge_phase(
         ratio = slots.ratio if count else 1.0
         verdict = _in_phase(phase.name, judge_ratio(ratio, low, slo.budget, count))
     inside = (events.at_s >= start_s) & (events.at_s < phase.end_s)
-    p50, p95, p99 = (_quantile(events.value_s[inside], q) for q in (0.5, 0.95, 0.99))
+    p50, p95, p99 = _quantiles(events.value_s[inside])
     return PhaseResult(
         slo=slo.name,
         statement=slo.statement,
@@ -189,6 +201,8 @@ def judge_counted(slo: SLO, phase: Phase, counted: tuple[float, float] | None) -
     the recovery from the time after it.
     """
     good, total = counted or (0.0, 0.0)
+    if not (math.isfinite(good) and math.isfinite(total)):
+        good = total = 0.0  # no data
     bad = max(0.0, total - good)
     bounds = jeffreys(bad, total, DESIGN_EFFECT) if total > 0 else None
     verdict: Verdict | None = None
@@ -222,9 +236,10 @@ def _in_phase(phase: PhaseName, verdict: Verdict) -> Verdict:
     return Verdict.INVALID if broken else verdict
 
 
-def _quantile(values: Floats, share: float) -> float | None:
-    if not len(values):
-        return None
+def _quantiles(values: Floats) -> list[float | None]:
+    shares = (0.5, 0.95, 0.99)
+    if not len(values) or math.isnan(values[0]):
+        return [None for _ in shares]
     # No interpolation: between a number and infinity there is nothing.
-    value = float(np.quantile(values, share, method="inverted_cdf"))
-    return value if math.isfinite(value) else None
+    found = np.quantile(values, shares, method="inverted_cdf")
+    return [float(value) if math.isfinite(value) else None for value in found]

@@ -9,7 +9,6 @@ import numpy as np
 
 from faultload.judge.isolation import check_isolation
 from faultload.judge.model import Evidence, Finding, Verdict
-from faultload.judge.rows import Rows
 from faultload.record import (
     InjectionEntry,
     InjectionStep,
@@ -175,9 +174,10 @@ def check_load(evidence: Evidence) -> list[Finding]:
             f"{load.requests_due} requests were due and {min(load.rows, rows)} left a row:"
             " the client's rows are incomplete."
         )
-    if load.requests_sent < SENT_SHARE_MIN * load.requests_due:
+    sent = min(load.requests_sent, rows - int(evidence.rows.unsent.sum()))
+    if sent < SENT_SHARE_MIN * load.requests_due:
         problems.append(
-            f"Only {load.requests_sent} of {load.requests_due} due requests were sent:"
+            f"Only {sent} of {load.requests_due} due requests were sent:"
             " give the load client more workers."
         )
     if load.workers_lost:
@@ -248,7 +248,7 @@ def check_clock(evidence: Evidence) -> list[Finding]:
 
 def check_rows(evidence: Evidence) -> list[Finding]:
     """No request ends before it began, and a served one has all its times."""
-    rows = Rows.of(evidence.requests)
+    rows = evidence.rows
     sent = ~rows.unsent
     impossible = {
         "no finite due time": ~np.isfinite(rows.due),
@@ -272,6 +272,10 @@ def check_rows(evidence: Evidence) -> list[Finding]:
     ]
     if (np.diff(rows.due) < 0).any():
         found.append(_invalid("requests", "Rows are not in order of due time.", "requests.parquet"))
+    index = evidence.requests["index"]
+    # A row that stands twice makes up for one that is missing. In order there is none.
+    if not (np.diff(index) > 0).all() and (twice := int(index.duplicated().sum())):
+        found.append(_invalid("requests", f"{twice} rows stand twice.", "requests.parquet"))
     return found
 
 

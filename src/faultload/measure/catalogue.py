@@ -18,6 +18,7 @@ class Component(StrEnum):
     ENGINE = "engine"
     ROUTER = "router"
     KUBE_STATE_METRICS = "kube-state-metrics"
+    DCGM = "dcgm"
     PROMETHEUS = "prometheus"
 
 
@@ -28,6 +29,8 @@ class Absence(StrEnum):
     """The exporter always shows it: its absence is missing data, never zero."""
     NOTHING_YET = "nothing_yet"
     """It appears with the first event of its kind: its absence alone says nothing."""
+    NOT_EXPORTED = "not_exported"
+    """Not every platform has its exporter. One that ever spoke is expected to go on."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Entry:
     Attributes:
         name: in the record; of a raw entry, the metric's own.
         promql: selector or expression.
-        unit: SI, `1` for ratios and flags.
+        unit: SI, `1` for ratios and flags; of a raw entry, what the exporter has.
         component: who exports it.
         absence: what no sample means.
         raw: its samples are collected as scraped.
@@ -67,8 +70,9 @@ _ENGINE = (
 _HISTOGRAMS = (
     ("vllm:time_to_first_token_seconds", "ttft", ("0.1", "0.5")),
     ("vllm:inter_token_latency_seconds", "itl", ("0.05", "0.1")),
-    ("vllm:request_time_per_output_token_seconds", "tpot", ("0.05",)),
     ("vllm:e2e_request_latency_seconds", "e2e", ("5.0", "10.0")),
+    ("vllm:request_time_per_output_token_seconds", "tpot", ("0.05", "0.1")),
+    ("vllm:request_queue_time_seconds", "queue_time", ("0.3", "1.0")),
 )
 # vLLM 0.33's edges (vllm/v1/metrics/loggers.py), s, without infinity.
 _TTFT_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5)
@@ -81,6 +85,7 @@ _EDGES_S: Mapping[str, tuple[float, ...]] = {
     "vllm:e2e_request_latency_seconds_bucket": (*_E2E_S, 120, 240, 480, 960, 1920, 7680),
     "inference_router_ttft_seconds_bucket": (*_TTFT_S, 10, 20, 40, 80, 160, 640, 2560),
     "inference_router_e2e_seconds_bucket": (*_E2E_S, 120, 240, 480, 960, 1920, 7680),
+    "vllm:request_queue_time_seconds_bucket": (*_E2E_S, 120, 240, 480, 960, 1920, 7680),
 }
 # name, unit, absence, meaning.
 _ROUTER = (
@@ -137,6 +142,19 @@ _PAID_FOR = (
 )
 
 
+# name, unit as the exporter has it, meaning.
+_GPU = (
+    ("DCGM_FI_DEV_GPU_UTIL", "percent", "GPU did anything at all"),
+    ("DCGM_FI_PROF_GR_ENGINE_ACTIVE", "1", "GPU ran a kernel"),
+    ("DCGM_FI_PROF_DRAM_ACTIVE", "1", "Memory bandwidth of the GPU in use"),
+    ("DCGM_FI_DEV_FB_USED", "MiB", "Memory of the GPU in use"),
+    ("DCGM_FI_DEV_FB_FREE", "MiB", "Free memory of the GPU"),
+    ("DCGM_FI_DEV_SM_CLOCK", "MHz", "Clock of the GPU"),
+    ("DCGM_FI_DEV_POWER_USAGE", "W", "Power of the GPU"),
+    ("DCGM_FI_DEV_GPU_TEMP", "°C", "Temperature of the GPU"),
+    ("DCGM_FI_DEV_XID_ERRORS", "1", "Last Xid of the GPU, 0 for none"),
+)
+
 REPLICAS = ("kube_deployment_spec_replicas", "kube_deployment_status_replicas_available")
 """How many replicas a Deployment (here: a tier) is to have, and how many serve."""
 USABLE = "inference_router_replica_healthy"
@@ -181,8 +199,10 @@ def catalogue(
     raw(restarts, "restarts", kube, Absence.GAP, "Container restarts")
     # A platform may keep its replicas in something else than Deployments.
     wanted, ready = REPLICAS
-    raw(wanted, "replicas", kube, Absence.NOTHING_YET, "Replicas wanted")
-    raw(ready, "replicas", kube, Absence.NOTHING_YET, "Replicas that serve")
+    raw(wanted, "pods", kube, Absence.NOTHING_YET, "Replicas wanted")
+    raw(ready, "pods", kube, Absence.NOTHING_YET, "Replicas that serve")
+    for name, unit, meaning in _GPU:
+        raw(name, unit, Component.DCGM, Absence.NOT_EXPORTED, meaning)
 
     window = f"[{rate_window_s}s]"
     tokens = f"sum by (model_name) (rate(vllm:generation_tokens_total{{{where}}}{window}))"

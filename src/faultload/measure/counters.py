@@ -47,7 +47,8 @@ def increases(samples: pd.DataFrame, start_s: float, end_s: float) -> dict[str, 
         end_s: the window's end.
     """
     found: dict[str, Increase] = {}
-    for labels, group in samples.sort_values("t_s").groupby("labels", sort=True):
+    samples = samples[np.isfinite(samples["value"].to_numpy(dtype=np.float64))]  # else: no sample
+    for labels, group in samples.sort_values("t_s", kind="stable").groupby("labels", sort=True):
         times, values = group["t_s"].to_numpy(), group["value"].to_numpy()
         slack = _SLACK * float(np.median(np.diff(times))) if len(times) > 1 else 0.0
         increase = _increase(times, values, (start_s, end_s), slack)

@@ -9,37 +9,79 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 
 import pandas as pd
 
 from faultload.measure.counters import increases
 
 
+@dataclass(frozen=True)
+class Histogram:
+    """What a histogram observed in a window, added over label sets.
+
+    Attributes:
+        cumulative: by upper edge, ascending, the observations at or under it.
+        is_complete: both ends of the window were seen for every label set; else these are at least
+            so many, and which bucket lacks some is not known.
+    """
+
+    cumulative: dict[float, float]
+    is_complete: bool
+
+    @property
+    def total(self) -> float:
+        """All observations."""
+        return max(self.cumulative.values(), default=0.0)
+
+    def interval(self, share: float) -> tuple[float, float] | None:
+        """Return the edges (lower, upper] of the bucket that holds a quantile.
+
+        The upper one is infinite in the last bucket. None: nothing was observed.
+        """
+        if self.total <= 0:
+            return None
+        lower = 0.0
+        for edge, count in self.cumulative.items():
+            if count >= share * self.total:
+                return lower, edge
+            lower = edge
+        return lower, math.inf
+
+    def share_at(self, edge: float) -> float | None:
+        """Return the exact share at or under an edge, 0-1; None: no such edge, or no data."""
+        if self.total <= 0:
+            return None
+        ends = {0.0: 0.0, math.inf: self.total}
+        count = self.cumulative.get(edge, ends.get(edge))
+        return None if count is None else count / self.total
+
+
+def observed(buckets: pd.DataFrame, start_s: float, end_s: float) -> Histogram:
+    """Return what a `_bucket` series, in the record's series schema, observed in a window.
+
+    An edge that not every label set has is left out: what the others hold under it is not known.
+    """
+    counts: dict[float, list[float]] = defaultdict(list)
+    found = increases(buckets, start_s, end_s)
+    for labels, increase in found.items():
+        edge = float(json.loads(labels).get("le", "nan"))
+        if not math.isnan(edge):
+            counts[edge].append(increase.value)
+    sets = max(map(len, counts.values()), default=0)
+    cumulative = {edge: sum(own) for edge, own in sorted(counts.items()) if len(own) == sets}
+    return Histogram(cumulative, all(increase.complete for increase in found.values()))
+
+
 def quantile_interval(
     buckets: pd.DataFrame, share: float, start_s: float, end_s: float
 ) -> tuple[float, float] | None:
-    """Return the edges of the bucket that holds a quantile of what was observed in a window.
+    """Return the edges of the bucket that holds a quantile, as `Histogram.interval`.
 
     Args:
-        buckets: rows of one `_bucket` series in the record's series schema, added over label sets.
+        buckets: as for `observed`.
         share: 0.95 for the 95th percentile.
         start_s: the window's start.
         end_s: the window's end.
-
-    Returns:
-        (lower, upper]; upper is infinite in the last bucket. None: nothing was observed.
     """
-    cumulative: dict[float, float] = defaultdict(float)
-    for labels, increase in increases(buckets, start_s, end_s).items():
-        edge = float(json.loads(labels).get("le", "nan"))
-        if not math.isnan(edge):
-            cumulative[edge] += increase.value
-    total = max(cumulative.values(), default=0.0)
-    if total <= 0:
-        return None
-    lower = 0.0
-    for edge in sorted(cumulative):
-        if cumulative[edge] >= share * total:
-            return lower, edge
-        lower = edge
-    return lower, math.inf
+    return observed(buckets, start_s, end_s).interval(share)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import numpy as np
 import orjson
 import pandas as pd
 import requests
@@ -18,17 +19,39 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
 from faultload.errors import MissingError
-from faultload.measure.catalogue import Absence, Entry
-from faultload.record import SERIES_SCHEMA
+from faultload.measure.catalogue import Entry
+from faultload.measure.samples import MALFORMED, Track, series_frame, tracks_of
 from faultload.secrecy import keep_password_of, redacted
 
 _LOG = logging.getLogger(__name__)
 _POINTS_MAX = 10_000  # Prometheus refuses a range of more than 11,000 points
-_FAILURES_MAX = 3  # in a row; after that a snapshot stops asking
-_MALFORMED = (KeyError, TypeError, ValueError, IndexError)
+_FAILURES_MAX = 3  # in a row; after that nothing more is asked for
+_NAMES_MAX = 24  # metrics asked for at once: a query is a URL, and proxies bound those
 
 Sample = tuple[dict[str, str], float, float]
 """Labels, Unix time, value."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one reading of many series came to.
+
+    Attributes:
+        frame: in the record's series schema.
+        unread: by entry that could not be read, why. An entry that has no sample was read.
+    """
+
+    frame: pd.DataFrame
+    unread: Mapping[str, str]
+
+    def problems(self) -> list[str]:
+        """Return one line for each reason, with the series it kept from being read."""
+        lines = []
+        for why in dict.fromkeys(self.unread.values()):
+            names = [name for name, reason in self.unread.items() if reason == why]
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            lines.append(f"{names[0]}{more}: {why}")
+        return lines
 
 
 class PrometheusReader:
@@ -64,7 +87,7 @@ class PrometheusReader:
         session = requests.Session()
         # A proxy of the environment has no business on loopback.
         session.trust_env = parts.hostname not in ("127.0.0.1", "localhost", "::1")
-        session.hooks["response"].append(self._note_warnings)
+        session.hooks["response"].append(self._receive)
         self._client = PrometheusConnect(
             url=self.url,
             headers=dict(headers or {}),
@@ -84,7 +107,7 @@ class PrometheusReader:
     def ready(self) -> bool:
         """Say whether it answers queries: up, past its start, and we may ask."""
         try:
-            return bool(self._samples(self._ask("vector(1)", {})))
+            return bool(self._tracks(self._ask("vector(1)", {})))
         except MissingError:
             return False
 
@@ -96,7 +119,7 @@ class PrometheusReader:
         Raises:
             MissingError: no answer, or one that is no answer.
         """
-        return self._samples(self._ask(query, _at(time_unix_s)))
+        return _samples(self._tracks(self._ask(query, _at(time_unix_s))))
 
     def raw(self, selector: str, start_unix_s: float, end_unix_s: float) -> list[Sample]:
         """Return the samples of a selector as they were scraped, nothing filled in.
@@ -104,9 +127,7 @@ class PrometheusReader:
         Raises:
             MissingError: as `instant`.
         """
-        width_ms = max(1, round((end_unix_s - start_unix_s) * 1000) + 1)
-        result = self._ask(f"{selector}[{width_ms}ms]", _at(end_unix_s))
-        return [s for s in self._samples(result) if s[1] >= start_unix_s]
+        return _samples(self._raw(selector, start_unix_s, end_unix_s))
 
     def range(
         self, query: str, start_unix_s: float, end_unix_s: float, step_s: float
@@ -118,13 +139,7 @@ class PrometheusReader:
         Raises:
             MissingError: as `instant`.
         """
-        samples: list[Sample] = []
-        start = start_unix_s
-        while start <= end_unix_s:
-            end = min(end_unix_s, start + step_s * _POINTS_MAX)
-            samples += self._samples(self._ask_range(query, start, end, step_s))
-            start = end + step_s
-        return samples
+        return _samples(self._range(query, start_unix_s, end_unix_s, step_s))
 
     def snapshot(
         self,
@@ -149,32 +164,82 @@ class PrometheusReader:
         Raises:
             MissingError: nothing at all could be read.
         """
-        end_unix_s = t0_unix_s + end_s
-        rows: list[tuple[str, str, float, float]] = []
-        failures, answered = 0, False
-        deadline = time.monotonic() + within_s
-        for entry in entries:
-            if time.monotonic() > deadline:
-                self._warn(f"{entry.name} and what follows: not read within {within_s:g} s")
-                break
+        wanted = list(entries)
+        reading = self.read(wanted, t0_unix_s, (0.0, end_s), step_s, within_s)
+        for text in reading.problems():
+            self._warn(text)
+        if len(reading.unread) == len(wanted) > 0:
+            raise MissingError(next(iter(reading.unread.values())))
+        return reading.frame
+
+    def read(
+        self,
+        entries: Sequence[Entry],
+        t0_unix_s: float,
+        window: tuple[float, float],
+        step_s: float = 1.0,
+        within_s: float = 30.0,
+    ) -> Reading:
+        """Read a part of a run, and say of what could not be read why; never raises.
+
+        Raw entries are asked for many at once, and one by one where that is refused.
+
+        Args:
+            entries: what to collect.
+            t0_unix_s: the run's start.
+            window: from when to when, in seconds since then.
+            step_s: between values of derived entries: they fall on whole steps since the start.
+            within_s: what was not read by then is not asked for.
+        """
+        found: list[tuple[str, Track]] = []
+        unread: dict[str, str] = {}
+        deadline, failures = time.monotonic() + within_s, 0
+        waiting = _groups(entries)
+        while waiting:
+            group = waiting.pop(0)
+            if time.monotonic() > deadline or failures >= _FAILURES_MAX:
+                late = f"not read within {within_s:g} s"
+                why = next(reversed(unread.values())) if failures >= _FAILURES_MAX else late
+                unread.update((entry.name, why) for entry in group)
+                continue
             try:
-                if entry.raw:
-                    samples = self.raw(entry.promql, t0_unix_s, end_unix_s)
-                else:
-                    samples = self.range(entry.promql, t0_unix_s, end_unix_s, step_s)
+                found += self._read_group(group, t0_unix_s, window, step_s)
+                failures = 0
             except MissingError as error:
                 failures += 1
-                self._warn(f"{entry.name}: {error}")
-                if failures >= _FAILURES_MAX:
-                    if not answered:
-                        raise
-                    break
-                continue
-            failures, answered = 0, True
-            rows += _rows(entry.name, samples, t0_unix_s)
-        return pd.DataFrame(rows, columns=SERIES_SCHEMA.names).astype(
-            {"t_s": np.float64, "value": np.float64}
-        )
+                if len(group) == 1:
+                    unread[group[0].name] = str(error)
+                else:
+                    waiting = [*([entry] for entry in group), *waiting]
+        return Reading(series_frame(found, t0_unix_s), unread)
+
+    def _read_group(
+        self, group: Sequence[Entry], t0_unix_s: float, window: tuple[float, float], step_s: float
+    ) -> list[tuple[str, Track]]:
+        start, end = (t0_unix_s + edge for edge in window)
+        first = group[0]
+        if not first.raw:
+            aligned = t0_unix_s + step_s * math.ceil(window[0] / step_s - 1e-9)
+            return [(first.name, t) for t in self._range(first.promql, aligned, end, step_s)]
+        if len(group) == 1:
+            return [(first.name, track) for track in self._raw(first.promql, start, end)]
+        names = "|".join(entry.name for entry in group)
+        inside = ",".join(filter(None, (f'__name__=~"{names}"', _matchers(first))))
+        tracks = self._raw(f"{{{inside}}}", start, end)
+        return [(track.labels.get("__name__", ""), track) for track in tracks]
+
+    def _raw(self, selector: str, start_unix_s: float, end_unix_s: float) -> list[Track]:
+        width_ms = max(1, round((end_unix_s - start_unix_s) * 1000) + 1)
+        result = self._ask(f"{selector}[{width_ms}ms]", _at(end_unix_s))
+        return [track.since(start_unix_s) for track in self._tracks(result)]
+
+    def _range(self, query: str, start: float, end: float, step_s: float) -> list[Track]:
+        tracks: list[Track] = []
+        while start <= end:
+            last = min(end, start + step_s * _POINTS_MAX)
+            tracks += self._tracks(self._ask_range(query, start, last, step_s))
+            start = last + step_s
+        return tracks
 
     def _ask(self, query: str, params: Mapping[str, Any]) -> Any:
         params = {"timeout": f"{self._timeout_s:g}s", **params}
@@ -188,18 +253,15 @@ class PrometheusReader:
         with _Explained(self.url, query):
             return self._client.custom_query_range(query, first, last, f"{step_s:g}", params)
 
-    def _samples(self, result: Any) -> list[Sample]:
-        samples: list[Sample] = []
+    def _tracks(self, result: Any) -> list[Track]:
         try:
-            for series in result:
-                labels = {str(k): str(v) for k, v in series["metric"].items()}
-                pairs = series["values"] if "values" in series else [series["value"]]
-                samples += [(labels, float(t), float(value)) for t, value in pairs]
-        except (*_MALFORMED, AttributeError) as error:
+            return tracks_of(result)
+        except MALFORMED as error:
             raise MissingError(_not_an_answer(self.url, error)) from None
-        return samples
 
-    def _note_warnings(self, response: requests.Response, *_: Any, **__: Any) -> None:
+    def _receive(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        """Have the library parse the answer fast, and keep what was said beside it."""
+        response.__class__ = _Answer
         if b'"warnings"' not in response.content:
             return
         try:
@@ -213,6 +275,13 @@ class PrometheusReader:
         text = redacted(text)  # a proxy before it may say again what it was told
         self.warnings.append(text)
         _LOG.warning("Prometheus: %s", text)
+
+
+class _Answer(requests.Response):
+    """An answer that is parsed by a faster parser than its own."""
+
+    def json(self, **_: Any) -> Any:
+        return orjson.loads(self.content)
 
 
 class _Explained:
@@ -236,82 +305,33 @@ class _Explained:
             problem = f"{at}: cannot be reached ({type(error).__name__}); is it up?"
         elif isinstance(error, PrometheusApiClientException):
             problem = f"{at}: refused {self.query!r}: {str(error)[:200]}"
-        elif isinstance(error, _MALFORMED):
+        elif isinstance(error, MALFORMED):
             problem = _not_an_answer(self.url, error)
         else:
             return
         raise MissingError(problem) from None
 
 
-def coverage(
-    frame: pd.DataFrame,
-    entries: Iterable[Entry],
-    window: tuple[float, float],
-    interval_s: float,
-    gaps: Mapping[str, tuple[float, float]] | None = None,
-) -> dict[str, float]:
-    """Return by series the share of expected samples that came, 0-1; 0: it never came.
-
-    A sample of any label set counts: a single replica that is gone shows in `up`. Derived series
-    and series that appear only with their first event are left out.
-
-    Args:
-        frame: in the series schema.
-        entries: what was to be collected.
-        window: from when to when samples were due, seconds since the start.
-        interval_s: between scrapes.
-        gaps: by series, when it was declared that none would come.
-    """
-    times = {name: np.unique(group) for name, group in frame.groupby("series")["t_s"]}
-    shares: dict[str, float] = {}
+def _groups(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
+    """Return what is asked for at once: raw entries with the same matchers, each derived alone."""
+    together: dict[str, list[Entry]] = {}
     for entry in entries:
-        if not entry.raw or entry.absence is not Absence.GAP:
-            continue
-        due = missing = 0
-        for start, end in _without(window, (gaps or {}).get(entry.name)):
-            came = times.get(entry.name, np.empty(0))
-            came = came[(came >= start) & (came <= end)]
-            due_here = int((end - start) // interval_s)
-            due += due_here
-            missing += min(due_here, _missing(came, start, end, interval_s))
-        if due:
-            shares[entry.name] = 1 - missing / due
-    return shares
+        if entry.raw:
+            together.setdefault(_matchers(entry), []).append(entry)
+    groups: list[Sequence[Entry]] = [
+        raw[at : at + _NAMES_MAX]
+        for raw in together.values()
+        for at in range(0, len(raw), _NAMES_MAX)
+    ]
+    return [*groups, *([entry] for entry in entries if not entry.raw)]
 
 
-def _missing(came: Any, start: float, end: float, interval_s: float) -> int:
-    if not len(came):
-        return int((end - start) // interval_s)
-    # Half an interval of jitter is usual: a distance of 1.4 intervals lacks nothing.
-    between = np.maximum(np.round(np.diff(came) / interval_s) - 1, 0).sum()
-    edges = (came[0] - start) // interval_s + (end - came[-1]) // interval_s
-    return int(between + edges)
+def _matchers(entry: Entry) -> str:
+    return entry.promql.removeprefix(entry.name).strip("{}")
 
 
-def _without(
-    window: tuple[float, float], gap: tuple[float, float] | None
-) -> Iterator[tuple[float, float]]:
-    start, end = window
-    if gap is None or gap[0] >= end or gap[1] <= start:
-        yield window
-        return
-    if gap[0] > start:
-        yield start, gap[0]
-    if gap[1] < end:
-        yield gap[1], end
-
-
-def _rows(
-    name: str, samples: Sequence[Sample], t0_unix_s: float
-) -> Iterator[tuple[str, str, float, float]]:
-    encoded: dict[int, str] = {}
-    for labels, time_unix_s, value in samples:
-        if np.isnan(value):
-            continue  # no data is no row
-        if id(labels) not in encoded:
-            shown = {key: text for key, text in labels.items() if key != "__name__"}
-            encoded[id(labels)] = orjson.dumps(shown, option=orjson.OPT_SORT_KEYS).decode()
-        yield name, encoded[id(labels)], time_unix_s - t0_unix_s, value
+def _samples(tracks: Sequence[Track]) -> list[Sample]:
+    return [(track.labels, at, value) for track in tracks for at, value in track.pairs()]
 
 
 def _at(time_unix_s: float | None) -> dict[str, str]:

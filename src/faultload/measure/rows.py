@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from faultload.measure.quantiles import by_slot
+
 Events = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 """When each event counts, and whether it was bad: as the judge sees one SLO."""
 
@@ -39,10 +41,10 @@ def per_second(
     for name, (at_s, bad) in (events or {}).items():
         columns[f"bad:{name}"] = count(at_s[bad])
     frame = pd.DataFrame(columns, index=index)
-    ttft = requests["first_token_s"].astype(np.float64) - due
-    quantiles = ttft.groupby([requests["tier"], np.floor(due)]).quantile(np.array([0.5, 0.95]))
+    ttft = requests["first_token_s"].to_numpy(dtype=np.float64) - due
+    second = np.where(np.isfinite(due), np.floor(due), -1).astype(np.int64)
     for tier in sorted(requests["tier"].dropna().unique()):
-        for share in (0.5, 0.95):
-            column = f"ttft_s_p{share * 100:.0f}:{tier}"
-            frame[column] = quantiles.xs((tier, share), level=(0, 2)).reindex(index)
+        own = (requests["tier"] == tier).to_numpy()
+        found = by_slot(second[own], ttft[own], seconds, (0.5, 0.95))
+        frame[f"ttft_s_p50:{tier}"], frame[f"ttft_s_p95:{tier}"] = found
     return frame

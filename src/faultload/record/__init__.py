@@ -18,6 +18,7 @@ from faultload.record.manifest import (
 from faultload.record.tables import (
     ADDED_COLUMNS,
     ALERT_SCHEMA,
+    JUDGED_COLUMNS,
     REQUEST_SCHEMA,
     SERIES_SCHEMA,
     AlertState,
@@ -32,6 +33,7 @@ from faultload.record.tables import (
 __all__ = [
     "ADDED_COLUMNS",
     "ALERT_SCHEMA",
+    "JUDGED_COLUMNS",
     "REQUEST_SCHEMA",
     "SERIES_SCHEMA",
     "AlertState",

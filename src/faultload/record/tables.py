@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -103,6 +105,10 @@ came as one: where the text carries no index, several tokens in one chunk are on
 ADDED_COLUMNS = frozenset(REQUEST_SCHEMA.names[REQUEST_SCHEMA.names.index("resent") :])
 """What older records lack; null there and in rows that no worker wrote."""
 
+JUDGED_COLUMNS = tuple(n for n in REQUEST_SCHEMA.names if n not in ("session", "gaps_s"))
+"""What judging and reporting read: all but sessions, of which few are alike, and the gaps between
+tokens, which are a hundred times as much as the rest."""
+
 SERIES_SCHEMA = pa.schema(
     [
         ("series", pa.string()),  # name in the measure catalogue
@@ -140,6 +146,10 @@ ALERT_SCHEMA = pa.schema(
 """`alerts.parquet`: the alert rules replayed on `series.parquet`, a row each."""
 
 
+_GROUP_ROWS = 131_072  # a reader holds a group of a column at least
+_FEW_TEXTS = ("status", "finish_reason", "tier", "model", "tenant", "served_by", "error")
+
+
 def write_table(frame: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
     """Write a frame as Parquet; its columns are put in the schema's order and types.
 
@@ -149,16 +159,26 @@ def write_table(frame: pd.DataFrame, schema: pa.Schema, path: Path) -> None:
     lists = [field.name for field in schema if pa.types.is_list(field.type)]
     frame = frame[schema.names].astype(dict.fromkeys(lists, "object"))  # nothing but NaN: floats
     table = pa.Table.from_pandas(frame, schema, preserve_index=False)
-    pq.write_table(table, path, compression="zstd")
+    pq.write_table(table, path, compression="zstd", row_group_size=_GROUP_ROWS)
 
 
-def read_requests(path: Path) -> pd.DataFrame:
+def read_requests(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Return `requests.parquet` ordered by `due_s`.
+
+    Columns of few different texts (`status`, `tier`, `served_by` …) are categories: a million rows
+    would hold a million copies of them.
+
+    Args:
+        path: the file.
+        columns: of the schema, those wanted; None: all. What the others hold is not looked at.
 
     Raises:
         SpecError: the file is missing, damaged, or lacks a column.
     """
-    return _read(path, REQUEST_SCHEMA).sort_values("due_s", kind="stable", ignore_index=True)
+    frame = _read(path, REQUEST_SCHEMA, columns, _FEW_TEXTS)
+    if frame["due_s"].is_monotonic_increasing:
+        return frame
+    return frame.sort_values("due_s", kind="stable", ignore_index=True)
 
 
 def read_live_rows(folder: Path) -> pd.DataFrame:
@@ -195,21 +215,30 @@ def read_alerts(path: Path) -> pd.DataFrame | None:
     return _read(path, ALERT_SCHEMA) if path.exists() else None
 
 
-def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
+def _read(
+    path: Path,
+    schema: pa.Schema,
+    columns: Sequence[str] | None = None,
+    categories: Collection[str] = (),
+) -> pd.DataFrame:
     try:
         found = pq.read_schema(path).names
-        missing = [name for name in schema.names if name not in found]
-        needed = [name for name in missing if name not in ADDED_COLUMNS]
-        if needed:
-            raise SpecError(path, needed[0], "this column is missing")
-        table = pq.read_table(path, columns=[name for name in schema.names if name in found])
-        for name in missing:
-            table = table.append_column(
-                schema.field(name), pa.nulls(len(table), schema.field(name).type)
-            )
+        missing = [name for name in schema.names if name not in {*found, *ADDED_COLUMNS}]
+        if missing:
+            raise SpecError(path, missing[0], "this column is missing")
+        with pq.ParquetFile(path, read_dictionary=list(categories)) as file:
+            rows, read = file.metadata.num_rows, dict[str, Any]()
+            for name in columns or schema.names:
+                # One column at a time: a table at once takes thrice the memory for a moment.
+                kind = schema.field(name).type
+                lacking = pa.chunked_array([pa.nulls(rows, kind)])
+                column = (
+                    file.read([name], use_threads=False).column(0) if name in found else lacking
+                )
+                read[name] = column.to_pandas()
     except FileNotFoundError:
         raise SpecError(path, "", "no such file: the record is incomplete") from None
     except (pa.ArrowException, OSError) as error:
         raise SpecError(path, "", f"not a readable table: {str(error).splitlines()[0]}") from None
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+    pa.default_memory_pool().release_unused()
+    return pd.DataFrame(read, copy=False)

@@ -35,6 +35,7 @@ from faultload.report.server_view import panels, ready_figure
 from faultload.report.shown import beside
 from faultload.report.svg import interval_bar
 from faultload.report.templating import html_environment
+from faultload.report.views import QUANTILES, view_rows
 from faultload.spec.slo import RequestsSource
 
 TIMELINE_MAX = 400
@@ -98,6 +99,8 @@ def render_page(facts: Facts) -> str:
             panels=panels(frame),
             paging=paging_section(facts.judgement),
             paging_evidence=ALERTS,
+            view_rows=view_rows(facts),
+            quantiles=QUANTILES,
             recovery_text=recovery_text,
             shown=beside(facts.judgement),
             load=facts.manifest.load,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from faultload.measure.quantiles import by_slot
 from faultload.record import Phase, RequestStatus
 
 _NOT_FAILED = (RequestStatus.OK, RequestStatus.UNFINISHED, RequestStatus.UNSENT)
@@ -77,9 +78,10 @@ def ttft_quantiles(requests: pd.DataFrame, bins: Bins, tier: str) -> dict[float,
     ttft[waiting] = (rows["end_s"] - rows["due_s"]).to_numpy(dtype=float)[waiting]
     failed = ~rows["status"].isin(_NOT_FAILED).to_numpy()
     ttft[failed | np.isnan(ttft)] = np.inf
-    grouped = pd.Series(ttft).groupby(_slice_of(rows["due_s"], bins))
-    # "higher" picks a value that was seen: a mean of finite and infinite would be neither.
-    return {q: _on_bins(grouped.quantile(q, interpolation="higher"), bins) for q in (0.5, 0.95)}
+    slices, shares = _slice_of(rows["due_s"], bins), (0.5, 0.95)
+    # A value that was seen: a mean of finite and infinite would be neither.
+    found = by_slot(slices, ttft, len(bins), shares, is_higher=True)
+    return dict(zip(shares, found, strict=True))
 
 
 def failed_per_second(requests: pd.DataFrame, bins: Bins) -> dict[str, Floats]:
@@ -140,10 +142,6 @@ def _slice_of(times: pd.Series[float], bins: Bins) -> npt.NDArray[np.int64]:
     values = times.to_numpy(dtype=float)
     inside = np.isfinite(values) & (values >= 0) & (values < bins.edges[-1])
     return np.where(inside, np.where(inside, values, 0) // bins.width_s, -1).astype(np.int64)
-
-
-def _on_bins(by_slice: pd.Series[float], bins: Bins) -> Floats:
-    return np.asarray(by_slice.reindex(range(len(bins))), dtype=np.float64)
 
 
 def _integrate(start: Floats, end: Floats, rate: Floats, bins: Bins) -> Floats:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,8 @@ _GAP_FACTOR = 2.5  # samples further apart than this many usual distances: somet
 _BYTES = ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"), (0, "B"))
 _SUFFIXES = ("total", "rate", "ratio", "perc", "s", "seconds", "bytes")
 _READY = "kube_pod_status_ready"
+_STILL = re.compile(r"kube_node_|kube_pod_container_resource_|node_total_")
+"""What a machine is does not change while it is there: a picture of it shows nothing."""
 _PLAIN = ("replica", "pod", "tier", "model_name", "outcome", "reason", "finished_reason", "code")
 """Labels that people know their platform by; others are shown only where these do not suffice."""
 
@@ -97,7 +100,9 @@ def panels(frame: Frame) -> list[Panel]:
     order = {entry.name: index for index, entry in enumerate(CATALOGUE)}
     names = sorted(found - {_READY, "up"}, key=lambda n: (order.get(n, len(order)), n))
     # Buckets and their counts feed ratios; by themselves they are no picture of anything.
-    shown = [n for n in names if not n.endswith(("_bucket", "_count", "_sum"))]
+    shown = [
+        n for n in names if not n.endswith(("_bucket", "_count", "_sum")) and not _STILL.match(n)
+    ]
     return [_panel(frame, name, index) for index, name in enumerate(shown)]
 
 
@@ -131,21 +136,38 @@ def _height(line: Line) -> float:
 
 def _unit(name: str, high: float) -> tuple[str, float, Callable[[float], str]]:
     """Return the title, the factor to people's unit and the text of a tick."""
-    meaning = next((entry.meaning for entry in CATALOGUE if entry.name == name), "")
+    meaning, unit = next(((e.meaning, e.unit) for e in CATALOGUE if e.name == name), ("", ""))
     stem, suffix = re.fullmatch(r"(.*?)(?:[_:]([a-z]+))?", name).groups()  # type: ignore[union-attr]
     title = meaning or formats.heading(stem if suffix in _SUFFIXES else name)
+    if unit in _UNITS:
+        return title, *_UNITS[unit]
     if suffix == "total":
-        return f"{title}, per second", 1.0, lambda v: f"{formats.number(v)}/s"
-    if suffix == "rate":
-        return title, 1.0, lambda v: f"{formats.number(v)}/s"
-    if suffix in ("ratio", "perc"):
-        return title, 1.0, formats.percent
-    if suffix in ("s", "seconds"):
-        return title, 1.0, formats.seconds
+        return f"{title}, per second", 1.0, _rate
     if suffix == "bytes":
-        power, unit = next(((p, u) for p, u in _BYTES if high >= 2**p), _BYTES[-1])
-        return title, 2.0**-power, lambda v: f"{formats.number(v)} {unit}"
-    return title, 1.0, formats.number
+        power, of = next(((p, u) for p, u in _BYTES if high >= 2**p), _BYTES[-1])
+        return title, 2.0**-power, lambda v: f"{formats.number(v)} {of}"
+    return title, 1.0, _TEXTS.get(suffix, formats.number)
+
+
+def _rate(value: float) -> str:
+    return f"{formats.number(value)}/s"
+
+
+def _with_unit(unit: str, value: float) -> str:
+    return f"{formats.number(value)}{formats.THIN}{unit}"
+
+
+_UNITS: Mapping[str, tuple[float, Callable[[float], str]]] = {
+    "percent": (0.01, formats.percent),
+    **{unit: (1.0, partial(_with_unit, unit)) for unit in ("MiB", "MHz", "W", "°C")},
+}
+_TEXTS: Mapping[str, Callable[[float], str]] = {
+    "rate": _rate,
+    "ratio": formats.percent,
+    "perc": formats.percent,
+    "s": formats.seconds,
+    "seconds": formats.seconds,
+}
 
 
 def _lines(series: pd.DataFrame, name: str) -> list[Line]:

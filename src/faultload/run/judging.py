@@ -16,9 +16,10 @@ from faultload.judge.explain import Explanation, explain
 from faultload.judge.judge import judge
 from faultload.measure.catalogue import CATALOGUE, REPLICAS, USABLE
 from faultload.measure.counters import counted_events
+from faultload.measure.coverage import coverage
 from faultload.measure.fleet import read_fleet
-from faultload.measure.prometheus import coverage
 from faultload.record import (
+    JUDGED_COLUMNS,
     Manifest,
     Outcome,
     PhaseName,
@@ -77,7 +78,8 @@ def judge_stored(
             "",
             f"changed since it was sealed: {', '.join(changed)}; such a record proves nothing",
         )
-    requests, series = read_requests(directory.requests), read_series(directory.series)
+    requests = read_requests(directory.requests, JUDGED_COLUMNS)
+    series = read_series(directory.series)
     objectives = load_slos(slos or directory.slos)
     evidence = _evidence(directory, manifest, objectives, requests, series)
     evidence = replace(evidence, history=history or {})

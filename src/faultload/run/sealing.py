@@ -15,8 +15,7 @@ from pydantic import BaseModel
 
 from faultload import __version__
 from faultload.errors import FaultloadError
-from faultload.measure import PrometheusReader
-from faultload.measure.catalogue import CATALOGUE
+from faultload.measure import CATALOGUE, Collector, PrometheusReader
 from faultload.record import (
     REQUEST_SCHEMA,
     SERIES_SCHEMA,
@@ -77,6 +76,19 @@ def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) 
     )
 
 
+def begin_collecting(plan: RunPlan, target: Target, clock: RunClock) -> Collector | None:
+    """Collect the run's series from now on; None: it cannot be known where they are."""
+    try:
+        at = target.endpoints
+        reader = PrometheusReader(at.prometheus_url, headers=at.prometheus_headers())
+    except FaultloadError:
+        return None  # asked again when the record is sealed, and said then
+    interval_s = plan.target.scrape_interval_s
+    collector = Collector(reader, CATALOGUE, clock.t0_unix_s, clock.now_s, interval_s)
+    collector.start()
+    return collector
+
+
 def seal_run(  # noqa: PLR0913  # everything that goes into a record
     directory: RunDirectory,
     draft: Manifest,
@@ -84,6 +96,7 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
     collect: Callable[[], LoadSummary] | None,
     target: Target | None,
     end_s: float,
+    collector: Collector | None = None,
 ) -> None:
     """Collect rows, series, events and the journal, replay the alerts, and seal it all.
 
@@ -95,6 +108,7 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
             was started, the table is empty.
         target: None: it is gone, nothing can be asked of it any more.
         end_s: the run's end.
+        collector: what collected series so far; None: they are all to be read now.
     """
     events = EventLog(directory.events)
     update: dict[str, object] = {}
@@ -105,11 +119,7 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
     series = pd.DataFrame(columns=SERIES_SCHEMA.names)
     if target is not None:
         try:
-            at = target.endpoints
-            reader = PrometheusReader(at.prometheus_url, headers=at.prometheus_headers())
-            series = reader.snapshot(CATALOGUE, draft.clock.t0_unix_s, end_s)
-            for warning in reader.warnings:
-                events.add(end_s, "harness", "telemetry_warning", warning)
+            series = _collected(target, draft.clock.t0_unix_s, end_s, collector, events)
         except FaultloadError as error:
             events.add(end_s, "harness", "telemetry_missing", str(error))
         try:
@@ -126,6 +136,22 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
         directory.injections.path.touch()
     redact_files(directory.logs)
     directory.seal(draft.model_copy(update=update))
+
+
+def _collected(
+    target: Target, t0_unix_s: float, end_s: float, collector: Collector | None, events: EventLog
+) -> pd.DataFrame:
+    if collector is None:
+        at = target.endpoints
+        reader = PrometheusReader(at.prometheus_url, headers=at.prometheus_headers())
+        collector = Collector(reader, CATALOGUE, t0_unix_s, lambda: end_s)
+    series = collector.finish(end_s)
+    for warning in collector.warnings:
+        events.add(end_s, "harness", "telemetry_warning", warning)
+    if series.empty:
+        last = collector.warnings[-1] if collector.warnings else "Prometheus has no series of ours"
+        events.add(end_s, "harness", "telemetry_missing", last)
+    return series
 
 
 def _note_platform_events(target: Target, events: EventLog, t0_unix_s: float, end_s: float) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from faultload.errors import InvalidRunError, TargetGoneError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.load import LoadGenerator, make_trace, write_trace
+from faultload.measure import Collector
 from faultload.record import Outcome, Phase, PhaseName, RunDirectory
 from faultload.run.abort.watch import AbortWatch, refuse_unpriced
 from faultload.run.chaos import ChaosChild
@@ -31,7 +32,7 @@ from faultload.run.plan import RunPlan
 from faultload.run.preflight import ask_preflight
 from faultload.run.progress import Progress
 from faultload.run.room import Room, beginning, check_room
-from faultload.run.sealing import first_manifest, save_inputs, seal_run
+from faultload.run.sealing import begin_collecting, first_manifest, save_inputs, seal_run
 from faultload.run.state import RunState, refuse_if_changed, refuse_if_harmed
 from faultload.run.stopping import heed
 from faultload.secrecy import private_files
@@ -61,6 +62,7 @@ class Supervisor:
         self._child: ChaosChild | None = None
         self._injection: Injection | None = None
         self._aborts = AbortWatch(None, None, self.tell)
+        self._collector: Collector | None = None
         self._journalled = 0
         self._steady_state_met: bool | None = None
         self._held = contextlib.ExitStack()
@@ -163,6 +165,7 @@ class Supervisor:
         self._load.go(self._clock.t0_unix_s)
         self._aborts = AbortWatch.begin(plan, self._due_s, self._target, self._clock, self.tell)
         self._held.callback(self._aborts.close)
+        self._collector = begin_collecting(plan, self._target, self._clock)
         self.tell("load", "started", f"{plan.scenario.name} with seed {plan.seed} at {url}")
 
     def pass_time(self, name: PhaseName, length_s: float) -> None:
@@ -287,7 +290,8 @@ class Supervisor:
                 self._state.save_draft(draft)
         load, rows = self._load if self._phases else None, self.directory.requests
         collect = (lambda: load.collect(rows, end_s)) if load is not None else None
-        seal_run(self.directory, draft, self._state.journal, collect, self._target, end_s)
+        journal, collector = self._state.journal, self._collector
+        seal_run(self.directory, draft, journal, collect, self._target, end_s, collector)
         shutil.rmtree(self._work, ignore_errors=True)
         if not self._state.journal.unreverted():
             self._state.remove()
@@ -362,6 +366,8 @@ class Supervisor:
         )
 
     def _end_children(self) -> None:
+        if self._collector is not None:
+            self._collector.close()
         try:
             if self._child is not None:
                 self._child.end()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from faultload.errors import SpecError, UsageError
-from faultload.measure import CATALOGUE, catalogue
+from faultload.measure import CATALOGUE, bucket_edges, catalogue
 from faultload.spec.prices import load_prices
 
 ROOT = Path(__file__).parents[3]
@@ -23,6 +24,40 @@ def test_raw_series_are_in_the_one_home_of_names() -> None:
         known |= {series["name"] + part for part in parts}
 
     assert {entry.name for entry in CATALOGUE if entry.raw} <= known
+
+
+def test_units_are_those_of_the_one_home_of_names() -> None:
+    """A raw entry's unit is what the exporter has; buckets and counts are numbers of events."""
+    text = (ROOT / "platform/observability/metrics.yaml").read_text(encoding="utf-8")
+    short = {"seconds": "s", "of the resource": ""}
+    said = {s["name"]: short.get(s["unit"], s["unit"]) for s in yaml.safe_load(text)["series"]}
+    wrong = [
+        f"{entry.name}: {entry.unit}, expected {said[entry.name]}"
+        for entry in CATALOGUE
+        if entry.raw
+        and said.get(entry.name)
+        and short.get(entry.unit, entry.unit) != said[entry.name]
+    ]
+
+    assert wrong == []
+
+
+def test_edges_are_those_that_vllm_exports() -> None:
+    """A share under an edge is exact only at an edge that is there."""
+    page = (ROOT / "tests/platform/engine_sim/data/golden_metrics.prom").read_text("utf-8")
+    named = [e.name for e in CATALOGUE if e.name.startswith("vllm:") and e.name.endswith("_bucket")]
+    for name in named:
+        exported = re.findall(rf'^{name}{{.*le="([0-9.]+)"', page, re.MULTILINE)
+        assert [float(edge) for edge in exported] == list(bucket_edges(name)), name
+    assert len(named) == 5
+
+
+def test_every_latency_of_the_service_levels_is_collected() -> None:
+    """TTFT, TPOT, ITL, whole answers and the time in the queue, as the engine counts them."""
+    derived = {entry.name.split("_under_")[0] for entry in CATALOGUE if "_under_" in entry.name}
+
+    wanted = {"ttft", "tpot", "itl", "e2e", "queue_time"}
+    assert derived == {f"engine:{short}" for short in wanted}
 
 
 def test_names_are_unique_and_said_in_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,7 +210,44 @@ class TestSnapshot:
         with pytest.raises(MissingError, match="cannot be reached"):
             reader.snapshot(CATALOGUE, 1000.0, 10.0)
 
-        assert len(reader.warnings) == 3
+        assert reader.warnings[0].startswith(f"up and {len(CATALOGUE) - 1} more: ")
+        assert len(reader.warnings) == 1
+
+    def test_three_failures_in_a_row_end_it(self, script: Any) -> None:
+        """A Prometheus that refuses everything is asked three times, not once a series."""
+        script.answer = lambda *_: (422, b"no")
+
+        with pytest.raises(MissingError, match="refused"):
+            PrometheusReader(script.url, retries=0).snapshot(CATALOGUE, 1000.0, 10.0)
+
+        assert len(script.asked) == 3
+
+    def test_raw_series_come_many_at_once(self, script: Any) -> None:
+        """Each keeps its own name; matchers of a shared Prometheus reach the one query."""
+        found = [{"metric": {"__name__": name}, "values": [[1001.0, "1"]]} for name in ("a", "b")]
+        script.answer = lambda *_: (200, {"status": "success", "data": {"result": found}})
+        entries = [replace(RAW, name=name, promql=f'{name}{{ns="x"}}') for name in ("a", "b")]
+
+        frame = PrometheusReader(script.url).snapshot(entries, 1000.0, 10.0)
+
+        assert [p["query"] for _, p, _ in script.asked] == ['{__name__=~"a|b",ns="x"}[10001ms]']
+        assert frame["series"].tolist() == ["a", "b"]
+
+    def test_what_is_refused_together_is_asked_for_one_by_one(self, script: Any) -> None:
+        """Too many samples at once, or a name too many, costs no more than that name."""
+        good = {"status": "success", "data": {"result": [{"metric": {}, "values": [[1001, "1"]]}]}}
+
+        def answer(_: str, params: dict[str, str]) -> tuple[int, Any]:
+            return (200, good) if params["query"].startswith("b") else (422, b"bad")
+
+        script.answer = answer
+        entries = [replace(RAW, name=name, promql=f"{name}{{}}") for name in ("a", "b")]
+        reader = PrometheusReader(script.url)
+
+        frame = reader.snapshot(entries, 1000.0, 10.0)
+
+        assert frame["series"].tolist() == ["b"]
+        assert [text.split(":")[0] for text in reader.warnings] == ["a"]
 
 
 class TestCoverage:
@@ -248,3 +286,12 @@ class TestCoverage:
     def test_series_of_events_are_not_expected(self) -> None:
         """A counter of retries that never counted is no hole."""
         assert coverage(pd.DataFrame(columns=SERIES_SCHEMA.names), [RATIO], (0, 9), 1.0) == {}
+
+    def test_an_exporter_that_is_not_there_is_not_expected(self) -> None:
+        """Without a GPU exporter nothing is missing; one that fell silent is."""
+        gpu = replace(RAW, name="gpu", absence=Absence.NOT_EXPORTED)
+        times = np.arange(0.3, 50)
+        frame = pd.DataFrame({"series": "gpu", "labels": "{}", "t_s": times, "value": 1.0})
+
+        assert coverage(frame.iloc[:0], [gpu], (0.0, 100.0), 1.0) == {}
+        assert coverage(frame, [gpu], (0.0, 100.0), 1.0)["gpu"] == pytest.approx(0.5, abs=0.02)

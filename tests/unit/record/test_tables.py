@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from faultload.errors import SpecError
 from faultload.record import (
     ADDED_COLUMNS,
+    JUDGED_COLUMNS,
     REQUEST_SCHEMA,
     SERIES_SCHEMA,
     RequestStatus,
@@ -164,3 +165,36 @@ def test_rows_nobody_saw_have_no_gaps(tmp_path: Path) -> None:
     path = tmp_path / "requests.parquet"
     write_table(_frame(_row(0, 1.0, gaps_s=np.nan)), REQUEST_SCHEMA, path)
     assert read_requests(path)["gaps_s"].isna().all()
+
+
+def test_a_table_cut_anywhere_is_no_table(tmp_path: Path) -> None:
+    """A half-written file is refused in one line: a part must not be judged as the whole."""
+    whole, cut = tmp_path / "requests.parquet", tmp_path / "cut.parquet"
+    write_table(_frame(*(_row(k, float(k)) for k in range(50))), REQUEST_SCHEMA, whole)
+    data = whole.read_bytes()
+    for length in (1, 4, len(data) // 4, len(data) // 2, len(data) - 8, len(data) - 1):
+        cut.write_bytes(data[:length])
+        with pytest.raises(SpecError, match="not a readable table") as caught:
+            read_requests(cut)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_table_spoilt_inside_is_no_table(tmp_path: Path) -> None:
+    """Compressed bytes that do not unpack are refused, not read as other numbers."""
+    path = tmp_path / "requests.parquet"
+    write_table(_frame(*(_row(k, k * 1.25) for k in range(500))), REQUEST_SCHEMA, path)
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\x28\xb5\x2f\xfd")  # where zstd's first block begins
+    data[frame + 6 : frame + 40] = b"\xff" * 34
+    path.write_bytes(bytes(data))
+    with pytest.raises(SpecError, match="not a readable table"):
+        read_requests(path)
+
+
+def test_columns_of_few_texts_are_categories(tmp_path: Path) -> None:
+    """A million rows hold each text once; those not wanted are not read."""
+    path = tmp_path / "requests.parquet"
+    write_table(_frame(_row(0, 1.0), _row(1, 2.0)), REQUEST_SCHEMA, path)
+    assert isinstance(read_requests(path)["status"].dtype, pd.CategoricalDtype)
+    assert list(read_requests(path, ["due_s", "tier"]).columns) == ["due_s", "tier"]
+    assert "gaps_s" not in JUDGED_COLUMNS
