@@ -104,15 +104,15 @@ class Count:
 def main() -> int:
     """Measure, or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gates", type=int, help="of a thing against itself (4000)")
-    parser.add_argument("--worse", type=int, help="of each worsening (1000)")
+    parser.add_argument("--gates", type=int, help="of a thing against itself (5000)")
+    parser.add_argument("--worse", type=int, help="of each worsening (2000)")
     parser.add_argument("--small", action="store_true", help="300 of each; print, write nothing")
     parser.add_argument("--tables", action="store_true", help="write the tables only")
     parser.add_argument("--check", action="store_true", help="look whether they are written")
     args = parser.parse_args()
     if args.tables or args.check:
         return write(json.loads(DATA.read_text()), DOCUMENT, only_check=args.check)
-    gates, worse = (300, 300) if args.small else (4000, 1000)
+    gates, worse = (300, 300) if args.small else (5000, 2000)
     data = measure(
         SEED_SMALL if args.small else SEED, args.gates or gates, args.worse or args.gates or worse
     )
