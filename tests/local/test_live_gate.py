@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gates import planned, threshold
 from projects import Project, wait_for
+from streaming_server import streaming_server
+
+from faultload.judge import Verdict
+from faultload.run.gate.conduct import Gate
+from faultload.run.gate.judging import judge_gate
+from faultload.run.progress import Silent
 
 # Short trials are noisy: a decode that is much slower is what they can tell.
 _SMALL = ["--traces", "2", "--trial-s", "6", "--warmup-s", "2", "--cooldown-s", "0", "--json"]
@@ -26,6 +37,27 @@ def gate(project: Project, *words: str) -> tuple[int, dict[str, Any]]:
     assert done.stdout, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, said
+
+
+@pytest.mark.full
+def test_trial_is_what_a_real_server_answered(tmp_path: Path) -> None:
+    """Locust plays the trace, and the sealed record says how long the server took; all are sent."""
+    with streaming_server(ttft_s=0.1) as quick, streaming_server(ttft_s=0.3) as slow:
+        urls = {"baseline": quick.url, "candidate": slow.url}
+
+        @contextlib.contextmanager
+        def opening(*_: object) -> Iterator[dict[str, SimpleNamespace]]:
+            yield {side: SimpleNamespace(url=url, environment=dict) for side, url in urls.items()}
+
+        gate = Gate(planned(tmp_path), Silent(), opening=opening, look=threshold)
+        directory = gate.run()
+
+    report = judge_gate(directory, threshold)
+    ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
+    assert report.verdict is Verdict.FAIL, report.lines()
+    assert (ttft.baseline, ttft.candidate) == pytest.approx((0.1, 0.3), abs=0.05)
+    assert report.repeated == 0
+    assert [one.problems for one in directory.manifest().trials] == [[], []]
 
 
 @pytest.mark.local

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from faultload import __version__
+from faultload.cli.baselines import baselines
 from faultload.cli.gating import gate
 from faultload.cli.groups import add_groups
 from faultload.cli.load import load
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 add_groups(app)
 app.command()(gate)
+app.add_typer(baselines, name="baseline", help="What was accepted, for the gate.")
 app.add_typer(load, name="load", help="The load, on several machines.")
 
 

@@ -1,4 +1,4 @@
-"""Command groups: platform, trace, slo, faults, runs, baseline, prices."""
+"""Command groups: platform, trace, slo, faults, runs, prices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from faultload.cli.baselines import baselines
 from faultload.cli.output import Json, Root, catalogue_of, echo_json, echo_lines, say
 from faultload.cli.prices import prices
 from faultload.cli.slos import slos
@@ -26,7 +25,6 @@ def add_groups(app: typer.Typer) -> None:
     app.add_typer(slos, name="slo", help="Service level objectives, and alerts made of them.")
     app.add_typer(_faults, name="faults", help="The faults there are.")
     app.add_typer(_runs, name="runs", help="Stored runs.")
-    app.add_typer(baselines, name="baseline", help="What was accepted, for the gate.")
     app.add_typer(prices, name="prices", help="Instance prices, dated.")
 
 
