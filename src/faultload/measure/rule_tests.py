@@ -57,7 +57,7 @@ def _outage(alert: BurnAlert, step_s: int) -> dict[str, Any]:
     sample_s = max(1, min(step_s // 5, seconds_of(window.short) // 4))
     healthy_s = _up(window.long_s, step_s)
     due_s = alert.fires_after_s
-    silent, fires, outage_s = [healthy_s], [], float(window.long_s)
+    silent, fires, outage_s = [float(healthy_s)], [], float(window.long_s)
     if due_s < math.inf:
         silent.append(healthy_s + due_s * (1 - _MARGIN) // step_s * step_s)
         outage_s = _up(due_s * (1 + _MARGIN), step_s)

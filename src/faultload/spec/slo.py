@@ -1,116 +1,48 @@
 """SLOs: OpenSLO v1 documents, strict, in the part of OpenSLO that faultload can judge.
 
-An SLI counts good events among valid ones (OpenSLO `ratioMetric`). Its source is either the rows of
-the load client (`type: requests`) or a pair of PromQL queries (`type: prometheus`).
+An SLI counts good events among valid ones: a `ratioMetric`, or a `thresholdMetric` whose objective
+says which values are good. Its source is either the rows of the load client (`type: requests`) or
+counters of Prometheus (`type: prometheus`). What OpenSLO has beyond that is refused by `openslo`.
 """
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from faultload.errors import SpecError
-from faultload.spec.promql import CounterQuery, parse_counter
+from faultload.spec.indicator import (
+    LIMIT_S_MAX,
+    Condition,
+    IndicatorSpec,
+    PrometheusSource,
+    RequestsQuery,
+    RequestsSource,
+)
+from faultload.spec.openslo import refuse_unsupported
+from faultload.spec.promql import parse_counter
 from faultload.spec.reading import Spec, join, parse, read_documents
 from faultload.spec.server_view import ServerView, declared_view, disagreement
 from faultload.spec.wording import found
 
-_COLUMNS = ("ttft_s", "tpot_s", "e2e_s", "gap_s_max")
-_CONDITION = re.compile(rf"(served|intact|({'|'.join(_COLUMNS)})\s*<=\s*(\d+(?:\.\d+)?))\Z")
-_LIMIT_S_MAX = 3600.0
+__all__ = [
+    "SLO",
+    "Condition",
+    "PrometheusSource",
+    "RequestsQuery",
+    "RequestsSource",
+    "load_slos",
+]
+
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DURATION = re.compile(r"(\d+)([mhdw])\Z")
 _WINDOW_S_MAX = 366 * 86400
 _DURATION_S = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
-class Condition(Spec):
-    """What makes one request good.
-
-    Attributes:
-        kind: `served` (answered completely, whatever it took), `intact` (of the streams that began,
-            those that delivered every token once) or `latency`.
-        column: the latency compared, for `latency`; e.g. `ttft_s`.
-        limit_s: a request is good at or under this. A request that was not served is never good.
-    """
-
-    kind: Literal["served", "intact", "latency"]
-    column: str = ""
-    limit_s: float = 0.0
-
-
-class RequestsQuery(Spec):
-    """Which rows of the load client count, and which of those are good."""
-
-    tier: str | None = None
-    """None: every tier."""
-    good: str
-    """`served`, `intact`, or a latency with its limit: `ttft_s <= 0.5`."""
-
-    @field_validator("good")
-    @classmethod
-    def _readable(cls, value: str) -> str:
-        match = _CONDITION.match(value)
-        if not match or (match[2] and not 0 < float(match[3]) <= _LIMIT_S_MAX):
-            raise ValueError(
-                f"expected served, intact or one of {', '.join(_COLUMNS)} with a limit in seconds,"
-                f" more than 0 and up to an hour (ttft_s <= 0.5), found {value!r}"
-            )
-        return value
-
-    @property
-    def condition(self) -> Condition:
-        """`good`, parsed."""
-        match = _CONDITION.match(self.good)
-        assert match is not None  # noqa: S101  # the validator saw to it
-        if match[2] is None:
-            return Condition(kind="served" if match[1] == "served" else "intact")
-        return Condition(kind="latency", column=match[2], limit_s=float(match[3]))
-
-
-class RequestsSource(Spec):
-    """Rows of the load client: what users saw."""
-
-    type: Literal["requests"]
-    spec: RequestsQuery
-
-
-class PrometheusQuery(Spec):
-    """PromQL for cumulative counts; read at the edges of a window, resets handled."""
-
-    good: CounterQuery
-    total: CounterQuery
-
-
-class PrometheusSource(Spec):
-    """Counters kept by Prometheus: what the platform saw."""
-
-    type: Literal["prometheus"]
-    spec: PrometheusQuery
-
-
-class MetricSourceHolder(Spec):
-    """OpenSLO nests every source one level down."""
-
-    metric_source: Annotated[
-        RequestsSource | PrometheusSource, Field(alias="metricSource", discriminator="type")
-    ]
-
-
-class RatioMetric(Spec):
-    """OpenSLO `ratioMetric` in its `raw` form: one source that yields the good ratio."""
-
-    raw_type: Literal["success"] = Field(alias="rawType")
-    raw: MetricSourceHolder
-
-
-class IndicatorSpec(Spec):
-    """OpenSLO `indicator.spec`."""
-
-    ratio_metric: RatioMetric = Field(alias="ratioMetric")
 
 
 class Metadata(Spec):
@@ -164,9 +96,31 @@ class TimeWindow(Spec):
 class Objective(Spec):
     """How good is good enough."""
 
-    target: float = Field(gt=0, lt=1)
-    """Least share of good events, 0-1."""
     display_name: str = Field(default="", alias="displayName")
+    op: Literal["lte"] | None = None
+    """With `thresholdMetric`: good is at or under `value`."""
+    value: float | None = Field(default=None, gt=0, le=LIMIT_S_MAX)
+    """With `thresholdMetric`, in seconds."""
+    target_percent: float | None = Field(default=None, gt=0, lt=100, alias="targetPercent")
+    target: float | None = Field(default=None, gt=0, lt=1, validate_default=True)
+    """Least share of good events, 0-1, unless it is given in percent."""
+
+    @field_validator("target")
+    @classmethod
+    def _one_target(cls, value: float | None, info: ValidationInfo) -> float | None:
+        percent = info.data.get("target_percent")
+        if value is None and percent is None:
+            raise PydanticCustomError("missing", "required")
+        if value is not None and percent is not None:
+            raise ValueError(f"expected target or targetPercent, found both ({value}, {percent})")
+        return value
+
+    @property
+    def share(self) -> float:
+        """Least share of good events, 0-1."""
+        if self.target is not None:
+            return self.target
+        return float(Decimal(str(self.target_percent)) / 100)
 
 
 class SLOSpec(Spec):
@@ -196,7 +150,7 @@ class SLO(Spec):
     @property
     def target(self) -> float:
         """Least share of good events, 0-1."""
-        return self.spec.objectives[0].target
+        return self.spec.objectives[0].share
 
     @property
     def budget(self) -> float:
@@ -213,7 +167,11 @@ class SLO(Spec):
     @property
     def source(self) -> RequestsSource | PrometheusSource:
         """Where its events are counted."""
-        return self.spec.indicator.spec.ratio_metric.raw.metric_source
+        metrics, limit = self.spec.indicator.spec, self.spec.objectives[0].value
+        if metrics.ratio_metric is not None:
+            return metrics.ratio_metric.source
+        assert metrics.threshold_metric and limit  # noqa: S101, PT018  # `load_slos` saw to it
+        return metrics.threshold_metric.source(limit)
 
     @property
     def server_view(self) -> ServerView | None:
@@ -245,7 +203,10 @@ def load_slos(path: Path) -> list[SLO]:
     documents: list[dict[str, Any]] = read_documents(path)
     for index, document in enumerate(documents):
         key = f"document[{index}]" if len(documents) > 1 else ""
+        refuse_unsupported(path, document, key)
         slo = parse(SLO, document, path, key)
+        if problem := _other_metric(slo):
+            raise SpecError(path, join(key, "spec.objectives[0]"), problem)
         if any(other.name == slo.name for other in slos):
             raise SpecError(
                 path, f"document[{index}].metadata.name", f"{slo.name!r} is given twice; rename one"
@@ -254,6 +215,19 @@ def load_slos(path: Path) -> list[SLO]:
             raise SpecError(path, join(key, "metadata.annotations"), problem)
         slos.append(slo)
     return slos
+
+
+def _other_metric(slo: SLO) -> str:
+    """Return what an objective lacks for its metric, or has for another; "": nothing."""
+    objective, is_ratio = slo.spec.objectives[0], slo.spec.indicator.spec.ratio_metric is not None
+    pair = {"op": objective.op, "value": objective.value}
+    given = [name for name, value in pair.items() if value is not None]
+    if is_ratio and given:
+        value = pair[given[0]]
+        return f"expected no {given[0]}, as ratioMetric's query says what is good, found {value}"
+    if not is_ratio and len(given) < len(pair):
+        return f"expected op and value with thresholdMetric, found {', '.join(given) or 'neither'}"
+    return ""
 
 
 def _disagreement(slo: SLO) -> str:
