@@ -47,7 +47,7 @@ def main() -> None:
     found: dict[str, dict[str, Any]] = {}
     for name, size in SIZES.items():
         found[name] = _part(name, size // (100 if given.small else 1), given.repeat)
-        print("\n".join(_lines(name, found[name])), flush=True)
+        print("\n".join(_lines(name, found[name], is_whole=not given.small)), flush=True)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
@@ -62,11 +62,13 @@ def _part(name: str, size: int, repeat: int) -> dict[str, Any]:
     return figures
 
 
-def _lines(part: str, figures: dict[str, Any]) -> list[str]:
+def _lines(part: str, figures: dict[str, Any], *, is_whole: bool) -> list[str]:
     lines = []
     for name, value in figures.items():
         text = f"{value:,.3f}" if isinstance(value, float) else f"{value}"
-        lines.append(f"{part:10} {name:14} {text:>14}   {_goal(part, name, value)}".rstrip())
+        # A hundredth shows what each costs to begin, and says nothing of a goal.
+        goal = _goal(part, name, value) if is_whole else ""
+        lines.append(f"{part:10} {name:14} {text:>14}   {goal}".rstrip())
     return lines
 
 

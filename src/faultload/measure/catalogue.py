@@ -30,7 +30,7 @@ class Absence(StrEnum):
     NOTHING_YET = "nothing_yet"
     """It appears with the first event of its kind: its absence alone says nothing."""
     NOT_EXPORTED = "not_exported"
-    """Not every platform has its exporter. One that ever spoke is expected to go on."""
+    """Not every platform exports it; older records may lack it. What came once is to go on."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ _ENGINE = (
     ("vllm:generation_tokens_total", "tokens", "Tokens generated"),
     ("vllm:request_success_total", "requests", "Requests ended in the engine, by reason"),
 )
+# Those that records have held from the first; older ones lack the others.
+_ALWAYS = ("ttft", "itl", "e2e")
 # family, short name, edges whose fractions are shown: the thresholds of slos/chat.yaml and beyond.
 _HISTOGRAMS = (
     ("vllm:time_to_first_token_seconds", "ttft", ("0.1", "0.5")),
@@ -188,9 +190,10 @@ def catalogue(
     raw("up", "1", Component.PROMETHEUS, Absence.GAP, "Scrape succeeded")
     for name, unit, meaning in _ENGINE:
         raw(name, unit, Component.ENGINE, Absence.GAP, meaning)
-    for family, _, _ in _HISTOGRAMS:
+    for family, short, _ in _HISTOGRAMS:
+        absence = Absence.GAP if short in _ALWAYS else Absence.NOT_EXPORTED
         for suffix in ("_bucket", "_count"):
-            raw(f"{family}{suffix}", "events", Component.ENGINE, Absence.GAP, f"{family}, counts")
+            raw(f"{family}{suffix}", "events", Component.ENGINE, absence, f"{family}, counts")
     for name, unit, absence, meaning in _ROUTER:
         raw(name, unit, Component.ROUTER, absence, meaning)
     kube = Component.KUBE_STATE_METRICS

@@ -244,6 +244,20 @@ def test_a_hundred_thousand_rows_take_under_a_second() -> None:
     assert time.process_time() - began < 1.0
 
 
+def test_categories_change_no_number() -> None:
+    """Rows as they are read, texts as categories, are judged as those that hold each by itself."""
+    requests = outage(share=0.3)
+    requests["tier"] = np.where(np.arange(len(requests)) % 3 == 0, "slow", "fast").astype(object)
+    requests.loc[5, "tier"] = None
+    slos = [slo(), slo("fast", "ttft_s <= 0.1", tier="fast"), slo("whole", "intact")]
+    texts = dict.fromkeys(("status", "tier", "served_by", "error"), "category")
+
+    one_by_one = judge(scene(requests, slos=slos))
+
+    assert judge(scene(requests.astype(texts), slos=slos)) == one_by_one
+    assert one_by_one.phases[4].events < one_by_one.phases[0].events
+
+
 def test_too_few_requests_cannot_pass() -> None:
     """Where one bad request would break the budget, good ones prove nothing."""
     requests = rows(np.arange(0.5, END, 10.0))

@@ -10,6 +10,7 @@ import yaml
 
 from faultload.errors import SpecError, UsageError
 from faultload.measure import CATALOGUE, bucket_edges, catalogue
+from faultload.measure.catalogue import Absence
 from faultload.spec.prices import load_prices
 
 ROOT = Path(__file__).parents[3]
@@ -58,6 +59,15 @@ def test_every_latency_of_the_service_levels_is_collected() -> None:
 
     wanted = {"ttft", "tpot", "itl", "e2e", "queue_time"}
     assert derived == {f"engine:{short}" for short in wanted}
+
+
+def test_what_older_records_lack_is_not_missed_there() -> None:
+    """A series that is collected since is no hole in a record that was made before."""
+    added = ("time_per_output", "queue_time", "DCGM")
+    since = [e for e in CATALOGUE if e.raw and any(word in e.name for word in added)]
+
+    assert {entry.absence for entry in since} == {Absence.NOT_EXPORTED}
+    assert len(since) == 13
 
 
 def test_names_are_unique_and_said_in_words() -> None:
