@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from faultload.spec.prices import InstancePrice, PriceBook, Prices, load_price_book
+from faultload.spec.prices import InstancePrice, PriceBook, Prices, load_price_book, load_prices
 from faultload.targets.kubernetes.cost import usd_per_h
 from faultload.targets.local_machines import LocalMachines
 
@@ -72,7 +72,7 @@ def test_spot_is_known_where_somebody_asked_what_it_cost(
         typical=typical,
         instances=[row],
     )
-    book = PriceBook((spot, *load_price_book().lists[-1:]))
+    book = PriceBook((spot, load_prices()))
 
     found = usd_per_h([node(), node(**{"karpenter.sh/capacity-type": "spot"})], book)
     assert found == (None if expected is None else pytest.approx(expected))
