@@ -175,6 +175,7 @@ def _phase_row(result: PhaseResult, index: int, *, is_latency: bool) -> PhaseRow
     if result.interval is not None:
         low, high = result.interval
         interval = f"{formats.percent(low)} to {formats.percent(high)}"
+        interval += ", over runs" if result.between_runs else ""
     bar = None
     if has_data and result.bad_ratio is not None:
         text = (
