@@ -186,7 +186,7 @@ def tails(draws: int) -> list[str]:
 TABLES: dict[str, tuple[Callable[[int], list[str]], int]] = {
     "absolute": (absolute, 4000),
     "recovery": (recovery, 400),
-    "tails": (tails, 400),
+    "tails": (tails, 200),
 }
 """By marker: what makes the table, and how many draws it takes in full."""
 
@@ -211,7 +211,7 @@ def main() -> None:
     for name, (table, draws) in TABLES.items():
         if asked.only and name not in asked.only:
             continue
-        tables[name] = table(max(50, draws // 20) if asked.quick else draws)
+        tables[name] = table(max(20, draws // 20) if asked.quick else draws)
         print("\n".join([f"{name}:", *tables[name]]), flush=True)
     if not asked.quick:
         write(tables)

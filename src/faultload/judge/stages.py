@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from faultload.judge.model import Evidence, Recovery
 from faultload.judge.recovery import estimate_recovery
@@ -44,7 +45,7 @@ def split_recovery(
     end_s = max((phase.end_s for phase in evidence.phases), default=window[1])
     stages = [
         _detect(evidence, window[0], end_s),
-        _reroute(evidence, window, recoveries),
+        _reroute(evidence, rows, window, recoveries),
         _capacity(evidence, window[0], end_s),
         _warm(evidence, rows, window, end_s),
     ]
@@ -93,17 +94,17 @@ def _detect(evidence: Evidence, harm_s: float, end_s: float) -> Stage:
 
 
 def _reroute(
-    evidence: Evidence, window: tuple[float, float], recoveries: Sequence[Recovery]
+    evidence: Evidence,
+    rows: Rows,
+    window: tuple[float, float],
+    recoveries: Sequence[Recovery],
 ) -> Stage:
     harm_s = window[0]
     slowest = max((r.recovery_s for r in recoveries if r.recovery_s is not None), default=None)
     if slowest is None or any(r.recovery_s is None for r in recoveries):
         return _unknown("reroute", "users were not seen to be well again", _ROWS)
     until_s = harm_s + slowest if slowest > 0 else window[1]
-    rows = evidence.requests
-    sent_s = rows["sent_s"].to_numpy(dtype=np.float64)
-    status = rows["status"].to_numpy(dtype=object)
-    failed = ~np.isin(status, ("ok", "unfinished", "unsent"))
+    sent_s, failed = rows.sent, ~(rows.served | rows.unfinished | rows.unsent)
     since = (sent_s >= harm_s) & (sent_s <= until_s)
     hurt = np.flatnonzero(since & (failed | _sent_again(evidence)))
     if not len(hurt):
@@ -160,7 +161,7 @@ def _warm(evidence: Evidence, rows: Rows, window: tuple[float, float], end_s: fl
     steady = (rows.due >= baseline.start_s) & (rows.due < min(baseline.end_s, window[0]))
     ttft = rows.first - rows.due
     known, slow = np.zeros_like(rows.served), ~rows.served
-    for tier in sorted({str(tier) for tier in rows.tier}):
+    for tier in pd.unique(rows.tier):
         own = rows.tier == tier
         served = ttft[own & steady & rows.served]
         if len(served) >= BASELINE_MIN:

@@ -159,4 +159,4 @@ def test_a_later_blip_is_not_a_relapse() -> None:
 
     found = [recovery_of("x", BUDGET, run, HOLD_S) for run in runs]
 
-    assert {r.recovery_s for r in found} <= {HOLD_S, HOLD_S + 1}
+    assert all(abs((r.recovery_s or 0.0) - HOLD_S) <= r.error_s for r in found)

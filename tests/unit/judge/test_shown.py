@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scenes import END, GONE, HARM, journal, outage, rows, scene, slo, steady
+from scenes import END, GONE, HARM, PHASES, journal, outage, rows, scene, slo, steady
+from streams import latencies
 
 from faultload.judge import Judgement, Mark, ReplicaCounts, Stage, Verdict, judge
 from faultload.judge.ledger import balance_tokens
 from faultload.judge.rows import Rows
+from faultload.judge.slo import Events
+from faultload.judge.tails import find_degraded
 from faultload.record import PhaseName, RequestStatus
 from faultload.spec.experiment import Expects
 
@@ -56,6 +59,25 @@ class TestDegraded:
 
         assert judgement.verdict is Verdict.FAIL
         assert not judgement.degraded
+
+    def test_how_often_it_is_wrong(self) -> None:
+        """Where nothing moved hardly any tail is called moved; half as much again is seen.
+
+        The full size is `benchmarks/judge_calibration.py`.
+        """
+
+        def moved(factor: float) -> int:
+            hits = 0
+            for seed in range(25):
+                due, took = latencies(33, 30, 120, factor, seed)
+                due += PHASES[1].start_s
+                events = {"ttft": Events(due, np.zeros_like(due, dtype=np.bool_), took)}
+                found = find_degraded([TTFT], events, (PHASES[1], PHASES[3]), HARM)
+                hits += any(one.share == 0.95 for one in found)
+            return hits
+
+        assert moved(1.0) <= 2
+        assert moved(1.5) >= 24
 
     def test_too_few_requests_say_nothing(self) -> None:
         """No bound, no word."""
