@@ -25,10 +25,40 @@ from scenes import (
 )
 
 from faultload.judge import Evidence, ReplicaCounts
-from faultload.record import InjectionEntry, InjectionStep, Outcome, PhaseName
+from faultload.record import ALERT_SCHEMA, InjectionEntry, InjectionStep, Outcome, PhaseName
+from faultload.record.fleet import Fleet, Machine
 from faultload.spec.experiment import Expects
 
 GOOD = ('done_total{outcome="ok"}', "done_total")
+
+
+def fleet() -> Fleet:
+    """Return one machine of four GPUs that is busy for half of each second."""
+    edges = np.arange(0.0, END + 1, 1.0)
+    cells = np.ones(len(edges) - 1)
+    machine = Machine(
+        node="a",
+        provider_id="i-1",
+        instance_type="g6.12xlarge",
+        capacity_type="spot",
+        zone="us-east-1a",
+        gpus=4,
+        usd_per_h=3.6,
+        start_s=0.0,
+        end_s=END,
+        began=True,
+        ended=False,
+        error_s=1.0,
+        busy_gpu_s=2.0 * cells,
+        cold_gpu_s=0.5 * cells,
+    )
+    return Fleet(edges, [machine])
+
+
+def alerts() -> pd.DataFrame:
+    """Return one replayed alert that fired after the harm."""
+    row = ("Burn", "page", HARM + 3, np.nan, "quick", "fired", 40.0, 52.0, "")
+    return pd.DataFrame([row], columns=ALERT_SCHEMA.names)
 
 
 def mixed(seed: int = 1) -> pd.DataFrame:
@@ -224,6 +254,8 @@ CORPUS: dict[str, Callable[[], Evidence]] = {
             )
         },
     ),
+    "paid for": lambda: scene(mixed(), expects=Expects(usd_per_1m_tokens_max=0.1), fleet=fleet()),
+    "paged": lambda: scene(mixed(), alerts=alerts()),
     "a release, rolled back": lambda: scene(
         injections=[dataclasses.replace(entry, fault="bad_release") for entry in journal()]
     ),

@@ -11,6 +11,9 @@ from faultload.measure.rules import rules_text
 from faultload.spec.slo import load_slos
 from faultload.spec.windows import WINDOWS_FILE, BurnWindows
 
+_OURS = "# Made by `faultload slo rules`"
+"""How each of them begins; rules that people wrote may stand beside them."""
+
 
 def rule_files(paths: Sequence[Path], windows: BurnWindows) -> dict[str, str]:
     """Return the text of every file by its path under the rules' folder: rules, and their tests.
@@ -58,8 +61,10 @@ def drift(made: Mapping[str, str], folder: Path, *, alone: bool) -> list[str]:
     """Return the files that are missing or differ; `alone`: and those that no SLO file makes."""
     changed = [name for name, text in made.items() if _text(folder / name) != text]
     if alone:
-        there = [p.relative_to(folder).as_posix() for p in folder.rglob("*.yaml")]
-        changed += [name for name in there if name not in made]
+        there = {p.relative_to(folder).as_posix(): _text(p) for p in folder.rglob("*.yaml")}
+        changed += [
+            n for n, text in there.items() if n not in made and (text or "").startswith(_OURS)
+        ]
     return sorted(changed)
 
 

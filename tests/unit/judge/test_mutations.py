@@ -25,6 +25,7 @@ import faultload.judge
 from faultload.judge import Evidence, Verdict, judge, model, validity
 
 ELSEWHERE = {
+    "cost_model.Cost.whole": "the report shows it: tests/unit/report/test_cost.py",
     "judge.judge": "is the whole: every test of the judge",
     "model.Judgement.as_json": "the fingerprint here is made without it: tests of the report",
     "rows.Rows.of_lines": "the abort watch reads live rows: test_abort_watch.py",
@@ -167,7 +168,7 @@ SPECIAL: dict[str, Callable[[Any], Any]] = {"model.by_severity": lambda place: -
 def fingerprint(evidence: Evidence) -> str:
     """Return everything that a judgement says, as text; or that there is none."""
     try:
-        judgement = judge(evidence)
+        judgement = judge(dataclasses.replace(evidence))  # which keeps nothing worked out
     except (AttributeError, TypeError, ValueError) as error:
         return f"none: {error}"
     return json.dumps(dataclasses.asdict(judgement), default=str, sort_keys=True)
@@ -211,7 +212,7 @@ def users() -> dict[str, list[str]]:
         for part in PARTS:
             replace_everywhere(patch, part, part.wrapped(counting(part.label)))
         for running in CORPUS:  # read by `counted_`
-            judge(evidence_of(running))
+            judge(dataclasses.replace(evidence_of(running)))
     # First those where it found something, and of them those with least to judge.
     return {
         label: sorted(runs, key=lambda name: (name not in found[label], size_of(name)))

@@ -30,7 +30,7 @@ def test_raw_series_are_in_the_one_home_of_names() -> None:
 def test_units_are_those_of_the_one_home_of_names() -> None:
     """A raw entry's unit is what the exporter has; buckets and counts are numbers of events."""
     text = (ROOT / "platform/observability/metrics.yaml").read_text(encoding="utf-8")
-    short = {"seconds": "s", "of the resource": ""}
+    short = {"seconds": "s", "US dollars per hour": "USD/h", "of the resource": ""}
     said = {s["name"]: short.get(s["unit"], s["unit"]) for s in yaml.safe_load(text)["series"]}
     wrong = [
         f"{entry.name}: {entry.unit}, expected {said[entry.name]}"
