@@ -62,9 +62,8 @@ def drift(made: Mapping[str, str], folder: Path, *, alone: bool) -> list[str]:
     changed = [name for name, text in made.items() if _text(folder / name) != text]
     if alone:
         there = {p.relative_to(folder).as_posix(): _text(p) for p in folder.rglob("*.yaml")}
-        changed += [
-            n for n, text in there.items() if n not in made and (text or "").startswith(_OURS)
-        ]
+        ours = [name for name, text in there.items() if (text or "").startswith(_OURS)]
+        changed += [name for name in ours if name not in made]
     return sorted(changed)
 
 
