@@ -91,7 +91,7 @@ def _false_alarms(data: Mapping[str, Any]) -> Iterator[str]:
                     count["sli"],
                     f"{spread:.3f}" if count["sli"] in RATIOS else f"{100 * spread:.1f} %",
                     _share(fails, n),
-                    f"{count['fail_confirmed']} of {n}; ≤ {100 * high * high:.3f} %",
+                    f"{count['fail_confirmed']} of {n}; ≤ {100 * high * high:.4f} %",
                     _brief(count["pass"], n),
                     _brief(count["inconclusive"], n),
                     f"{count['trials_mean']:.0f}",
@@ -183,7 +183,7 @@ def _ways(data: Mapping[str, Any]) -> Iterator[str]:
             "inconclusive %",
             "fail at +10 %",
             "wrong pass at +10 %",
-            "fail at +20 % %",
+            "fail at +20 %, %",
             "trials",
         ],
         rows,
@@ -194,7 +194,7 @@ def _first_looks(data: Mapping[str, Any]) -> Iterator[str]:
     yield "Whose noise the first look believes (a third of 1 % is meant to fail):"
     yield ""
     yield from _table(
-        ["trials differ", "noise from", "false fail", "pass %", "fail at +10 % %", "wrong pass"],
+        ["trials differ", "noise from", "false fail", "pass %", "fail at +10 %, %", "wrong pass"],
         (
             [
                 look["noise"],
