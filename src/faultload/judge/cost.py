@@ -169,6 +169,16 @@ class _Bill:
         return float(values[(middles >= start_s) & (middles < end_s)].sum())
 
 
+def readings_of(cost: Cost | None) -> dict[str, float]:
+    """Return the scorecard's numbers by the mark's name; what is not known is left out."""
+    if cost is None:
+        return {}
+    readings = {"cost_usd_per_1m_tokens": cost.usd_per_1m_tokens}
+    if cost.usd_all_spot is not None and cost.usd_all_on_demand:
+        readings["spot_saved"] = 1 - cost.usd_all_spot / cost.usd_all_on_demand
+    return {name: value for name, value in readings.items() if value is not None}
+
+
 def _share(name: str, bill: _Bill, tokens: Tokens, phase: Phase) -> Share:
     span = (phase.start_s, phase.end_s)
     usd, worked = bill.within(bill.usd, *span), bill.within(bill.busy, *span)

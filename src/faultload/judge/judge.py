@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ import pandas as pd
 from faultload.judge import validity
 from faultload.judge.alerts import judge_alerts
 from faultload.judge.budget import count_streams_lost, spend_budget, spend_counted
-from faultload.judge.cost import count_tokens, work_out
+from faultload.judge.cost import count_tokens, readings_of, work_out
 from faultload.judge.cost_model import Cost
 from faultload.judge.expectations import as_percent, hold_claims, hold_cost
 from faultload.judge.goodput import add_goodput
@@ -78,7 +78,7 @@ def judge(evidence: Evidence) -> Judgement:
     alerts = case.attempt_all(
         "alerts", lambda: judge_alerts(evidence.alerts, recoveries, case.window)
     )
-    shown = case.shown(recoveries)
+    shown = case.shown(recoveries, readings_of(cost))
 
     findings = sorted(case.findings, key=lambda finding: by_severity(finding.verdict))
     verdict = worst(finding.verdict for finding in findings)
@@ -205,9 +205,10 @@ class _Case:
                 results.append(result)
         return results
 
-    def shown(self, recoveries: list[Recovery]) -> dict[str, Any]:
-        """Return what is shown beside the verdict."""
-        evidence, window = self.evidence, self.window
+    def shown(self, recoveries: list[Recovery], readings: Mapping[str, float]) -> dict[str, Any]:
+        """Return what is shown beside the verdict; `readings` are the scorecard's."""
+        window = self.window
+        evidence = replace(self.evidence, readings={**readings, **self.evidence.readings})
         harm_s, slos, phases = window[0] if window else None, evidence.slos, evidence.phases
         parts: dict[str, Callable[[], list[Any]]] = {
             "stages": lambda: split_recovery(evidence, self.rows, window, recoveries),

@@ -185,7 +185,7 @@ MARKS: Sequence[Callable[[_Case], Mark]] = (
         "Cost of a million tokens",
         "< 0.60 USD, alert above 1",
         "no price of this run's nodes is known",
-        "target.yaml",
+        "series.parquet",
         lambda value: value < 0.60,
     ),
     _refused,
@@ -203,7 +203,7 @@ MARKS: Sequence[Callable[[_Case], Mark]] = (
         "What spot nodes save",
         "about 60 %",
         "no price of this run's nodes is known",
-        "target.yaml",
+        "series.parquet",
         lambda value: 0.5 <= value <= 0.9,
     ),
     _read(

@@ -270,3 +270,15 @@ def test_nobody_who_claims_nothing_fails_for_want_of_a_price() -> None:
     assert judgement.verdict is Verdict.PASS
     assert judgement.cost is not None
     assert judgement.cost.problem == "no nodes"
+
+
+def test_the_scorecard_has_the_cost() -> None:
+    """The bill over all tokens, and what spot would save; a price that is missing leaves it out."""
+    fleet = Fleet(EDGES, [machine()])
+    book = PriceBook((listed("on-demand", 3.6), listed("spot", 1.44)))
+    marks = {mark.name: mark for mark in judge(scene(fleet=fleet, prices=book)).scorecard}
+
+    assert marks["cost_usd_per_1m_tokens"].measured is not None
+    assert marks["spot_saved"].measured == pytest.approx(0.6)
+    unpriced = judge(scene(fleet=Fleet(EDGES, [machine(usd_per_h=None)])))
+    assert {mark.name: mark for mark in unpriced.scorecard}["spot_saved"].met is None
