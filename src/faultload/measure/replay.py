@@ -98,8 +98,8 @@ def replay_alerts(
             promtool = find_promtool(promtool_near, Path.cwd())
             rows += _play(series, playable, span, promtool)
     except FaultloadError as error:
-        missed: Sequence[BurnAlert | None] = playable or [None]
-        rows += [_row(one, AlertState.NOT_REPLAYED, why=str(error)) for one in missed]
+        lost: list[BurnAlert | None] = [*playable] or [None]
+        rows += [_row(one, AlertState.NOT_REPLAYED, why=str(error)) for one in lost]
     return pd.DataFrame(rows, columns=ALERT_SCHEMA.names)
 
 
