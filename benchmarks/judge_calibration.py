@@ -28,6 +28,7 @@ from streams import (  # noqa: E402
     Weather,
     latencies,
     log_ratios,
+    random_curve,
     recovering,
     staying,
     truth_s,
@@ -129,12 +130,25 @@ def recovery(draws: int) -> list[str]:
             truth = truth_s(curve, BUDGET, END_S)
             cells = [_error(_found(curve, rate, draws), truth) for rate in RATES]
             lines.append(f"| {family}{name} | {' | '.join(cells)} |")
+    lines.append(_drawn(draws // 2))
     lines += ["", f"| called recovered, % | {heads} |", "|--|--|--|--|"]
     for name, factor in STAYING.items():
         found = [_found(staying(factor * BUDGET), rate, draws) for rate in RATES]
         cells = [share(int(np.isfinite(one).sum()), draws) for one in found]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _drawn(curves: int) -> str:
+    """Return the row of curves drawn at random, four runs of each."""
+    cells = []
+    for rate in RATES:
+        errors = []
+        for seed in range(curves):
+            curve = random_curve(seed)
+            errors.append(_found(curve, rate, 4) - truth_s(curve, BUDGET, END_S))
+        cells.append(_error(np.concatenate(errors), 0.0))
+    return f"| drawn at random, {curves} of them | {' | '.join(cells)} |"
 
 
 def _found(curve: Curve, rate_rps: float, draws: int) -> Floats:

@@ -160,3 +160,19 @@ def latencies(
         speed[second] = keep * speed[second - 1] + shocks[second]
     took = 0.1 * np.exp(generator.normal(0, 0.5, len(due)) + speed[due.astype(np.int64)])
     return due, np.where(due >= before_s, factor * took, took)
+
+
+def random_curve(seed: int) -> Curve:
+    """Draw a way to recover: a fall in pieces of any length and, now and then, a dip after it."""
+    draw = np.random.default_rng(seed)
+    loud = draw.uniform(0.2, 1.0)
+    knots_s = HOLD_S + np.cumsum(draw.uniform(0.5, 14.0, 3))
+    shares = loud * np.sort(draw.uniform(0.0, 1.0, 2))[::-1]
+    at_s = np.array([0.0, HOLD_S, *knots_s])
+    heights = np.array([loud, loud, *shares, QUIET])
+    dips = bool(draw.random() < 0.4)
+    dip_s = knots_s[-1] + draw.uniform(3.0, 60.0)
+    long_s, depth = draw.uniform(8.0, 25.0), draw.uniform(0.3, 1.0)
+    return lambda t: np.where(
+        dips & (t >= dip_s) & (t < dip_s + long_s), depth, np.interp(t, at_s, heights)
+    )

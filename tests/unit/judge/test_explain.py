@@ -58,7 +58,7 @@ def wild(seed: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("good", CONDITIONS)
-@pytest.mark.parametrize("tier", [None, "fast"])
+@pytest.mark.parametrize("tier", [pytest.param(None, marks=pytest.mark.full), "fast"])
 def test_expressions_count_what_the_judge_counts(good: str, tier: str | None) -> None:
     """Two ways to say what an event is agree on each phase, with and without a harm."""
     requests = wild(seed=4)
@@ -136,9 +136,11 @@ def by_second(
 @pytest.mark.parametrize(
     "evidence",
     [
-        scene(),
         scene(outage(end=END)),
-        scene(outage(share=0.3), slos=[slo(), slo("ttft", "ttft_s <= 0.2")]),
+        pytest.param(
+            scene(outage(share=0.3), slos=[slo(), slo("ttft", "ttft_s <= 0.2")]),
+            marks=pytest.mark.full,
+        ),
         scene(outage(), expects=Expects(budget_percent_max=0.001, refused_max=3)),
     ],
 )

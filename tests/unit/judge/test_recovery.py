@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from streams import UNSEEN, recovering, second_dip, staying, truth_s
+from streams import UNSEEN, random_curve, recovering, second_dip, staying, truth_s
 
 from faultload.judge import Recovery
 from faultload.judge.recovery import estimate_recovery, recovery_of
@@ -141,6 +141,19 @@ def test_curves_it_was_not_tuned_on(family: str, rate: float) -> None:
 
     errors = [abs((r.recovery_s if r.recovery_s is not None else 1e9) - truth) for r in found]
     assert np.quantile(errors, 0.95) <= found[0].error_s == 6.0
+
+
+@pytest.mark.parametrize("rate", [33, 167])
+def test_curves_drawn_at_random(rate: float) -> None:
+    """Whatever the way back looks like, 95 % of errors are within the bar."""
+    errors = []
+    for seed in range(40):
+        curve = random_curve(seed)
+        found = recovery_of("x", BUDGET, recovering(curve, rate, 200, 1, seed)[0], HOLD_S)
+        known_s = found.recovery_s if found.recovery_s is not None else 1e9
+        errors.append(abs(known_s - truth_s(curve, BUDGET, END_S)))
+
+    assert np.quantile(errors, 0.95) <= 6.0
 
 
 @pytest.mark.parametrize(("share", "rate"), [(0.065, 33), (0.12, 8), (0.12, 33)])

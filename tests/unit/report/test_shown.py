@@ -53,6 +53,10 @@ def test_everything_is_told_everywhere(judged: Any) -> None:
             "fast-ttft p95: 61 ms before (at most 65 ms), ∞ since (at least 84 ms)",
         ):
             assert words in text, (name, words)
+    lines = texts["postmortem.md"].splitlines()
+    assert "## Scorecard" in lines
+    assert any(line.startswith("- capacity (as many ready replicas") for line in lines)
+    assert "| Spot | about 60 % | not known | not known | no prices | [E10] |" in lines
     assert "21.6" in texts["report.html"]
     data = json.loads(texts["verdict.json"])["judgement"]
     assert [stage["reached_s"] for stage in data["stages"]] == [0.4, None, 9.7]
