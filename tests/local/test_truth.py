@@ -84,7 +84,7 @@ def test_exactly_the_streams_the_kill_cut_are_lost(
         next(e.time_unix_s - t0 for e in entries if e.step is step)
         for step in (InjectionStep.INJECTING, InjectionStep.INJECTED)
     )
-    begins = rows["sent_s"] + rows["tier"].map(TTFT_S)
+    begins = rows["sent_s"] + rows["tier"].map(TTFT_S).astype(float)
     ends = begins + TPOT_S * (rows["output_tokens_asked"] - 1)
     edge = 0.15
     served_by_victim = rows["served_by"] == victim

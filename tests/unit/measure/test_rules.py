@@ -122,7 +122,8 @@ def test_files_say_when_they_are_not_what_the_slos_say(tmp_path: Path) -> None:
     write(made, folder)
     assert drift(rule_files([tmp_path / "x.yaml"], _WINDOWS), folder, alone=True) == []
     (folder / "x.yaml").write_text("groups: []\n", encoding="utf-8")
-    (folder / "old.yaml").write_text("groups: []\n", encoding="utf-8")
+    (folder / "old.yaml").write_text(made["x.yaml"], encoding="utf-8")
+    (folder / "by-hand.yaml").write_text("groups: []\n", encoding="utf-8")
     assert drift(made, folder, alone=True) == ["old.yaml", "x.yaml"]
     assert drift(made, folder, alone=False) == ["x.yaml"]
 
