@@ -26,7 +26,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     code = (
         "import sys\n"
         "from moto.server import ThreadedMotoServer\n"
-        "server = ThreadedMotoServer('127.0.0.1', 0); server.start()\n"
+        "server = ThreadedMotoServer('127.0.0.1', 0, verbose=False); server.start()\n"
         "print(server.get_host_and_port()[1], flush=True); sys.stdin.read(); server.stop()\n"
     )
     with (
