@@ -32,7 +32,7 @@ from faultload.spec.experiment import Expects
 GOOD = ('done_total{outcome="ok"}', "done_total")
 
 
-def fleet() -> Fleet:
+def fleet(usd_per_h: float | None = 3.6) -> Fleet:
     """Return one machine of four GPUs that is busy for half of each second."""
     edges = np.arange(0.0, END + 1, 1.0)
     cells = np.ones(len(edges) - 1)
@@ -43,7 +43,7 @@ def fleet() -> Fleet:
         capacity_type="spot",
         zone="us-east-1a",
         gpus=4,
-        usd_per_h=3.6,
+        usd_per_h=usd_per_h,
         start_s=0.0,
         end_s=END,
         began=True,
@@ -255,6 +255,10 @@ CORPUS: dict[str, Callable[[], Evidence]] = {
         },
     ),
     "paid for": lambda: scene(mixed(), expects=Expects(usd_per_1m_tokens_max=0.1), fleet=fleet()),
+    "of unknown price": lambda: scene(mixed(), fleet=fleet(usd_per_h=None)),
+    "of unknown use": lambda: scene(
+        mixed(), fleet=dataclasses.replace(fleet(), parts_problem="no engine was seen")
+    ),
     "paged": lambda: scene(mixed(), alerts=alerts()),
     "a release, rolled back": lambda: scene(
         injections=[dataclasses.replace(entry, fault="bad_release") for entry in journal()]
