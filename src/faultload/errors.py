@@ -191,7 +191,11 @@ def _on_one_line(text: str) -> str:
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in short)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the closest known name, or "" when none is close."""
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+def nearest(name: str, known: Iterable[object]) -> str:
+    """Return "; did you mean 'x'?" for the closest known name, or "" when none is close.
+
+    Names of a mapping that YAML read as numbers or dates are left out.
+    """
+    names = sorted(one for one in known if isinstance(one, str))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""

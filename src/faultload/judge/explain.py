@@ -17,7 +17,6 @@ import pandas as pd
 from faultload.judge.expressions import Rules, in_window, rules_of
 from faultload.judge.model import Evidence, Finding, Judgement, PhaseResult, Verdict
 from faultload.judge.recovery import HOLD_S
-from faultload.judge.rows import Rows
 from faultload.judge.scaling import REFUSALS
 from faultload.judge.slo import patience_of
 from faultload.record import InjectionStep, PhaseName
@@ -102,7 +101,7 @@ class _Case:
         self.harm_s = window[0] if window else None
         self.end_s = max((phase.end_s for phase in evidence.phases), default=0.0)
         self.slos = {slo.name: slo for slo in evidence.slos}
-        self.patience_s = patience_of(Rows.of(evidence.requests))
+        self.patience_s = patience_of(evidence.rows)
 
     def numbers(self, finding: Finding) -> Iterator[Number]:
         """Yield the numbers of one finding, the one that decides first."""

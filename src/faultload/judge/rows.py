@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -44,6 +45,18 @@ class Rows:
     served: Flags
     unfinished: Flags
     unsent: Flags
+
+    @cached_property
+    def silence_s_max(self) -> float:
+        """Longest silence after which a request was answered all the same; 0: there was none.
+
+        Worked out once: every objective over these rows asks for it.
+        """
+        longest = 0.0
+        for silence in (self.first - self.due, self.gap):
+            answered = self.served & np.isfinite(silence)
+            longest = float(np.max(silence, where=answered, initial=longest))
+        return longest
 
     @classmethod
     def of(cls, requests: pd.DataFrame) -> Self:

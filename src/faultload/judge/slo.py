@@ -129,11 +129,7 @@ def _value_at(rows: Rows, condition: Condition, now: Floats, patience_s: float) 
 
 def patience_of(rows: Rows) -> float:
     """Return the longest silence after which a request was answered all the same."""
-    longest = SILENCE_S_MIN
-    for silence in (rows.first - rows.due, rows.gap):
-        answered = rows.served & np.isfinite(silence)
-        longest = float(np.max(silence, where=answered, initial=longest))
-    return longest
+    return max(SILENCE_S_MIN, rows.silence_s_max)
 
 
 def judge_ratio(ratio: float, low: float, budget: float, events: int) -> Verdict:

@@ -17,6 +17,29 @@ from faultload.record.manifest import Manifest
 from faultload.secrecy import redacted_data
 
 
+def make_folders(what: str, top: Path, *inside: Path) -> None:
+    """Make a directory below the reports, and folders in it, readable by their owner only.
+
+    Args:
+        what: it is of, for the error.
+        top: of which only the parent may exist.
+        inside: in order.
+
+    Raises:
+        UsageError: it cannot be made, or exists already.
+        MissingError: there is no room for it.
+    """
+    try:
+        top.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (top, *inside):
+            folder.mkdir(mode=0o700)
+    except OSError as error:
+        problem = f"{top}: cannot make the {what}'s directory: {told_by_machine(error)}"
+        if is_full(error):
+            raise MissingError(f"{problem}; make room, or give another --reports") from None
+        raise UsageError(f"{problem}; give --reports a writable folder") from None
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """Paths of one run. Nothing is created except by `create`.
@@ -36,16 +59,7 @@ class RunDirectory:
             MissingError: there is no room for it.
         """
         run = cls(reports / run_id)
-        try:
-            reports.mkdir(parents=True, exist_ok=True)
-            run.path.mkdir(mode=0o700)
-            run.record.mkdir(mode=0o700)
-            run.logs.mkdir(mode=0o700)
-        except OSError as error:
-            problem = f"{run.path}: cannot make the run's directory: {told_by_machine(error)}"
-            if is_full(error):
-                raise MissingError(f"{problem}; make room, or give another --reports") from None
-            raise UsageError(f"{problem}; give --reports a writable folder") from None
+        make_folders("run", run.path, run.record, run.logs)
         return run
 
     @classmethod

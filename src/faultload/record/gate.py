@@ -16,8 +16,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from faultload.errors import MissingError, SpecError, UsageError, is_full, told_by_machine
-from faultload.record.directory import RunDirectory, write_json
+from faultload.errors import SpecError, UsageError
+from faultload.record.directory import RunDirectory, make_folders, write_json
 from faultload.record.manifest import Outcome
 from faultload.secrecy import redacted_data
 
@@ -111,15 +111,7 @@ class GateDirectory:
             MissingError: there is no room for it.
         """
         gate = cls(reports / gate_id)
-        try:
-            reports.mkdir(parents=True, exist_ok=True)
-            for folder in (gate.path, gate.traces, gate.trials):
-                folder.mkdir(mode=0o700)
-        except OSError as error:
-            problem = f"{gate.path}: cannot make the gate's directory: {told_by_machine(error)}"
-            if is_full(error):
-                raise MissingError(f"{problem}; make room, or give another --reports") from None
-            raise UsageError(f"{problem}; give --reports a writable folder") from None
+        make_folders("gate", gate.path, gate.traces, gate.trials)
         return gate
 
     @classmethod

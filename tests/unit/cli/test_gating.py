@@ -17,7 +17,8 @@ from faultload.run.progress import Silent
 @pytest.fixture(autouse=True)
 def _judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge stages by the pooled test."""
-    monkeypatch.setattr(looks, "_judge", JUDGE)
+    for name, double in vars(JUDGE).items():
+        monkeypatch.setattr(looks, name, double)
 
 
 @pytest.fixture(scope="module")

@@ -91,6 +91,7 @@ _BROKEN_SHAPES = [
     ("configuration: {hold_s: 4}", "configuration: [a]", "configuration"),
     ("configuration: {hold_s: 4}\n", "", "method"),
     ("configuration: {hold_s: 4}", "configuration: {hodl_s: 4}", "method"),
+    ("configuration: {hold_s: 4}", "configuration: {7: 4, a: 5}", "method"),
     ('{after: "${hold_s}"}', "4", "method[0].pauses"),
     ('{after: "${hold_s}"}', "{afterwards: 4}", "method[0].pauses.afterwards"),
     ('{after: "${hold_s}"}', "{after: .nan}", "method"),

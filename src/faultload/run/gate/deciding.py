@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from faultload.judge import GateResult, Verdict, worst
+from faultload.judge import GateResult, Verdict
+from faultload.judge import confirm as confirm_by
 from faultload.judge.trial import Measured, Sli
 from faultload.record.gate import TrialEntry
 from faultload.run.gate.looks import Numbers
@@ -155,16 +156,19 @@ def decide(
 
 
 def _confirmed(decision: Decision, again: Stage | None) -> Decision:
-    if again is None or decision.sli.name not in again.results:
-        text = f"{decision.reason} Not confirmed: the repetition did not take place."
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, reason=text)
-    result, _ = again.results[decision.sli.name]
-    if result.verdict is Verdict.FAIL:
-        text = f"{decision.reason} Confirmed by a fresh repetition: {result.reason}"
-        return replace(decision, reason=text, confirmation=result)
-    verdict = worst([Verdict.INCONCLUSIVE, result.verdict])
-    text = f"{decision.reason} Not confirmed by a fresh repetition: {result.reason}"
-    return replace(decision, verdict=verdict, reason=text, confirmation=result)
+    name = decision.sli.name
+    second = {name: again.results[name][0]} if again and name in again.results else {}
+    verdict = confirm_by({name: decision.result}, second)[name].verdict
+    said = "Confirmed" if verdict is Verdict.FAIL else "Not confirmed"
+    how = ": the repetition did not take place."
+    if second:
+        how = f" by a fresh repetition: {second[name].reason}"
+    return replace(
+        decision,
+        verdict=verdict,
+        reason=f"{decision.reason} {said}{how}",
+        confirmation=second.get(name),
+    )
 
 
 def spoilt(entries: Collection[TrialEntry]) -> str:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
-from faultload.judge import GateResult
+from faultload.judge import GateResult, GateRule, Transform, look
+from faultload.judge.gate import ratio_spread
 from faultload.judge.interval import DESIGN_EFFECT
 from faultload.judge.trial import Sli
 
 Numbers = Mapping[str, Sequence[float]]
 """Trace → one number a trial, in the order of the stages."""
-
-_judge: Any = import_module("faultload.judge.gate")
 
 
 def look_at(  # noqa: PLR0913  # what a look is about
@@ -37,15 +35,17 @@ def look_at(  # noqa: PLR0913  # what a look is about
         requests: of the shortest trial: how finely a share can be told.
         history: of a stored baseline, for the noise alone; None: there is none.
     """
-    sides = [_worse_is_larger(sli, side) for side in (baseline, candidate)]
-    asked = {"effect_min": sli.effect_min, "tolerated": sli.tolerated, "stages": stages}
+    old, new = (_worse_is_larger(sli, side) for side in (baseline, candidate))
+    asked: dict[str, Any] = {
+        "effect_min": sli.effect_min,
+        "tolerated": sli.tolerated,
+        "stages": stages,
+    }
     if sli.is_share:
-        spread_min = _judge.ratio_spread(max(1, requests), DESIGN_EFFECT)
-        asked |= {"transform": _judge.Transform.RATIO, "spread_min": spread_min}
-    rule = _judge.GateRule(**asked)
+        spread_min = ratio_spread(max(1, requests), DESIGN_EFFECT)
+        asked |= {"transform": Transform.RATIO, "spread_min": spread_min}
     past = _worse_is_larger(sli, history) if history else None
-    found: GateResult = _judge.look(*sides, rule, stage=stage, history=past)
-    return found
+    return look(old, new, GateRule(**asked), stage=stage, history=past)
 
 
 def _worse_is_larger(sli: Sli, side: Numbers) -> dict[str, list[float]]:

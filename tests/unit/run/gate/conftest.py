@@ -11,4 +11,5 @@ from faultload.run.gate import looks
 @pytest.fixture(autouse=True)
 def _judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge stages by the pooled test."""
-    monkeypatch.setattr(looks, "_judge", JUDGE)
+    for name, double in vars(JUDGE).items():
+        monkeypatch.setattr(looks, name, double)
