@@ -56,7 +56,7 @@ bench-safety: setup  ## Kill the harness at every step of every fault: all (hour
 	@$(BIN)/python benchmarks/safety/crashes.py $(if $(ONLY),--only '$(ONLY)') \
 	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed '$(SEED)') $(BENCH_ARGS)
 ifdef CLUSTER
-	@FAULTLOAD_REQUIRE_CLUSTER=1 FAULTLOAD_TESTS=full $(BIN)/pytest tests/cluster/test_crashes.py $(PYTEST_ARGS)
+	@FAULTLOAD_REQUIRE_CLUSTER=1 FAULTLOAD_CRASHES=all $(BIN)/pytest tests/cluster/test_crashes.py $(PYTEST_ARGS)
 endif
 
 bench-gate: setup  ## Count how often the regression gate is wrong, for docs/statistics.md; minutes; SMALL=1: a glance

@@ -2,7 +2,7 @@
 
 `FAULTLOAD_REQUIRE_CLUSTER=1` makes its absence a failure, where it would be a skip. Of the moments
 at which a harness is killed a sample is tried, drawn by `FAULTLOAD_SEED`, which is any text;
-`FAULTLOAD_TESTS=full` has them all.
+`FAULTLOAD_CRASHES=all` has them all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CRASHES = 40
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what the sample of crashes does not have."""
     crashes = {item.name: item for item in items if _is_of_the_matrix(item)}
-    if os.environ.get("FAULTLOAD_TESTS") == "full" or len(crashes) <= _CRASHES:
+    if os.environ.get("FAULTLOAD_CRASHES") == "all" or len(crashes) <= _CRASHES:
         return
     seed = os.environ.get("FAULTLOAD_SEED", "")
     taken = sample(list(crashes), _CRASHES, seed)

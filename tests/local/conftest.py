@@ -1,7 +1,4 @@
-"""Whole runs on real local platforms. Platforms take seconds to start: one is shared.
-
-`FAULTLOAD_TESTS=full` adds what only CI has the time for: more cases, and tests marked `full`.
-"""
+"""Whole runs on real local platforms. Platforms take seconds to start: one is shared."""
 
 from __future__ import annotations
 
@@ -18,15 +15,6 @@ from projects import Project, make_project, processes_mentioning, wait_for
 from faultload.faults import FaultSession
 from faultload.record import InjectionJournal
 from faultload.targets import LocalTarget
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `full`, unless that is asked for."""
-    if os.environ.get("FAULTLOAD_TESTS") == "full":
-        return
-    left_out = [item for item in items if item.get_closest_marker("full")]
-    items[:] = [item for item in items if item not in left_out]
-    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ MOMENTS = {
 IN_MAKE_TEST = [("fault", "SIGTERM")]
 BUSY_S = 10.0
 """How much longer than planned something may take on a busy machine."""
-FULL = os.environ.get("FAULTLOAD_TESTS") == "full"
-ALL = [(moment, name) for moment in MOMENTS for name in ("SIGINT", "SIGTERM")]
+ALL = [
+    pytest.param(*case, marks=() if case in IN_MAKE_TEST else pytest.mark.full)
+    for case in product(MOMENTS, ("SIGINT", "SIGTERM"))
+]
 
 
 def hang(document: dict[str, Any]) -> None:
@@ -81,7 +84,7 @@ def started_at(project: Project, name: str, moment: str) -> Any:
     return process
 
 
-@pytest.mark.parametrize(("moment", "name"), ALL if FULL else IN_MAKE_TEST)
+@pytest.mark.parametrize(("moment", "name"), ALL)
 def test_signal_leaves_no_process_and_no_fault(left_up: Project, moment: str, name: str) -> None:
     """SIGINT and SIGTERM at any moment revert the fault, end every child and seal the record."""
     wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -34,7 +33,6 @@ _DOCUMENTS = {
     path: list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     for path, text in _TEXTS.items()
 }
-_IS_FULL = os.environ.get("FAULTLOAD_TESTS") == "full"
 _CPU_S_MAX = 20.0
 """Of one file; the slowest there is takes a hundredth."""
 
@@ -154,17 +152,8 @@ def _use(catalogue: Catalogue, path: Path) -> None:
     assert math.isfinite(plan.length_s)
 
 
-@settings(
-    max_examples=2000 if _IS_FULL else 60,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(spoilt=_spoilt())
-def test_any_file_is_planned_or_refused(project: Path, spoilt: tuple[Path, str]) -> None:
-    """One line with file and key, never another error, nothing done, and never without end."""
-    path, text = spoilt
+def _plan_or_refuse(project: Path, path: Path, text: str) -> None:
+    """Plan with a spoilt file: one line of error with file and key, and nothing else."""
     sound = _TEXTS[path]
     (project / path).write_text(text, encoding="utf-8", errors="surrogatepass")
     began_s = time.process_time()
@@ -185,3 +174,28 @@ def test_any_file_is_planned_or_refused(project: Path, spoilt: tuple[Path, str])
     finally:
         (project / path).write_text(sound, encoding="utf-8")
     assert time.process_time() - began_s < _CPU_S_MAX
+
+
+def _files(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+@_files(60)
+@given(spoilt=_spoilt())
+def test_any_file_is_planned_or_refused(project: Path, spoilt: tuple[Path, str]) -> None:
+    """One line with file and key, never another error, nothing done, and never without end."""
+    _plan_or_refuse(project, *spoilt)
+
+
+@pytest.mark.full
+@_files(2000)
+@given(spoilt=_spoilt())
+def test_many_files_are_planned_or_refused(project: Path, spoilt: tuple[Path, str]) -> None:
+    """The same over thousands of files: some mistakes take two that meet."""
+    _plan_or_refuse(project, *spoilt)
