@@ -120,6 +120,8 @@ def gate(
     scale = Scale(rule.transform, float(old.mean()) if len(old) else 0.0, rule.offset)
     if not (scale.holds(old) and scale.holds(new)):
         return _nothing(Verdict.INVALID, f"A trial's number is {_OUTSIDE[rule.transform]}.")
+    if hopeless := _hopeless(scale, rule):
+        return hopeless
     if math.comb(len(old) + len(new), len(old)) < 1 / rule.alpha:
         missing = max(1, TRIALS_MIN - min(len(old), len(new)))
         text = f"{len(old)} and {len(new)} trials are too few: run {missing} more a side."
@@ -156,6 +158,8 @@ def look(
     if refusal:
         return replace(refusal, stage=stage)
     scale = Scale(rule.transform, level(old.values()), rule.offset)
+    if hopeless := _hopeless(scale, rule):
+        return replace(hopeless, stage=stage)
     strata = [(scale.on(old[trace]), scale.on(new[trace])) for trace in sorted(old)]
     compared = _Comparison(strata, rule, scale, rule.stages)
     noise = Noise.between(strata)
@@ -358,6 +362,17 @@ def _refusal(
         text = "Both sides hold the same numbers: trials given twice, or counted too coarsely."
         return _nothing(Verdict.INCONCLUSIVE, text, len(old))
     return None
+
+
+def _hopeless(scale: Scale, rule: GateRule) -> GateResult | None:
+    """Return why nothing could be seen to get worse; None: it could."""
+    if rule.transform is not Transform.RATIO or scale.base + rule.tolerated <= 1:
+        return None
+    text = (
+        f"{scale.base:.1%} of the baseline's are bad already: {scale.said(rule.tolerated)} more"
+        " cannot be. Mend the baseline, or the objective that it misses."
+    )
+    return _nothing(Verdict.INVALID, text)
 
 
 def _noisier(today: Noise, stored: Noise) -> Noise:

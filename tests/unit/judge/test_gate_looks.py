@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from faultload.judge import GateResult, GateRule, Transform, Verdict, look
+from faultload.judge import GateResult, GateRule, Transform, Verdict, gate, look
 from faultload.judge.gate import ratio_spread
 
 TRACES = ("a", "b", "c", "d", "e")
@@ -343,3 +343,14 @@ def test_a_share_outside_zero_and_one_is_invalid(number: float) -> None:
 
     assert look(with_one(trials, number), trials, ERRORS, stage=2).verdict is Verdict.INVALID
     assert look(trials, trials, ERRORS, stage=2).verdict is not Verdict.INVALID
+
+
+@pytest.mark.parametrize("candidate", [1.0, 0.995, 0.0])
+def test_a_baseline_that_serves_nobody_is_invalid(candidate: float) -> None:
+    """Where all are bad nothing can get worse: neither a pass nor a crash, and why."""
+    rule = GateRule(transform=Transform.RATIO, tolerated=0.01, spread_min=0.01)
+    sides = ({trace: [share] * 2 for trace in "abcde"} for share in (1.0, candidate))
+    result = look(*sides, rule, stage=1)
+    assert result.verdict is Verdict.INVALID
+    assert "100.0% of the baseline's are bad already" in result.reason
+    assert gate([1.0] * 10, [candidate] * 10, rule).verdict is Verdict.INVALID
