@@ -50,18 +50,21 @@ def noise(pool: Pool, sli: Sli, generator: np.random.Generator) -> dict[str, Any
         if len(own) > 1
     ]
     values = [own for own, _ in groups]
-    again = [_spreads(_drawn_again(values, generator)) for _ in range(RESAMPLES)]
+    spreads = np.array(_spreads(values))
+    again = np.array([_spreads(_drawn_again(values, generator)) for _ in range(RESAMPLES)])
+    # Trials that are drawn twice make a resampled pool quieter: only how far they spread counts.
+    low, high = np.maximum(0, spreads + np.quantile(again, [0.025, 0.975], axis=0) - again.mean(0))
     residuals = np.concatenate([own - np.median(own) for own in values])
     begun = np.concatenate([np.array(at) for _, at in groups])
     span_s = float(np.ptp(begun))
-    slope, _, low, high = stats.theilslopes(residuals, begun)
+    slope, _, *bounds = stats.theilslopes(residuals, begun)
     found = {
         "sli": sli.name,
         "unit": sli.unit.value,
         "tolerated": sli.tolerated,
-        "robust": [_spreads(values)[0], *np.quantile([one[0] for one in again], [0.025, 0.975])],
-        "plain": [_spreads(values)[1], *np.quantile([one[1] for one in again], [0.025, 0.975])],
-        "drift": [float(one) * span_s for one in (slope, low, high)],
+        "robust": [spreads[0], low[0], high[0]],
+        "plain": [spreads[1], low[1], high[1]],
+        "drift": [float(one) * span_s for one in (slope, *bounds)],
     }
     rounded = {
         key: [round(float(one), 5) for one in value] if isinstance(value, list) else value

@@ -23,8 +23,8 @@ CASES = {"A against A again": "a again", "A against slower": "slower"}
 """What is compared in a drawn gate → the arm that is compared with `a`."""
 WHOLE = "whole gate"
 """All SLIs of a gate, beside the names of each."""
-SHARES = (np.arange(50) + 0.5) / 50
-"""Which quantiles of a trial's requests are kept: 1 %, 3 % … 99 %."""
+SHARES = (np.arange(25) + 0.5) / 25
+"""Which quantiles of a trial's requests are kept: 2 %, 6 % … 98 %."""
 _DIGITS = 6
 
 

@@ -91,7 +91,8 @@ def _pool(data: Mapping[str, Any]) -> Iterator[str]:
     yield "a live gate lie closer together. Intervals are 95 %, of a cluster bootstrap:"
     yield f"{data['resamples']} pools of as many trials, drawn with replacement within arm and"
     yield f"trace, and {data['gates_resampled']} gates from each. They hold the luck of so few"
-    yield "gates, too, and nothing that no trial of this pool met."
+    yield "gates and what a second chance adds to how far the arms lie apart, which makes them"
+    yield "wide; they cannot hold what no trial of this pool met."
 
 
 def _looks(rounds: Sequence[int]) -> str:
@@ -104,7 +105,7 @@ def _noise(data: Mapping[str, Any]) -> Iterator[str]:
     yield "Trial noise is how a trial deviates from others of its arm and trace, by the median"
     yield "(robust) and by squares (plain). Drift is Theil's and Sen's line through what is left of"
     yield "the trials, from the first to the last. The last two columns: all trials against all, in"
-    yield "one look. Latencies in per cent, shares in points."
+    yield "one look (its interval is of 90 %)."
     yield ""
     heads = ["SLI", "noise, robust", "plain", "drift"]
     yield from table(
@@ -198,16 +199,23 @@ def _percent(one: Sequence[float] | None) -> str:
 
 
 def _number(unit: str, value: float, sign: str = "") -> str:
-    is_share = unit in _SHARES
-    return f"{100 * value:{sign}.{2 if is_share else 1}f}{' points' if is_share else ' %'}"
+    return f"{_bare(unit, value, sign)} {_says(unit)}"
 
 
 def _three(unit: str, one: Sequence[float], sign: str = "") -> str:
-    value, low, high = (_number(unit, x, sign) for x in one)
-    return f"{value} ({low} to {high})"
+    value, low, high = (_bare(unit, x, sign) for x in one)
+    return f"{value} ({low} to {high}) {_says(unit)}"
+
+
+def _bare(unit: str, value: float, sign: str) -> str:
+    return f"{100 * value:{sign}.{2 if unit in _SHARES else 1}f}"
+
+
+def _says(unit: str) -> str:
+    return "points" if unit in _SHARES else "%"
 
 
 def _effect(unit: str, one: Mapping[str, Any]) -> str:
     if one["effect"] is None:
-        return one["verdict"]
+        return str(one["verdict"])
     return f"{_three(unit, [one['effect'], *one['interval']], '+')}: {one['verdict']}"

@@ -52,7 +52,7 @@ def pool(live: ModuleType, trials: int, *, slower: float = 0.2, noise: float = 0
         trace = TRACES[at % len(TRACES)]
         level = (1 + slower * (arm == "slower")) * (1 + 0.3 * (at % len(TRACES)))
         ttft, tpot = np.round(level * np.exp(generator.normal(0, noise, 2)) * (0.05, 0.01), 6)
-        quantiles = np.exp(np.linspace(-0.5, 0.5, 50))
+        quantiles = np.exp(np.linspace(-0.5, 0.5, 25))
         found.trials.append(
             live.Kept(
                 arm=arm,
