@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from judges import mann_whitney, shift_above
 from live_noise import about, noise
-from live_pool import CASES, WHOLE, Kept, Pool, sha256
+from live_pool import ARMS, CASES, WHOLE, Kept, Pool, sha256
 from trials import Array
 
 from faultload.judge import GateResult, Verdict, worst
@@ -105,7 +105,7 @@ def too_small(pool: Pool, rounds: Mapping[str, tuple[int, ...]]) -> str:
     """Return why no gate can be drawn from a pool; "": it can."""
     needed = max(map(sum, rounds.values()))
     traces = sorted({one.trace for one in pool.trials})
-    for arm in ("a", *CASES.values()):
+    for arm in ARMS:
         own = pool.by_trace(arm)
         for trace in traces or ["any trace"]:
             if (count := len(own.get(trace, ()))) < needed:
@@ -118,15 +118,14 @@ def too_small(pool: Pool, rounds: Mapping[str, tuple[int, ...]]) -> str:
 
 def can_confirm(pool: Pool, rounds: Sequence[int]) -> bool:
     """Return whether a repetition can be drawn of which no trial was in the first round."""
-    arms = ("a", *CASES.values())
-    fewest = min(len(own) for arm in arms for own in pool.by_trace(arm).values())
+    fewest = min(len(own) for arm in ARMS for own in pool.by_trace(arm).values())
     return fewest >= 2 * sum(rounds)
 
 
 def rates(pool: Pool, draw: Draw, generator: np.random.Generator) -> Rates:
     """Draw gates from a pool, and return what they say by case, mode and SLI."""
     found: Rates = {}
-    sides = {arm: pool.by_trace(arm) for arm in ("a", *CASES.values())}
+    sides = {arm: pool.by_trace(arm) for arm in ARMS}
     fewest = min(draw.rounds, key=lambda mode: sum(draw.rounds[mode]))
     for case, arm in CASES.items():
         for mode, rounds in draw.rounds.items():
@@ -134,7 +133,7 @@ def rates(pool: Pool, draw: Draw, generator: np.random.Generator) -> Rates:
             said: dict[str, list[dict[str, float]]] = {}
             pairs = []
             for _ in range(draw.gates):
-                old, new = (_shuffled(side, generator) for side in (sides["a"], sides[arm]))
+                old, new = _two_sides(sides, arm, generator)
                 for name, one in play(old, new, rounds, draw.slis, confirms=confirms).items():
                     said.setdefault(name, []).append(one)
                 pairs.append((_first(old, sum(rounds)), _first(new, sum(rounds))))
@@ -214,6 +213,18 @@ def _entry(side: Any, trace: str, stage: int) -> TrialEntry:
     )  # fmt: skip
 
 
+def _two_sides(
+    sides: Mapping[str, Side], arm: str, generator: np.random.Generator
+) -> tuple[Side, Side]:
+    """Return the trials of one case in random order; see `CASES`."""
+    if arm:
+        return _shuffled(sides["a"], generator), _shuffled(sides[arm], generator)
+    both = {trace: [*own, *sides["a again"][trace]] for trace, own in sides["a"].items()}
+    mixed = _shuffled(both, generator)
+    halves = [{trace: own[start::2] for trace, own in mixed.items()} for start in (0, 1)]
+    return halves[0], halves[1]
+
+
 def _shuffled(side: Side, generator: np.random.Generator) -> dict[str, list[Kept]]:
     return {
         trace: [own[int(at)] for at in generator.permutation(len(own))]
@@ -276,7 +287,7 @@ def resample(pool: Pool, generator: np.random.Generator) -> Pool:
     """Return a pool of as many trials of each arm and trace, drawn with replacement."""
     trials = [
         own[int(at)]
-        for arm in ("a", *CASES.values())
+        for arm in ARMS
         for own in pool.by_trace(arm).values()
         for at in generator.integers(len(own), size=len(own))
     ]

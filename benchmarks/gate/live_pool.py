@@ -19,8 +19,9 @@ from faultload.judge.trial import Measured
 POOL = Path(__file__).parents[1] / "data" / "gate-live.json"
 ARMS = ("a", "a again", "slower")
 """Two platforms of one configuration, and one whose decode takes 20 % longer."""
-CASES = {"A against A again": "a again", "A against slower": "slower"}
-"""What is compared in a drawn gate → the arm that is compared with `a`."""
+CASES = {"A against A again": "a again", "both mixed": "", "A against slower": "slower"}
+"""What is compared in a drawn gate → the arm that is compared with `a`; "": both sides are drawn
+from the trials of `a` and `a again` together, so that nothing but noise tells them apart."""
 WHOLE = "whole gate"
 """All SLIs of a gate, beside the names of each."""
 SHARES = (np.arange(25) + 0.5) / 25

@@ -17,7 +17,7 @@ DOCUMENT = ROOT / "docs" / "statistics.md"
 BEGIN = "<!-- gate on real trials: written by benchmarks/gate/live.py -->\n"
 END = "<!-- end of real trials -->\n"
 _SHARES = ("bad share", "good share")
-_SAME, _WORSE = CASES
+_SAME, _MIXED, _WORSE = CASES
 
 
 def keep(drawn: Mapping[str, Any], path: Path = DRAWN) -> None:
@@ -90,9 +90,9 @@ def _pool(data: Mapping[str, Any]) -> Iterator[str]:
     yield "A drawn gate mixes trials of the whole session, so that drift counts as noise; those of"
     yield "a live gate lie closer together. Intervals are 95 %, of a cluster bootstrap:"
     yield f"{data['resamples']} pools of as many trials, drawn with replacement within arm and"
-    yield f"trace, and {data['gates_resampled']} gates from each. They hold the luck of so few"
-    yield "gates and what a second chance adds to how far the arms lie apart, which makes them"
-    yield "wide; they cannot hold what no trial of this pool met."
+    yield f"trace, and {data['gates_resampled']} gates from each, with the luck of so few. The arms"
+    yield "of such pools lie further apart than the pool's own, which makes the interval of a false"
+    yield "fail wide where they are kept apart. What no trial of the pool met, no interval holds."
 
 
 def _looks(rounds: Sequence[int]) -> str:
@@ -124,14 +124,16 @@ def _noise(data: Mapping[str, Any]) -> Iterator[str]:
 
 def _same(data: Mapping[str, Any]) -> Iterator[str]:
     """Say what gates of equal sides say."""
-    yield "A against A again, per cent of gates (an SLI as if it alone were gated):"
+    yield "A against A again, per cent of gates (an SLI as if it alone were gated); then with both"
+    yield "sides drawn from the trials of both, so that noise is all that tells them apart:"
     yield ""
-    heads = ["mode", "what", "false fail", "confirmed", "pass", "inconclusive", "trials"]
+    heads = ["case", "mode", "what", "false fail", "confirmed", "pass", "inconclusive", "trials"]
     yield from table(
         [*heads, "detectable"],
         (
-            [mode, name, *_verdicts(one), _detectable(data, name, one)]
-            for mode, name, one in _rows(data, _SAME)
+            [case, mode, name, *_verdicts(one), _detectable(data, name, one)]
+            for case in (_SAME, _MIXED)
+            for mode, name, one in _rows(data, case)
         ),
     )
     yield ""
@@ -163,10 +165,10 @@ def _others(data: Mapping[str, Any]) -> Iterator[str]:
     yield "Other judges of the same draws, all trials of a gate pooled; alarms, per cent:"
     yield ""
     yield from table(
-        ["judge", "trials from", "A against A again: false", "A against slower"],
+        ["judge", "trials from", *(f"{case}: false" for case in (_SAME, _MIXED)), _WORSE],
         (
-            [name, mode, _percent(one["fail"]), _percent(found[_WORSE, mode, name]["fail"])]
-            for (case, mode, name), one in found.items()
+            [name, mode, *(_percent(found[each, mode, name]["fail"]) for each in CASES)]
+            for case, mode, name in found
             if case == _SAME
         ),
     )

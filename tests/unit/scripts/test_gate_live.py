@@ -82,9 +82,10 @@ def test_equal_arms_seldom_fail_and_a_slower_one_is_found(live: ModuleType) -> N
     found = rates(live, pool(live, 40))
 
     for mode in ROUNDS:
-        same = found["A against A again", mode, "whole gate"]
-        assert same["fail"] <= 0.1, mode
-        assert same["confirmed"] <= same["fail"], mode
+        for case in ("A against A again", "both mixed"):
+            same = found[case, mode, "whole gate"]
+            assert same["fail"] <= 0.1, mode
+            assert same["confirmed"] <= same["fail"], mode
         worse = found["A against slower", mode, TPOT.name]
         assert worse["fail"] >= 0.95, mode
         assert worse["confirmed"] >= 0.9, mode
@@ -116,6 +117,21 @@ def test_a_gate_has_no_trial_twice_and_its_repetition_none_of_its_own(live: Modu
     assert len({*numbers[0], *numbers[1]}) == 60
     stages = Counter((one.entry.side, one.entry.stage) for one in rounds[0].trials)
     assert stages == {(side, n): 10 / n for side in ("baseline", "candidate") for n in (1, 2)}
+
+
+def test_mixed_sides_share_no_trial_and_have_both_arms(live: ModuleType) -> None:
+    """Each trial of both arms is on one side, as many on each under every trace."""
+    measured = pool(live, 40)
+    sides = {arm: measured.by_trace(arm) for arm in live.ARMS}
+
+    old, new = live.live_draws._two_sides(sides, "", np.random.default_rng(1))
+
+    numbers = [
+        [one.numbers[TPOT.name] for own in side.values() for one in own] for side in (old, new)
+    ]
+    assert [len(own) for own in numbers] == [40, 40]
+    assert len({*numbers[0], *numbers[1]}) == 80
+    assert {one.arm for own in old.values() for one in own} == {"a", "a again"}
 
 
 @pytest.mark.parametrize("trials", [0, 1, 10])
