@@ -49,7 +49,7 @@ catalogue: setup  ## Try every experiment on good and on badly configured platfo
 	@$(BIN)/python scripts/catalogue.py $(CATALOGUE_ARGS)
 
 bench: setup  ## List the benchmarks and the commands that run them
-	@found=$$(ls benchmarks/*.py benchmarks/*/bench.py benchmarks/safety/aborts.py benchmarks/safety/crashes.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \
+	@found=$$(ls benchmarks/*.py benchmarks/*/bench.py benchmarks/gate/live.py benchmarks/safety/aborts.py benchmarks/safety/crashes.py 2>/dev/null) || { echo "benchmarks/ holds none yet"; exit 0; }; \
 	for file in $$found; do echo "$(BIN)/python $$file"; done
 
 bench-safety: setup  ## Kill the harness at every step of every fault: all (hours), a SAMPLE, ONLY one; CLUSTER=1: on Kubernetes, too

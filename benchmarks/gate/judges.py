@@ -24,7 +24,7 @@ Judge = Callable[[Array, Array], Array]
 
 def judges_of_latency() -> Mapping[str, Judge]:
     """Return who judges logarithms of latencies, [gate, trial, request], by name."""
-    raw = {f"p95 more than {t:.0%} up": _threshold(np.log1p(t)) for t in (0.05, 0.10, 0.20)}
+    raw = {f"p95 more than {t:.0%} up": _threshold(t) for t in (0.05, 0.10, 0.20)}
     return {**raw, "Mann-Whitney over requests": mann_whitney, "Kayenta": _kayenta_of_latency}
 
 
@@ -64,9 +64,14 @@ def _threshold(limit: float) -> Judge:
     def judge(old: Array, new: Array) -> Array:
         at = int(0.95 * REQUESTS)
         old_p95, new_p95 = (np.partition(side, at, axis=-1)[..., at] for side in (old, new))
-        return (new_p95 - old_p95).mean(axis=1) > limit
+        return shift_above(old_p95, new_p95, limit)
 
     return judge
+
+
+def shift_above(old: Array, new: Array, limit: float) -> Array:
+    """Whether logarithms, [gate, trial], are up by more than `limit` (0.05: 5 %) on average."""
+    return (new - old).mean(axis=1) > np.log1p(limit)
 
 
 def _kayenta_of_latency(old: Array, new: Array) -> Array:

@@ -13,15 +13,44 @@ BEGIN, END = "<!-- gate: written by make bench-gate -->\n", "<!-- end of the gat
 
 def write(data: Mapping[str, Any], document: Path, *, only_check: bool) -> int:
     """Put the tables between their markers; return an exit code."""
-    text = document.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    wanted = before + BEGIN + tables(data) + END + after
+    marks, remedy = (BEGIN, END), "bench.py --tables"
+    return put(document, marks, tables(data), only_check=only_check, remedy=remedy)
+
+
+def put(  # noqa: PLR0913  # what stands where
+    document: Path,
+    marks: tuple[str, str],
+    text: str,
+    *,
+    only_check: bool,
+    remedy: str,
+    after: str = "",
+) -> int:
+    """Put a text between its marks, or look whether it is there; return an exit code.
+
+    Args:
+        document: the file.
+        marks: before and after the text. Where the file has none they come with the first text
+            that is not empty, and go with it.
+        text: "": there is nothing to say.
+        only_check: change nothing.
+        remedy: the command that writes it.
+        after: what stands before the marks where the file has none yet.
+    """
+    begin, end = marks
+    found = document.read_text(encoding="utf-8")
+    before, begun, rest = found.partition(begin)
+    if begun:
+        _, _, rest = rest.partition(end)
+    elif after:
+        before, _, rest = found.partition(after)
+        before += after
+    wanted = before + (begin + text + end if text else "") + rest
     if only_check:
-        if wanted != text:
-            print(f"{document} does not hold the tables of the data: run bench.py --tables")
-        return int(wanted != text)
-    document.write_text(wanted)
+        if wanted != found:
+            print(f"{document} does not hold the tables of the data: run {remedy}")
+        return int(wanted != found)
+    document.write_text(wanted, encoding="utf-8")
     return 0
 
 
@@ -60,7 +89,8 @@ def _brief(hits: int, of: int) -> str:
     return f"{100 * hits / of:.1f}"
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Yield the lines of a Markdown table."""
     head = list(head)
     yield f"| {' | '.join(head)} |"
     yield "|" + "--|" * len(head)
@@ -99,7 +129,7 @@ def _false_alarms(data: Mapping[str, Any]) -> Iterator[str]:
             )
     yield f"Nothing got worse ({data['regimes'][0]['gates'][0]['gates']:,} gates a row):"
     yield ""
-    yield from _table(
+    yield from table(
         [
             "regime",
             "SLI",
@@ -138,7 +168,7 @@ def _powers(data: Mapping[str, Any]) -> Iterator[str]:
             )
     yield "Everything got worse:"
     yield ""
-    yield from _table(
+    yield from table(
         [
             "regime",
             "SLI",
@@ -175,7 +205,7 @@ def _ways(data: Mapping[str, Any]) -> Iterator[str]:
             )
     yield "Other ways to run it (p95):"
     yield ""
-    yield from _table(
+    yield from table(
         [
             "regime",
             "way",
@@ -193,7 +223,7 @@ def _ways(data: Mapping[str, Any]) -> Iterator[str]:
 def _first_looks(data: Mapping[str, Any]) -> Iterator[str]:
     yield "Whose noise the first look believes (a third of 1 % is meant to fail):"
     yield ""
-    yield from _table(
+    yield from table(
         ["trials differ", "noise from", "false fail", "pass %", "fail at +10 %, %", "wrong pass"],
         (
             [
@@ -228,7 +258,7 @@ def _others(data: Mapping[str, Any]) -> Iterator[str]:
         powers = " / ".join(_brief(c["fail"], c["gates"]) for c in worse)
         alarms = _brief(gated["fail"], gated["gates"])
         rows.append([regime["name"], f"this gate, {gated['sli']}", "", "", f"**{alarms}**", powers])
-    yield from _table(
+    yield from table(
         [
             "regime",
             "judge",
