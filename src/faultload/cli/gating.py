@@ -23,13 +23,11 @@ from faultload.cli.output import (
     worst_code,
 )
 from faultload.errors import UsageError
+from faultload.spec.catalogue import STORE
 
 if TYPE_CHECKING:
     from faultload.report.gate import GateReport
     from faultload.run.gate.plan import Asked
-
-STORE = "baselines"
-"""Where baselines are kept, below the project's root, unless `--store` says otherwise."""
 
 
 def gate(  # one parameter an option

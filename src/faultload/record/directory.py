@@ -121,6 +121,11 @@ class RunDirectory:
         return self.record / "prices.yaml"
 
     @property
+    def history(self) -> Path:
+        """The earlier runs that the run is held beside; not there in older records."""
+        return self.record / "history.json"
+
+    @property
     def journal(self) -> Path:
         """Chaos Toolkit's journal."""
         return self.record / "journal.json"
