@@ -29,7 +29,11 @@ from faultload.record import (
     read_requests,
 )
 from faultload.spec.experiment import Expects
-from faultload.spec.slo import SLO
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from scenes import slo  # noqa: E402
 
 SEED = 7
 BOUND_S = 300.0
@@ -132,7 +136,7 @@ def _evidence(requests: pd.DataFrame, rows: int) -> Any:
         ],
         injections=injections,
         t0_unix_s=1e9,
-        slos=[_slo(one) for one in good],
+        slos=[slo(one.split()[0].replace("_", "-"), one, 0.99) for one in good],
         expects=Expects(recovery_s_max=60, budget_percent_max=5),
         gaps=(),
         outcome=Outcome.COMPLETED,
@@ -149,28 +153,6 @@ def _evidence(requests: pd.DataFrame, rows: int) -> Any:
         ),
         clock_drift_s=0.0,
         coverage={"up": 1.0},
-    )
-
-
-def _slo(good: str) -> SLO:
-
-    source = {"type": "requests", "spec": {"tier": None, "good": good}}
-    indicator = {"ratioMetric": {"rawType": "success", "raw": {"metricSource": source}}}
-    name = good.split(" ", maxsplit=1)[0].replace("_", "-")
-    return SLO.model_validate(
-        {
-            "apiVersion": "openslo/v1",
-            "kind": "SLO",
-            "metadata": {"name": name},
-            "spec": {
-                "description": name,
-                "service": "chat",
-                "indicator": {"metadata": {"name": name}, "spec": indicator},
-                "timeWindow": [{"duration": "30d", "isRolling": True}],
-                "budgetingMethod": "Occurrences",
-                "objectives": [{"target": 0.99}],
-            },
-        }
     )
 
 

@@ -65,6 +65,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--chaos-reports", default=None, help="where run directories go")
     group.addoption(
+        "--chaos-store", default=None, help="of accepted runs, which say how runs differ"
+    )
+    group.addoption(
         "--chaos-select",
         default="",
         metavar="EXPRESSION",
@@ -265,13 +268,18 @@ class ExperimentItem(pytest.Item):
 
         option = self.config.getoption
         reports = option("--chaos-reports")
+        catalogue = Catalogue.find(self.path.parent)
         plan = prepare(
-            Catalogue.find(self.path.parent),
+            catalogue,
             str(self.path),
             option("--target"),
             reports=Path(reports) if reports else None,
         )
-        plan = replace(plan, consent=Consent.of(option(_CONFIRM), option(_GAME_DAY)))
+        plan = replace(
+            plan,
+            consent=Consent.of(option(_CONFIRM), option(_GAME_DAY)),
+            store=option("--chaos-store") or str(catalogue.store),
+        )
         admit(plan, datetime.now(UTC))  # before the target is opened
         site = self._site()
         try:

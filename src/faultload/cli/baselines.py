@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from faultload.cli.gating import STORE
-from faultload.cli.output import Json, echo_json, echo_lines, say
+from faultload.cli.output import Json, echo_json, echo_lines, relative, say
 from faultload.errors import UsageError
+from faultload.spec.catalogue import STORE
 
 baselines = typer.Typer(no_args_is_help=True)
 _Store = Annotated[
@@ -40,6 +40,20 @@ def save(
     say(f"  faultload baseline promote {saved.name} {saved.number}")
 
 
+@baselines.command("accept")
+def accept(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories of experiments.")],
+    store: _Store = STORE,
+) -> None:
+    """Add runs to the store: once there are five, later ones are judged by how runs differ."""
+    from faultload.run.baselines import open_store
+    from faultload.run.history import accept as add
+
+    for path in runs:
+        saved = add(open_store(store), path)
+        say(f"accepted {relative(path)} as {saved.name}@{saved.number}")
+
+
 @baselines.command("list")
 def list_(
     name: Annotated[str, typer.Argument(help="Only this one.")] = "",
@@ -48,6 +62,7 @@ def list_(
 ) -> None:
     """List the log of every baseline, oldest first; the one that counts is marked."""
     from faultload.record.baseline import Baseline
+    from faultload.record.history import AcceptedRun
     from faultload.run.baselines import entries, open_store
 
     found = entries(open_store(store), name)
@@ -63,6 +78,8 @@ def list_(
         if isinstance(entry, Baseline):
             count = sum(map(len, next(iter(entry.trials.values()), {}).values()))
             about = f"{count} trials of {entry.gate_id} ({entry.side})"
+        elif isinstance(entry, AcceptedRun):
+            about = f"accepted {entry.run_id}"
         else:
             about = f"promotes {entry.entry}{': ' if entry.reason else ''}{entry.reason}"
         echo_lines([f"{mark} {one.name}@{one.number}  {entry.saved}  {about}"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,10 @@ from faultload.cli.output import (
 from faultload.cli.selecting import Order, Selection, choose
 from faultload.errors import ExitCode, UsageError
 from faultload.spec.gameday import COOLDOWN_S_MAX
+
+if TYPE_CHECKING:
+    from faultload.record import RunDirectory
+    from faultload.record.history import AcceptedRun
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -134,6 +138,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what a run would do, and touch nothing.")
     ] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Of accepted runs, which say how runs differ; default: baselines/."),
+    ] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> int:
@@ -152,7 +160,8 @@ def run(
     asked = Selection(experiments or (), everything, expression, sample, sample_seed, order)
     chosen = choose(catalogue, asked, target)
     consent = Consent.of(confirm, game_day)
-    options = Options(seed, reports, set_ or (), load, cooldown_max, as_json, consent)
+    place = store or str(catalogue.store)
+    options = Options(seed, reports, set_ or (), load, cooldown_max, as_json, consent, place)
     do = list_all if list_ else dry_run_all if dry_run else run_all
     return do(catalogue, chosen, options)
 
@@ -167,12 +176,19 @@ def judge(
             "--explain", help="Say which rows and samples each number rests on; write nothing."
         ),
     ] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Hold them beside the accepted runs that are here now, a folder or"
+            " s3://BUCKET/PREFIX; default: those they were held beside."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Judge stored runs again, against their own SLOs or others; no cluster is needed."""
     if explain:
-        return _explain(runs, slos, as_json=as_json)
-    return _again(runs, slos, as_json=as_json)
+        return _explain(runs, slos, store, as_json=as_json)
+    return _again(runs, slos, store, as_json=as_json)
 
 
 @app.command()
@@ -180,7 +196,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")], as_json: Json = False
 ) -> int:
     """Write the reports of stored runs again."""
-    return _again(runs, None, as_json=as_json)
+    return _again(runs, None, None, as_json=as_json)
 
 
 @app.command()
@@ -272,12 +288,13 @@ def doctor(root: Root = None, as_json: Json = False) -> int:
     return int(ExitCode.PASS) if all(c.passed for c in checks) else int(ExitCode.MISSING)
 
 
-def _explain(runs: list[Path], slos: Path | None, *, as_json: bool) -> int:
+def _explain(runs: list[Path], slos: Path | None, store: str | None, *, as_json: bool) -> int:
     from faultload.record import RunDirectory
     from faultload.report.explained import explanation_lines
     from faultload.run.judging import explain_stored
 
-    found = [explain_stored(RunDirectory.open(path), slos) for path in runs]
+    opened = [RunDirectory.open(path) for path in runs]
+    found = [explain_stored(one, slos, _beside(one, store)) for one in opened]
     if as_json:
         echo_json([explanation.as_json() for explanation in found])
     else:
@@ -285,7 +302,7 @@ def _explain(runs: list[Path], slos: Path | None, *, as_json: bool) -> int:
     return worst_code([code_of(explanation.verdict) for explanation in found])
 
 
-def _again(runs: list[Path], slos: Path | None, *, as_json: bool) -> int:
+def _again(runs: list[Path], slos: Path | None, store: str | None, *, as_json: bool) -> int:
     from faultload.record import RunDirectory
     from faultload.report import render_summary
     from faultload.run.judging import judge_and_report
@@ -293,7 +310,7 @@ def _again(runs: list[Path], slos: Path | None, *, as_json: bool) -> int:
     codes, documents = [], list[Any]()
     for path in runs:
         directory = RunDirectory.open(path)
-        judgement, reports = judge_and_report(directory, slos)
+        judgement, reports = judge_and_report(directory, slos, _beside(directory, store))
         codes.append(code_of(judgement.verdict))
         if as_json:
             documents.append(json.loads((directory.path / "verdict.json").read_text()))
@@ -303,3 +320,13 @@ def _again(runs: list[Path], slos: Path | None, *, as_json: bool) -> int:
     if as_json:
         echo_json(documents)
     return worst_code(codes)
+
+
+def _beside(run: RunDirectory, store: str | None) -> list[AcceptedRun] | None:
+    """Return the accepted runs that a store has now for a run; None: no store was named."""
+    if store is None:
+        return None
+    from faultload.run.baselines import open_store
+    from faultload.run.history import earlier_runs_of
+
+    return earlier_runs_of(open_store(store), run)

@@ -47,6 +47,7 @@ class Options:
         cooldown_s_max: longest wait between experiments.
         as_json: for a script.
         consent: what was said so that a target may be harmed.
+        store: of accepted runs; "": none is asked.
     """
 
     seed: int | None = None
@@ -56,6 +57,7 @@ class Options:
     cooldown_s_max: float = COOLDOWN_S_MAX
     as_json: bool = False
     consent: Consent = UNSAID
+    store: str = ""
 
 
 def steps_of(catalogue: Catalogue, chosen: Chosen, options: Options) -> list[Step]:
@@ -78,7 +80,7 @@ def steps_of(catalogue: Catalogue, chosen: Chosen, options: Options) -> list[Ste
         for step in day.steps
     )
     steps = [
-        Step(replace(plan, consent=options.consent), step.cooldown_s)
+        Step(replace(plan, consent=options.consent, store=options.store), step.cooldown_s)
         for plan, step in zip(plans, day.steps, strict=True)
     ]
     if chosen.order is Order.HARM:

@@ -73,7 +73,10 @@ def slo_rules(
     if check:
         changed = drift(made, folder, alone=not files)
         for name in changed:
-            complain(f"{relative(folder / name)}: not what the SLOs say; run: faultload slo rules")
+            told = "no SLO file makes it any more; remove it"
+            if name in made:
+                told = "not what the SLOs say; run: faultload slo rules"
+            complain(f"{relative(folder / name)}: {told}")
         return int(ExitCode.FAIL if changed else ExitCode.PASS)
     for slo in (slo for path in paths for slo in load_slos(path)):
         echo_lines([f"{slo.name:<24} {paging_of(slo, windows).sentence}"])

@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from faultload.judge.absolute import HISTORY_MIN, Spread
 from faultload.judge.expressions import Rules, in_window, rules_of
 from faultload.judge.model import Evidence, Finding, Judgement, PhaseResult, Verdict
 from faultload.judge.recovery import HOLD_S
 from faultload.judge.scaling import REFUSALS
-from faultload.judge.slo import patience_of
+from faultload.judge.slo import events_of, judge_phase, patience_of
 from faultload.record import InjectionStep, PhaseName
 from faultload.spec.promql import parse_counter
 from faultload.spec.slo import SLO, PrometheusSource, RequestsSource
 
 WORST = 5
 """So many requests, and so many seconds, are named."""
-_REQUESTS, _SERIES = "requests.parquet", "series.parquet"
+_REQUESTS, _SERIES, _HISTORY = "requests.parquet", "series.parquet", "history.json"
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,27 @@ class _Case:
             found = [r.recovery_s for r in self.judgement.recoveries if r.slo == slo.name]
             start_s = max(start_s, self.harm_s + (found[0] or 0.0 if found else 0.0))
         yield from self._shares(rules, start_s, phase.end_s, result)
+        assert isinstance(slo.source, RequestsSource)  # noqa: S101  # only those have rules
+        events = events_of(self.evidence.rows, slo.source, self.harm_s)
+        yield from self._between(result, judge_phase(slo, events, phase, start_s))
+
+    def _between(self, result: PhaseResult, alone: PhaseResult) -> Iterator[Number]:
+        """Yield what earlier runs say of how runs differ, and what that changed."""
+        ratios = self.evidence.history.get(result.slo, ())
+        rows = f"runs[].slos.{result.slo}"
+        told = f"how runs differ is not known before there are {HISTORY_MIN}"
+        how = f"accepted ones, with a bad request before their fault; {told}"
+        yield Number("earlier_runs", len(ratios), how, _HISTORY, rows)
+        spread = Spread.of(ratios)
+        if not result.between_runs or spread is None:
+            return
+        how = "standard deviation of the natural logarithms of their bad ratios"
+        yield Number("between_runs", spread.sd, how, _HISTORY, rows)
+        how = "of this run only: the interval with how runs differ left out"
+        for name, value in zip(("low", "high"), alone.interval or (), strict=False):
+            yield Number(f"alone_{name}", value, how, _REQUESTS, "those of the interval")
+        said = str(alone.verdict) if alone.verdict else None
+        yield Number("alone", said, "what this run only would say", _REQUESTS, "the same")
 
     def _shares(
         self, rules: Rules, start_s: float, end_s: float, result: PhaseResult

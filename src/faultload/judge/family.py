@@ -8,7 +8,7 @@ gate of new trials, it is n * alpha^2 at most: 0.06 %.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from faultload.judge.gate import GateResult
@@ -22,11 +22,13 @@ class FamilyResult:
     Attributes:
         verdict: the worst; inconclusive without any SLI.
         reason: one sentence, with the SLIs that decided.
+        slis: that decided: those with this verdict.
         false_alarms_max: largest share of gates that fail though no SLI got worse.
     """
 
     verdict: Verdict
     reason: str
+    slis: Sequence[str]
     false_alarms_max: float
 
 
@@ -42,12 +44,13 @@ def family(
     """
     verdict = worst(result.verdict for result in results.values())
     rate = min(1.0, len(results) * (alpha**2 if is_confirmed else alpha))
-    deciding = [f"{sli}: {r.reason}" for sli, r in results.items() if r.verdict is verdict]
+    slis = [sli for sli, result in results.items() if result.verdict is verdict]
+    deciding = [f"{sli}: {results[sli].reason}" for sli in slis]
     if verdict is Verdict.PASS:
         reason = f"{_slis(len(results))} proven to be no worse than tolerated."
     else:
         reason = " ".join(deciding) or "No SLI was compared."
-    return FamilyResult(verdict, reason, rate)
+    return FamilyResult(verdict, reason, slis, rate)
 
 
 def confirm(

@@ -2,7 +2,8 @@
 
 A store is a log of small JSON files, `NAME/000001.json` and so on. Nothing in it is ever changed:
 a baseline is one entry, that it is now the accepted one is another. Keys are sorted and every
-number stands on a line of its own, so that two entries diff well.
+number stands on a line of its own, so that two entries diff well. Accepted runs of experiments
+lie beside them (`faultload.record.history`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from faultload.errors import SpecError, UsageError
+from faultload.record.history import AcceptedRun
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ENTRY = re.compile(r"(\d{6})\.json")
@@ -54,8 +56,9 @@ class Promotion(_Model):
     reason: str
 
 
-Entry = Annotated[Baseline | Promotion, Field(discriminator="kind")]
-_ENTRIES: TypeAdapter[Baseline | Promotion] = TypeAdapter(Entry)
+AnyEntry = Baseline | Promotion | AcceptedRun
+Entry = Annotated[AnyEntry, Field(discriminator="kind")]
+_ENTRIES: TypeAdapter[AnyEntry] = TypeAdapter(Entry)
 
 
 def check_name(name: str) -> None:
@@ -80,12 +83,12 @@ def number_of(key: str) -> tuple[str, int] | None:
     return (name, int(found[1])) if found and _NAME.fullmatch(name) else None
 
 
-def to_text(entry: Baseline | Promotion) -> str:
+def to_text(entry: AnyEntry) -> str:
     """Return an entry as its file has it."""
     return json.dumps(entry.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
 
 
-def from_text(where: str, data: bytes) -> Baseline | Promotion:
+def from_text(where: str, data: bytes) -> AnyEntry:
     """Return the entry of a file; `where` is named in the error.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,11 @@ class RunDirectory:
         return self.record / "prices.yaml"
 
     @property
+    def history(self) -> Path:
+        """The earlier runs that the run is held beside; not there in older records."""
+        return self.record / "history.json"
+
+    @property
     def journal(self) -> Path:
         """Chaos Toolkit's journal."""
         return self.record / "journal.json"
@@ -178,6 +184,14 @@ class RunDirectory:
         write_json(self.manifest_path, redacted_data(sealed.model_dump(mode="json")))
         return sealed
 
+    def check_sealed(self) -> None:
+        """See that nothing was changed since the record was sealed.
+
+        Raises:
+            SpecError: something was, and such a record proves nothing.
+        """
+        refuse_changed("record", self.record, self.tampered())
+
     def tampered(self) -> list[str]:
         """Return the files that are missing, added or changed since the record was sealed."""
         sealed, now = self.manifest().sha256, self._hashes()
@@ -191,6 +205,19 @@ class RunDirectory:
                 name = path.relative_to(self.record).as_posix()
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
         return hashes
+
+
+def refuse_changed(what: str, where: Path, changed: Sequence[str]) -> None:
+    """Refuse what is no longer as it was sealed; `what` it is, for the error.
+
+    Raises:
+        SpecError: a file was changed.
+    """
+    if changed:
+        names = ", ".join(changed)
+        raise SpecError(
+            where, "", f"changed since it was sealed: {names}; such a {what} proves nothing"
+        )
 
 
 def write_json(path: Path, data: Any) -> None:

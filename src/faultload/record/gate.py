@@ -17,7 +17,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faultload.errors import SpecError, UsageError
-from faultload.record.directory import RunDirectory, make_folders, write_json
+from faultload.record.baseline import Baseline
+from faultload.record.directory import RunDirectory, make_folders, refuse_changed, write_json
 from faultload.record.manifest import Outcome
 from faultload.secrecy import redacted_data
 
@@ -58,6 +59,16 @@ class SideEntry(_Model):
     """What it was: engine flags, images, replicas; flat, the same for the same platform."""
 
 
+class Against(_Model):
+    """The stored baseline that a candidate was held against; no baseline was run."""
+
+    name: str
+    """`NAME@000001`."""
+    entry: Baseline
+    differs: list[str]
+    """What of their fingerprints was said to be meant to differ, a clause each."""
+
+
 class GateManifest(_Model):
     """`manifest.json` of a gate."""
 
@@ -79,6 +90,8 @@ class GateManifest(_Model):
     trials: list[TrialEntry] = Field(default_factory=list)
     history: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
     """SLI → trace → numbers of a stored baseline, for the noise alone; empty: none was given."""
+    against: Against | None = None
+    """None: both sides were run, turn by turn."""
     outcome: Outcome
     reason: str = ""
     """Why it ended early; "": it did not."""
@@ -176,6 +189,14 @@ class GateDirectory:
         sealed = manifest.model_copy(update={"sha256": self._hashes(manifest)})
         write_json(self.manifest_path, redacted_data(sealed.model_dump(mode="json")))
         return sealed
+
+    def check_sealed(self) -> None:
+        """See that nothing was changed since the gate was sealed.
+
+        Raises:
+            SpecError: something was, and such a gate proves nothing.
+        """
+        refuse_changed("gate", self.path, self.tampered())
 
     def tampered(self) -> list[str]:
         """Return the files that are missing or changed since the gate was sealed."""

@@ -246,6 +246,20 @@ def worst_budget(budgets: Iterable[BudgetSpent]) -> BudgetSpent | None:
     return max(known, key=lambda b: b.budget_percent, default=None)
 
 
+def runs_differ(judgement: Judgement) -> str:
+    """Return whether the verdict counts in how runs differ; "": no SLO was judged."""
+    judged = [p for p in judgement.phases if p.verdict is not None]
+    known = {p.slo for p in judged if p.between_runs}
+    others = {p.slo for p in judged} - known
+    if not judged:
+        return ""
+    if not known:
+        return "this run only: how runs differ is not known"
+    return "how runs differ is counted in" + (
+        f" for {', '.join(sorted(known))}, and not known of the others" if others else ""
+    )
+
+
 def _slowness(recovery: Recovery) -> tuple[bool, float]:
     if recovery.recovery_s is None:
         return (True, recovery.censored_at_s or 0.0)

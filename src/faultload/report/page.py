@@ -19,6 +19,7 @@ from faultload.report.facts import (
     in_words,
     phase_label,
     recovery_text,
+    runs_differ,
 )
 from faultload.report.frame import Figure, Frame
 from faultload.report.hits import pairs
@@ -94,6 +95,7 @@ def render_page(facts: Facts) -> str:
             hero_errors=errors_figure(frame, "hero-errors"),
             key_figures=key_figures(facts),
             slo_rows=slo_rows(facts),
+            runs_differ=runs_differ(facts.judgement),
             expectations=[(e, *claim(e)) for e in facts.judgement.expectations],
             plots=_plots(frame, tiers),
             panels=panels(frame),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from faultload.judge import Judgement, Verdict
 from faultload.record import Manifest
 from faultload.report import formats
-from faultload.report.facts import recovery_text, slowest, worst_budget
+from faultload.report.facts import recovery_text, runs_differ, slowest, worst_budget
 from faultload.report.load_client import in_a_line
 from faultload.report.shown import degraded_text
 
@@ -40,7 +40,8 @@ def render_summary(judgement: Judgement, manifest: Manifest, report: str = "") -
     broken = [e for e in judgement.expectations if e.verdict is not Verdict.PASS]
     lines += [f"  {e.verdict!s:<13} {_line(e.text)}" for e in broken[:2]]
     rows = formats.count(judgement.requests) if judgement.requests else "none were recorded"
-    lines.append(f"  requests      {rows}")
+    differ = runs_differ(judgement)
+    lines.append(f"  requests      {rows}{'; ' if differ else ''}{_line(differ)}")
     lines.append(f"  load          {in_a_line(manifest.load)}")
     if report:
         lines.append(f"  report        {_line(report)}")

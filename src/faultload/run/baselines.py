@@ -13,6 +13,7 @@ from typing import Protocol
 
 from faultload.errors import RefusedError, UsageError, nearest, told_by_machine
 from faultload.record.baseline import (
+    AnyEntry,
     Baseline,
     Promotion,
     check_name,
@@ -103,7 +104,7 @@ class Saved:
 
     name: str
     number: str
-    entry: Baseline | Promotion
+    entry: AnyEntry
     promoted: bool
 
 
@@ -129,7 +130,7 @@ def save(store: Store, name: str, gate: Path, side: SideName) -> Saved:
     if not own or not kept:
         raise RefusedError(f"{gate}: no valid trial of its {side} is whole")
     entry = Baseline(
-        saved=_now(),
+        saved=now_utc(),
         gate_id=manifest.gate_id,
         side=side,
         commit=manifest.commit,
@@ -137,7 +138,7 @@ def save(store: Store, name: str, gate: Path, side: SideName) -> Saved:
         requests=fewest(own),
         trials=kept,
     )
-    return _add(store, name, entry)
+    return add(store, name, entry)
 
 
 def promote(store: Store, name: str, number: str, reason: str) -> Saved:
@@ -151,7 +152,7 @@ def promote(store: Store, name: str, number: str, reason: str) -> Saved:
     if wanted not in found:
         known = ", ".join(found) or "none"
         raise UsageError(f"{store.where}: no baseline {name}@{wanted}; there are {known}")
-    return _add(store, name, Promotion(saved=_now(), entry=wanted, reason=reason))
+    return add(store, name, Promotion(saved=now_utc(), entry=wanted, reason=reason))
 
 
 def entries(store: Store, name: str = "") -> list[Saved]:
@@ -264,7 +265,12 @@ def numbers_by_sli(trials: list[Trial], side: SideName) -> dict[str, dict[str, l
     }
 
 
-def _add(store: Store, name: str, entry: Baseline | Promotion) -> Saved:
+def add(store: Store, name: str, entry: AnyEntry) -> Saved:
+    """Add an entry under the next number of its name.
+
+    Raises:
+        RefusedError: others are always quicker.
+    """
     for _ in range(_TRIES):
         taken = [found[1] for key in store.keys() if (found := number_of(key)) and found[0] == name]  # noqa: SIM118
         number = max(taken, default=0) + 1
@@ -273,7 +279,8 @@ def _add(store: Store, name: str, entry: Baseline | Promotion) -> Saved:
     raise RefusedError(f"{store.where}: others save under {name!r} all the time; try again")
 
 
-def _now() -> str:
+def now_utc() -> str:
+    """Return the time as entries have it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

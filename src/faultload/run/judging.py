@@ -10,7 +10,6 @@ from pathlib import Path
 import orjson
 import pandas as pd
 
-from faultload.errors import SpecError
 from faultload.judge import Evidence, Judgement, ReplicaCounts
 from faultload.judge.explain import Explanation, explain
 from faultload.judge.judge import judge
@@ -28,6 +27,7 @@ from faultload.record import (
     read_requests,
     read_series,
 )
+from faultload.record.history import AcceptedRun, ratios_of, read_history
 from faultload.report import write_reports
 from faultload.run.events import read_events
 from faultload.spec import SLO, load_experiment, load_slos, load_target
@@ -58,45 +58,48 @@ class Judged:
 def judge_stored(
     directory: RunDirectory,
     slos: Path | None = None,
-    history: Mapping[str, Sequence[float]] | None = None,
+    runs: Sequence[AcceptedRun] | None = None,
 ) -> Judged:
     """Judge a sealed record.
 
     Args:
         directory: the run's.
         slos: an SLO file; None: the run's own.
-        history: by SLO, natural logarithms of the bad ratios of earlier, accepted runs; None: a
-            pass means this run only.
+        runs: earlier, accepted ones to hold it beside; None: those in its record, if any.
 
     Raises:
         SpecError: a file is missing or damaged, or was changed since the record was sealed.
     """
-    manifest, changed = directory.manifest(), directory.tampered()
-    if changed:
-        raise SpecError(
-            directory.record,
-            "",
-            f"changed since it was sealed: {', '.join(changed)}; such a record proves nothing",
-        )
+    manifest = directory.manifest()
+    directory.check_sealed()
     requests = read_requests(directory.requests, JUDGED_COLUMNS)
     series = read_series(directory.series)
     objectives = load_slos(slos or directory.slos)
     evidence = _evidence(directory, manifest, objectives, requests, series)
-    evidence = replace(evidence, history=history or {})
+    if runs is None:
+        given = read_history(directory.history)
+        runs = given.runs if given else ()
+    evidence = replace(evidence, history=ratios_of(runs, objectives))
     return Judged(manifest, objectives, requests, series, judge(evidence), evidence)
 
 
-def explain_stored(directory: RunDirectory, slos: Path | None = None) -> Explanation:
+def explain_stored(
+    directory: RunDirectory,
+    slos: Path | None = None,
+    runs: Sequence[AcceptedRun] | None = None,
+) -> Explanation:
     """Say what the verdict on a sealed record rests on; arguments as in `judge_stored`."""
-    judged = judge_stored(directory, slos)
+    judged = judge_stored(directory, slos, runs)
     return explain(judged.evidence, judged.judgement, judged.series)
 
 
 def judge_and_report(
-    directory: RunDirectory, slos: Path | None = None
+    directory: RunDirectory,
+    slos: Path | None = None,
+    runs: Sequence[AcceptedRun] | None = None,
 ) -> tuple[Judgement, list[Path]]:
     """Judge a sealed record and write its reports beside it; arguments as in `judge_stored`."""
-    judged = judge_stored(directory, slos)
+    judged = judge_stored(directory, slos, runs)
     reports = write_reports(
         run=directory,
         manifest=judged.manifest,

@@ -69,6 +69,7 @@ class RunPlan:
         stop: conditions that end it early, of both files; all are watched.
         consent: what somebody said of this run.
         windows: when a burning budget alerts; None: the project does not say.
+        store: of accepted runs, a folder or s3://BUCKET/PREFIX; "": the run is held beside none.
     """
 
     asked: str
@@ -92,6 +93,7 @@ class RunPlan:
     stop: Sequence[StopSpec] = ()
     consent: Consent = UNSAID
     windows: BurnWindows | None = None
+    store: str = ""
 
     @property
     def capabilities(self) -> set[str]:

@@ -20,6 +20,7 @@ from faultload.record import Outcome, Phase, PhaseName, RunDirectory
 from faultload.run.abort.watch import AbortWatch, refuse_unpriced
 from faultload.run.chaos import ChaosChild
 from faultload.run.events import EventLog, RunClock
+from faultload.run.history import save_history
 from faultload.run.injection import (
     Injection,
     fault_phase,
@@ -93,6 +94,7 @@ class Supervisor:
             save_inputs(self._plan, self.directory)
             self._session().write(self._state.session_path)
             self._draft = first_manifest(self._plan, self._target, self._run_id, self._clock)
+            save_history(self._plan, self._draft, self.directory)
             self._state.save_draft(self._draft)
             held.callback(self._end_children)
             self._held = held.pop_all()

@@ -17,6 +17,8 @@ from faultload.spec.target import TargetSpec, load_target
 from faultload.spec.windows import WINDOWS_FILE
 from faultload.spec.wording import found
 
+STORE = "baselines"
+"""Where baselines and accepted runs are kept, below the root, unless somebody says otherwise."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -46,6 +48,11 @@ class Catalogue:
             f"{start}: expected a folder with experiments/ and targets/ here or above, found none;"
             " run faultload from the root of your project or pass --root"
         )
+
+    @property
+    def store(self) -> Path:
+        """The baseline store; it may not be there yet."""
+        return self.root / STORE
 
     def experiment_paths(self) -> list[Path]:
         """Every experiment file, in path order."""

@@ -68,6 +68,16 @@ def test_baseline_is_saved_promoted_listed_and_compared(
         (["--baseline", "local"], 64, "expected --baseline and --candidate"),
         (["--stored"], 64, "--stored: expected a gate's directory"),
         (["--stored", "nowhere"], 64, "expected a gate's directory with manifest.json"),
+        (
+            ["--stored", "--baseline", "chat", "--candidate", "local", "--confirm"],
+            64,
+            "--stored --baseline NAME runs the candidate alone: expected no --confirm",
+        ),
+        (
+            ["--stored", "--baseline", "chat", "--candidate", "http://127.0.0.1:1"],
+            64,
+            "no baseline named 'chat'",
+        ),
         (["reports"], 64, "expected --baseline and --candidate"),
         (
             ["--baseline", "local", "--candidate", "local", "--mode", "fast"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from gates import Bench, planned, threshold
 
 from faultload.errors import RefusedError, SpecError, UsageError
 from faultload.judge import Verdict
+from faultload.record.baseline import Baseline
 from faultload.record.gate import GateDirectory
 from faultload.run import baselines
 from faultload.run.gate.conduct import Gate
+from faultload.run.gate.judging import judge_gate
 from faultload.run.gate.stored import compare_with_baseline
 from faultload.run.progress import Silent
 
@@ -173,3 +176,102 @@ def test_baseline_of_something_else_is_refused(
         compare_with_baseline(saved, other, look=threshold)
     meant = compare_with_baseline(saved, other, differs=["environment.flags"], look=threshold)
     assert meant.differences == ["environment.flags: nothing there, --new here"]
+
+
+def alone(
+    home: Path, saved: baselines.Saved, factor: float = 1.0, differs: Sequence[str] = (), **how: Any
+) -> tuple[Bench, GateDirectory]:
+    """Run the candidate alone against a stored baseline, judged by a threshold."""
+    bench = Bench({1: {"candidate": factor}}, **how)
+    gate = Gate(
+        planned(home, baseline=None),
+        Silent(),
+        against=saved,
+        differs=differs,
+        player=bench.play,
+        opening=bench.opening,
+        look=threshold,
+    )
+    return bench, gate.run()
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.PASS), (1.5, Verdict.FAIL)])
+def test_candidate_is_run_alone_against_a_stored_baseline(
+    store: baselines.Store, same: Path, home: Path, factor: float, verdict: Verdict
+) -> None:
+    """Only its trials are played, and the report says what another session's baseline costs."""
+    saved = baselines.save(store, "chat", same, "baseline")
+
+    bench, directory = alone(home, saved, factor)
+    report = judge_gate(directory, threshold)
+
+    assert {side for side, _ in bench.played} == {"candidate"}
+    assert report.verdict is verdict
+    assert report.baseline.startswith("chat@000001 of ")
+    assert report.trials == len(bench.played) == 2
+    assert [note for note in report.notes if "another session" in note]
+    assert not [note for note in report.notes if "--confirm" in note]
+
+
+def test_gate_against_a_stored_baseline_is_judged_again_without_the_store(
+    store: baselines.Store, same: Path, home: Path, tmp_path: Path
+) -> None:
+    """The numbers it met are in its manifest, whatever becomes of the store."""
+    saved = baselines.save(store, "chat", same, "baseline")
+    _, directory = alone(home, saved, 1.5)
+    first = judge_gate(directory, threshold).as_json()
+    (tmp_path / "baselines/chat/000001.json").unlink()
+
+    assert judge_gate(GateDirectory.open(directory.path), threshold).as_json() == first
+    with pytest.raises(RefusedError, match="no valid trial of its baseline"):
+        baselines.save(store, "chat", directory.path, "baseline")
+    assert baselines.save(store, "chat", directory.path, "candidate").number == "000001"
+
+
+def test_stranger_is_refused_before_its_first_trial(
+    store: baselines.Store, same: Path, home: Path
+) -> None:
+    """A candidate of other flags is played only where they were said to be meant."""
+    saved = baselines.save(store, "chat", same, "baseline")
+    flags: dict[str, Any] = {"environments": lambda *_: {"kind": "memory", "flags": "--new"}}
+    before = set(home.glob("gate-*"))
+
+    with pytest.raises(RefusedError, match=r"environment\.flags: nothing there, --new here"):
+        alone(home, saved, **flags)
+    assert set(home.glob("gate-*")) == before
+    _, directory = alone(home, saved, differs=["environment.flags"], **flags)
+    assert judge_gate(directory, threshold).differences == [
+        "environment.flags: nothing there, --new here"
+    ]
+
+
+def test_sli_without_a_stored_number_is_not_compared(
+    store: baselines.Store, same: Path, home: Path
+) -> None:
+    """What the baseline does not know decides nothing, and is named."""
+    saved = baselines.save(store, "chat", same, "baseline")
+    assert isinstance(saved.entry, Baseline)
+    trials = {name: own for name, own in saved.entry.trials.items() if name != "p95 TTFT"}
+    less = replace(saved, entry=saved.entry.model_copy(update={"trials": trials}))
+
+    _, directory = alone(home, less)
+    report = judge_gate(directory, threshold)
+
+    assert "p95 TTFT" not in [line.sli for line in report.slis]
+    assert "not compared, for the baseline has no number: p95 TTFT" in report.notes
+
+
+@pytest.mark.full
+def test_real_look_takes_as_many_trials_as_there_are(store: baselines.Store, home: Path) -> None:
+    """The baseline may have been played more often than the candidate; noise is told from both."""
+    plan = planned(home, traces=5, has_history=False)
+    bench = Bench({1: SAME})
+    both = Gate(plan, Silent(), player=bench.play, opening=bench.opening).run()
+    saved = baselines.save(store, "chat", both.path, "baseline")
+    for factor, verdict in ((1.0, Verdict.PASS), (1.5, Verdict.FAIL)):
+        bench = Bench({1: {"candidate": factor}})
+        plan = planned(home, traces=5, baseline=None)
+        gate = Gate(plan, Silent(), against=saved, player=bench.play, opening=bench.opening)
+        found = {line.sli: line.verdict for line in judge_gate(gate.run()).slis}
+        assert found["p95 TTFT"] is verdict
+        assert found["p50 TPOT"] is verdict

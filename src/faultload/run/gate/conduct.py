@@ -14,9 +14,11 @@ import yaml
 from faultload import __version__
 from faultload.errors import Interrupted, InvalidRunError
 from faultload.judge import Verdict
-from faultload.judge.trial import Measured, Sli, measure_trial
-from faultload.record import Outcome, RunDirectory, read_requests
+from faultload.judge.trial import Sli
+from faultload.record import Outcome, RunDirectory
+from faultload.record.baseline import Baseline
 from faultload.record.gate import (
+    Against,
     GateDirectory,
     GateManifest,
     SideEntry,
@@ -25,7 +27,15 @@ from faultload.record.gate import (
 )
 from faultload.report.gate import shown
 from faultload.run.baselines import Saved, check_comparable, fingerprint_of, trials_of
-from faultload.run.gate.deciding import Look, Stage, Trial, look_back, spoilt
+from faultload.run.gate.deciding import (
+    Look,
+    Stage,
+    Trial,
+    look_back,
+    measure,
+    spoilt,
+    stored_trials,
+)
 from faultload.run.gate.looks import Numbers, look_at
 from faultload.run.gate.plan import GatePlan
 from faultload.run.gate.sides import OpenSide, differences, opened
@@ -49,6 +59,8 @@ class Gate:
         progress: Progress,
         *,
         history: Saved | None = None,
+        against: Saved | None = None,
+        differs: Sequence[str] = (),
         player: Play = play,
         opening: Opening = opened,
         look: Look = look_at,
@@ -60,6 +72,9 @@ class Gate:
             progress: where to say how far it is.
             history: a stored baseline of the baseline's side, for the noise alone; None: there is
                 none.
+            against: a stored baseline that the plan's only side, the candidate, is held against;
+                None: both sides are run.
+            differs: what of its fingerprint is meant to differ.
             player: plays a trace; another one in tests.
             opening: opens both sides; another one in tests.
             look: judges a stage; another one in tests.
@@ -69,7 +84,13 @@ class Gate:
         self._history: Mapping[str, Numbers] = trials_of(history) if history else {}
         self._play, self._opening, self._look = player, opening, look
         self._started_s = time.monotonic()
+        self._against, self._differs = against, differs
+        self._slis: Sequence[Sli] = plan.slis
         self._trials: dict[int, list[Trial]] = {1: [], 2: []}
+        if against is not None:
+            assert isinstance(against.entry, Baseline)  # noqa: S101  # `accepted` returns no other
+            self._trials[1] = stored_trials(against.entry)
+            self._slis = [sli for sli in plan.slis if sli.name in against.entry.trials]
 
     def run(self, signals: SignalGuard | None = None) -> GateDirectory:
         """Run it; what was observed is sealed however it ended.
@@ -104,11 +125,11 @@ class Gate:
         return bool(getattr(self, "_manifest", None) and self._manifest.trials)
 
     def _rounds(self) -> None:
-        seen = self._round(1, self._plan.slis)
+        seen = self._round(1, self._slis)
         failed = seen.of(Verdict.FAIL)
         if self._plan.confirm and failed and not seen.of(Verdict.INVALID):
             self._progress.note(f"a fresh repetition is to confirm: {', '.join(failed)}")
-            self._round(2, [sli for sli in self._plan.slis if sli.name in failed])
+            self._round(2, [sli for sli in self._slis if sli.name in failed])
 
     def _round(self, number: int, slis: Sequence[Sli]) -> Stage:
         """Open both sides and run stages until a look is final; a round has sides of its own."""
@@ -188,8 +209,10 @@ class Gate:
             if reason := spoilt(trials):
                 raise InvalidRunError(reason)
             if not problems:
-                self._trials[number].append(Trial(entry, measured(plan, directory)))
-                self._say(entry, self._trials[number][-1].measured.numbers)
+                window_s = (plan.warmup_s, plan.end_s)
+                found = measure(directory, plan.slos, plan.scenario, window_s)
+                self._trials[number].append(Trial(entry, found))
+                self._say(entry, found.numbers)
                 return
             self._progress.note(f"{label} is invalid and is repeated: {problems[0]}")
 
@@ -232,10 +255,25 @@ class Gate:
             if self._stored is not None:
                 own = fingerprint_of(self.directory, self._manifest, "baseline")
                 check_comparable(self._stored, own)
+            if self._against is not None:
+                self._hold_against(self._against)
             return
         for name, environment in environments.items():
             if changed := differences(self._manifest.sides[name].environment, environment):
                 raise InvalidRunError(f"the {name} changed between rounds: {'; '.join(changed)}")
+
+    def _hold_against(self, saved: Saved) -> None:
+        """Keep the stored baseline with the gate, so that it can be judged again without a store.
+
+        Raises:
+            RefusedError: it is of something else than the candidate.
+        """
+        assert isinstance(saved.entry, Baseline)  # noqa: S101  # `accepted` returns no other
+        own = fingerprint_of(self.directory, self._manifest, "candidate")
+        meant = check_comparable(saved, own, self._differs)
+        name = f"{saved.name}@{saved.number}"
+        against = Against(name=name, entry=saved.entry, differs=meant)
+        self._manifest = self._manifest.model_copy(update={"against": against})
 
     def _first_manifest(self, gate_id: str) -> GateManifest:
         plan = self._plan
@@ -274,13 +312,6 @@ class Gate:
     def _seal(self, outcome: Outcome, reason: str) -> None:
         update = {"outcome": outcome, "reason": reason}
         self._manifest = self.directory.seal(self._manifest.model_copy(update=update))
-
-
-def measured(plan: GatePlan, directory: RunDirectory) -> Measured:
-    """Return what a trial's record says."""
-    rows = read_requests(directory.requests)
-    window_s = (plan.warmup_s, plan.end_s)
-    return measure_trial(rows, plan.slos, plan.scenario.timeouts, window_s)
 
 
 def _outcome(error: BaseException | None) -> Outcome:

@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 
 from faultload.judge import GateResult, Verdict
 from faultload.judge import confirm as confirm_by
-from faultload.judge.trial import Measured, Sli
+from faultload.judge.trial import Measured, Sli, measure_trial
+from faultload.record import RunDirectory, read_requests
+from faultload.record.baseline import Baseline
 from faultload.record.gate import TrialEntry
 from faultload.run.gate.looks import Numbers
+from faultload.spec import SLO, Scenario
 
 Look = Callable[..., GateResult]
 """As `looks.look_at`."""
@@ -69,6 +72,35 @@ class Stage:
         """Whether another stage could change nothing that counts: one SLI's fail fails the gate."""
         left = self.of(Verdict.INCONCLUSIVE)
         return not left or bool(self.of(Verdict.FAIL) or self.of(Verdict.INVALID))
+
+
+def measure(
+    directory: RunDirectory, slos: Sequence[SLO], scenario: Scenario, window_s: tuple[float, float]
+) -> Measured:
+    """Return what a trial's record says of the requests due in a window."""
+    return measure_trial(read_requests(directory.requests), slos, scenario.timeouts, window_s)
+
+
+def stored_trials(stored: Baseline) -> list[Trial]:
+    """Return a stored baseline's trials, as if they had been run first; only numbers are known."""
+    found = []
+    for trace in sorted({trace for own in stored.trials.values() for trace in own}):
+        columns = {sli: own[trace] for sli, own in stored.trials.items() if trace in own}
+        for number in range(max(map(len, columns.values()))):
+            numbers = {sli: own[number] for sli, own in columns.items() if number < len(own)}
+            entry = TrialEntry(
+                name="",
+                round=1,
+                stage=1,
+                side="baseline",
+                trace=trace,
+                attempt=1,
+                start_s=0.0,
+                length_s=0.0,
+                problems=[],
+            )
+            found.append(Trial(entry, Measured(numbers, stored.requests)))
+    return found
 
 
 def side_of(trials: Sequence[Trial], side: str, sli: str, stage: int) -> dict[str, list[float]]:

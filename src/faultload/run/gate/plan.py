@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ _ROUNDS = {
     ("full", True): (1, 1, 1),
     ("full", False): (2, 1),
 }
+# Against a stored baseline the candidate alone is run: the time of both sides is all its own.
+_ROUNDS_ALONE = {"quick": (2,), "full": (4,)}
 REQUESTS = 1000
 """What a trial needs for its p95 (docs/statistics.md)."""
 WARMUP_S = 10.0
@@ -56,7 +59,7 @@ class GatePlan:
     Attributes:
         catalogue: where names are looked up.
         scenario, scenario_path, slos: as read.
-        sides: baseline and candidate.
+        sides: baseline and candidate; only the candidate where it is held against stored numbers.
         seed: of the traces and of which side goes first.
         traces: how many.
         warmup_s, trial_s: load that is dropped, and load that is measured, in each trial.
@@ -106,7 +109,7 @@ class GatePlan:
 
     def stage_s(self, stage: int) -> float:
         """Return about how long a stage takes."""
-        trials = 2 * self.traces * self.rounds[stage - 1]
+        trials = len(self.sides) * self.traces * self.rounds[stage - 1]
         return trials * (self.end_s + self.cooldown_s + _ENDS_S)
 
     @property
@@ -115,9 +118,10 @@ class GatePlan:
         most_s = sum(map(self.stage_s, range(1, self.stages + 1)))
         first = f", {self.stage_s(1) / 60:.1f} until the first look" if self.stages > 1 else ""
         again = ", and as much again to confirm a fail" if self.confirm else ""
+        against = "both sides" if len(self.sides) > 1 else "the candidate alone"
         return (
             f"{self.traces} traces of {self.scenario.name} ({self.warmup_s:g} s dropped,"
-            f" {self.trial_s:g} s measured), each played against both sides: at most about"
+            f" {self.trial_s:g} s measured), each played against {against}: at most about"
             f" {most_s / 60:.1f} minutes{first}{again}"
         )
 
@@ -131,7 +135,7 @@ class GatePlan:
         before = sum(self.rounds[: stage - 1])
         for turn in range(before, before + self.rounds[stage - 1]):
             for number, trace in enumerate(self.trace_names):
-                pair: list[SideName] = ["baseline", "candidate"]
+                pair = list(self.sides)
                 if (self.seed + turn + number) % 2:
                     pair.reverse()
                 trials += [(trace, side) for side in pair]
@@ -172,7 +176,8 @@ class GatePlan:
 class Asked:
     """What the command line says of a gate; None: the default of the target or the scenario."""
 
-    baseline: str
+    baseline: str | None
+    """None: stored numbers; the candidate alone is run."""
     candidate: str
     baseline_set: Sequence[str] = ()
     candidate_set: Sequence[str] = ()
@@ -205,13 +210,13 @@ def prepare_gate(catalogue: Catalogue, asked: Asked) -> GatePlan:
         )
     check_recording(scenario, scenario_path)
     load = asked.load or {}
+    named: dict[SideName, tuple[str, Sequence[str]]] = {}
+    if asked.baseline is not None:
+        named["baseline"] = (asked.baseline, asked.baseline_set)
+    named["candidate"] = (asked.candidate, asked.candidate_set)
     sides = all_or_none(
-        [
-            lambda: read_side(catalogue, "baseline", asked.baseline, asked.baseline_set, load=load),
-            lambda: read_side(
-                catalogue, "candidate", asked.candidate, asked.candidate_set, load=load
-            ),
-        ]
+        partial(read_side, catalogue, side, name, overrides, load=load)
+        for side, (name, overrides) in named.items()
     )
     targets = [one.target for one in sides if one.target is not None]
     lengths = [one.phases for one in targets]
@@ -230,7 +235,9 @@ def prepare_gate(catalogue: Catalogue, asked: Asked) -> GatePlan:
         warmup_s=warmup_s,
         trial_s=trial_s or _long_enough(scenario),
         cooldown_s=COOLDOWN_S if asked.cooldown_s is None else asked.cooldown_s,
-        rounds=_ROUNDS[asked.mode.value, asked.has_history],
+        rounds=_ROUNDS[asked.mode.value, asked.has_history]
+        if asked.baseline is not None
+        else _ROUNDS_ALONE[asked.mode.value],
         mode=asked.mode,
         confirm=asked.confirm,
         reports=asked.reports or catalogue.root / "reports",

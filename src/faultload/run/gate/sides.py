@@ -145,12 +145,7 @@ class _OnTarget:
         return self._target.endpoints.inference_url
 
     def environment(self) -> dict[str, str]:
-        about = self._target.describe()
-        nodes = sorted(str(node.get("instance_type", "")) for node in about.get("nodes", []))
-        kept = {key: value for key, value in about.items() if key not in _VOLATILE}
-        if isinstance(kept.get(_VOLATILE_REPLICAS), list):  # how many there are, not which
-            kept[_VOLATILE_REPLICAS] = len(kept[_VOLATILE_REPLICAS])
-        return flat({"kind": self._target.identity.kind, "instance_types": nodes, **kept})
+        return environment_of(self._target.identity.kind, self._target.describe())
 
 
 class _Url:
@@ -166,6 +161,15 @@ class _Url:
         ca = str(self._spec.ca) if self._spec.ca else None
         about = describe_endpoint(self._spec.name, self._spec.load.api_key_env, ca)
         return flat({"kind": "url", **{k: v for k, v in about.items() if k not in _VOLATILE}})
+
+
+def environment_of(kind: str, about: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a target says of itself without what tells two of one configuration apart."""
+    nodes = sorted(str(node.get("instance_type", "")) for node in about.get("nodes", []))
+    kept = {key: value for key, value in about.items() if key not in _VOLATILE}
+    if isinstance(kept.get(_VOLATILE_REPLICAS), list):  # how many there are, not which
+        kept[_VOLATILE_REPLICAS] = len(kept[_VOLATILE_REPLICAS])
+    return flat({"kind": kind, "instance_types": nodes, **kept})
 
 
 def flat(value: Any, key: str = "") -> dict[str, str]:

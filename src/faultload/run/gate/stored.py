@@ -6,21 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faultload.errors import InvalidRunError
-from faultload.judge import Verdict, worst
 from faultload.judge.trial import Sli, slis_of
 from faultload.record.baseline import Baseline
 from faultload.record.gate import GateDirectory
-from faultload.report.gate import GateReport, meaning
+from faultload.report.gate import GateReport
 from faultload.run.baselines import Saved, check_comparable, fingerprint_of, numbers_by_sli
 from faultload.run.gate.deciding import Decision, Look, fewest, mean, spoilt
-from faultload.run.gate.judging import line_of, read_gate
+from faultload.run.gate.judging import COST, line_of, read_gate, sum_up
 from faultload.run.gate.looks import Numbers, look_at
-
-COST = (
-    "the baseline is of another session: with 3 % of drift between sessions such a gate fails a"
-    " platform that did not change in 14 of 100 cases, where interleaved trials fail it in 1"
-    " (docs/gate.md). A fail is a reason to run both sides live, and no more"
-)
 
 
 def compare_with_baseline(
@@ -55,9 +48,7 @@ def compare_with_baseline(
     ]
     if not decisions:
         raise InvalidRunError(f"{candidate}: no SLI has numbers on both sides")
-    verdict = worst(one.verdict for one in decisions)
-    counted = ", ".join(one.sli.name for one in decisions if one.verdict is verdict)
-    reason = meaning(verdict) if verdict is Verdict.PASS else f"{meaning(verdict)} ({counted})"
+    verdict, reason = sum_up(decisions)
     return GateReport(
         gate_id=manifest.gate_id,
         verdict=verdict,

@@ -1,0 +1,88 @@
+"""`history.json`: the earlier runs that a run is held beside, chosen before it began.
+
+Nothing in one run says how the next one would differ (docs/statistics.md); runs of the same traffic
+on the same target do, whatever the experiments were: up to the fault all experiments are alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from faultload.errors import SpecError
+from faultload.spec.slo import SLO
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Counted(_Model):
+    """What the baseline phase of a run held of one SLO."""
+
+    source: str
+    """`digest_of` what counts and what is good; the same for any target."""
+    events: int = Field(gt=0)
+    bad: int = Field(ge=0)
+
+
+class AcceptedRun(_Model):
+    """One run that somebody accepted; an entry of the baseline store."""
+
+    kind: Literal["run"] = "run"
+    schema_version: Literal[1] = 1
+    saved: str
+    """When, UTC."""
+    run_id: str
+    commit: str
+    workload: dict[str, str]
+    """Traffic and target: what must be equal for two baseline phases to be of one kind."""
+    slos: dict[str, Counted]
+
+
+class RunHistory(_Model):
+    """`history.json` of a record."""
+
+    schema_version: Literal[1] = 1
+    workload: dict[str, str]
+    """Of the run itself."""
+    runs: list[AcceptedRun] = Field(default_factory=list)
+    """Oldest first; empty: none was accepted so far, or nobody said where they are."""
+
+
+def read_history(path: Path) -> RunHistory | None:
+    """Return what a record says of earlier runs; None: it is of an older faultload.
+
+    Raises:
+        SpecError: it is damaged.
+    """
+    try:
+        return RunHistory.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise SpecError(path, ".".join(map(str, first["loc"])), str(first["msg"])) from None
+
+
+def ratios_of(runs: Sequence[AcceptedRun], slos: Sequence[SLO]) -> dict[str, list[float]]:
+    """Return natural logarithms of bad ratios by SLO, as `Evidence.history` has them.
+
+    Of another SLO by the same name nothing counts; a run without a bad request has no logarithm.
+    """
+    found = {}
+    for slo in slos:
+        own = [run.slos[slo.name] for run in runs if slo.name in run.slos]
+        own = [one for one in own if one.bad and one.source == digest_of(slo)]
+        found[slo.name] = [math.log(one.bad / one.events) for one in own]
+    return {name: ratios for name, ratios in found.items() if ratios}
+
+
+def digest_of(slo: SLO) -> str:
+    """Return a digest of where an SLO's events come from and which of them are good."""
+    return hashlib.sha256(slo.source.model_dump_json().encode()).hexdigest()[:16]
