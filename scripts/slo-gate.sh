@@ -37,9 +37,10 @@ run() {
   (cd "$from" && XDG_STATE_HOME=$work/$side .venv/bin/faultload "$@")
 }
 
+# Whoever calls it in "$(…)" has switched -e off: what fails must say so itself.
 start() {
   mkdir -p "$work/$1"
-  run "$1" platform up --json >"$work/$1.json"
+  run "$1" platform up --json >"$work/$1.json" || return
   "$here/.venv/bin/python" -c 'import json, sys; print(json.load(sys.stdin)["inference_url"])' <"$work/$1.json"
 }
 

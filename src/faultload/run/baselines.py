@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from faultload.errors import RefusedError, UsageError, nearest, told_by_machine
+from faultload.judge.trial import Sli, slis_of
 from faultload.record.baseline import (
     AnyEntry,
     Baseline,
@@ -24,8 +25,8 @@ from faultload.record.baseline import (
     unlike,
 )
 from faultload.record.gate import GateDirectory, GateManifest, SideName
-from faultload.run.gate.deciding import Trial, fewest, side_of, spoilt
-from faultload.run.gate.judging import read_gate
+from faultload.run.gate.deciding import Trial, fewest, side_of
+from faultload.run.gate.judging import of_no_use, read_gate
 from faultload.targets.objects import ObjectStore
 
 _TRIES = 5
@@ -122,13 +123,18 @@ def save(store: Store, name: str, gate: Path, side: SideName) -> Saved:
     """
     check_name(name)
     directory = GateDirectory.open(gate)
-    manifest, _, trials = read_gate(directory)
-    if problem := spoilt(manifest.trials):
+    manifest, slos, trials = read_gate(directory)
+    if problem := of_no_use(manifest):
         raise RefusedError(f"{gate}: {problem}; such trials are no baseline")
     own = [one for one in trials if one.entry.side == side]
-    kept = numbers_by_sli(own, side)
-    if not own or not kept:
+    if not own:
         raise RefusedError(f"{gate}: no valid trial of its {side} is whole")
+    kept = numbers_by_sli(own, side, slis_of(slos))
+    if lacking := [name for name, numbers in kept.items() if not _is_whole(numbers)]:
+        raise RefusedError(
+            f"{gate}: a trial of its {side} has no number for {', '.join(lacking)};"
+            " run the gate longer, or of traffic that has them: such trials are no baseline"
+        )
     entry = Baseline(
         saved=now_utc(),
         gate_id=manifest.gate_id,
@@ -253,16 +259,16 @@ def fingerprint_of(
     }
 
 
-def numbers_by_sli(trials: list[Trial], side: SideName) -> dict[str, dict[str, list[float]]]:
-    """Return SLI → trace → numbers; an SLI that a trial lacks is left out whole."""
+def numbers_by_sli(
+    trials: Sequence[Trial], side: SideName, slis: Sequence[Sli]
+) -> dict[str, dict[str, list[float]]]:
+    """Return SLI → trace → numbers; NaN: a trial has none."""
     last = max((one.entry.stage for one in trials), default=0)
-    names = {name for one in trials for name in one.measured.numbers}
-    found = {name: side_of(trials, side, name, last) for name in sorted(names)}
-    return {
-        name: own
-        for name, own in found.items()
-        if all(math.isfinite(value) for values in own.values() for value in values)
-    }
+    return {sli.name: side_of(trials, side, sli.name, last) for sli in slis}
+
+
+def _is_whole(numbers: Mapping[str, Sequence[float]]) -> bool:
+    return all(math.isfinite(value) for values in numbers.values() for value in values)
 
 
 def add(store: Store, name: str, entry: AnyEntry) -> Saved:

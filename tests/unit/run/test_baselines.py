@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 from gates import Bench, planned, threshold
 
-from faultload.errors import RefusedError, SpecError, UsageError
+from faultload.errors import InvalidRunError, RefusedError, SpecError, UsageError
 from faultload.judge import Verdict
+from faultload.judge.trial import TPOT, Measured, measure_trial
 from faultload.record.baseline import Baseline
 from faultload.record.gate import GateDirectory
 from faultload.run import baselines
+from faultload.run.gate import deciding
 from faultload.run.gate.conduct import Gate
 from faultload.run.gate.judging import judge_gate
 from faultload.run.gate.stored import compare_with_baseline
@@ -275,3 +278,37 @@ def test_real_look_takes_as_many_trials_as_there_are(store: baselines.Store, hom
         found = {line.sli: line.verdict for line in judge_gate(gate.run()).slis}
         assert found["p95 TTFT"] is verdict
         assert found["p50 TPOT"] is verdict
+
+
+def test_gate_cut_short_is_of_no_use_to_others(
+    store: baselines.Store, same: Path, tmp_path: Path
+) -> None:
+    """Neither a baseline nor a candidate: what it would have said in the end nobody knows."""
+    with pytest.raises(KeyboardInterrupt):
+        conduct(Bench({1: SAME}, interrupt_at=4), tmp_path, traces=2)
+    (cut,) = tmp_path.glob("gate-*")
+
+    with pytest.raises(RefusedError, match="cut short"):
+        baselines.save(store, "half", cut, "baseline")
+    saved = baselines.save(store, "chat", same, "baseline")
+    with pytest.raises(InvalidRunError, match="cut short"):
+        compare_with_baseline(saved, cut, look=threshold)
+
+
+def test_sli_that_the_candidate_lacks_is_no_pass(
+    store: baselines.Store, same: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number that is missing on one side makes the comparison invalid, and no baseline."""
+    saved = baselines.save(store, "chat", same, "baseline")
+
+    def without_tpot(*given: Any) -> Measured:
+        found = measure_trial(*given)
+        return Measured({**found.numbers, TPOT.name: math.nan}, found.requests)
+
+    monkeypatch.setattr(deciding, "measure_trial", without_tpot)
+    report = compare_with_baseline(saved, same)
+
+    assert report.verdict is Verdict.INVALID
+    assert TPOT.name in report.reason
+    with pytest.raises(RefusedError, match=f"no number for {TPOT.name}"):
+        baselines.save(store, "chat", same, "baseline")

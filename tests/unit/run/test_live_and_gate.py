@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from faultload.errors import UsageError
-from faultload.judge import Verdict
+from faultload.judge import Recovery, Verdict
+from faultload.judge.trial import ERRORS, GOODPUT, TPOT, TTFT, Measured
 from faultload.record import REQUEST_SCHEMA
 from faultload.run.gate import runs as gate_room
 from faultload.run.live import LiveRows
@@ -83,60 +87,82 @@ def test_live_numbers_are_of_the_last_seconds() -> None:
     assert live.stats(500.0).ttft_s_p95 is None
 
 
-class Trial:
-    """What the gate reads of one stored run."""
-
-    def __init__(self, seed: int = 1, recovery_s: float | None = 2.0) -> None:
-        self.experiment, self.scenario, self.slos, self.seed = "e", "s", ["x"], seed
-        self.run_id = str(id(self))
-        self.phases: list[Any] = []
-        recovery = type("R", (), {"slo": "x", "recovery_s": recovery_s})
-        self.recoveries = [recovery]
+def trial(recovery_s: float | None = 2.0, seed: int = 1, **numbers: float) -> gate_room.StoredRun:
+    """Return what the gate reads of one stored run."""
+    manifest: Any = SimpleNamespace(
+        experiment="e", scenario="s", slos=["x"], seed=seed, run_id=uuid.uuid4().hex
+    )
+    found = {TTFT.name: 0.1, TPOT.name: 0.01, ERRORS.name: 0.0, GOODPUT.name: 1.0} | numbers
+    censored = 30.0 if recovery_s is None else None
+    recovery = Recovery("x", 0.0, 0.0, recovery_s, censored, 0.5)
+    return gate_room.StoredRun(manifest, [], Measured(found, 1000), [recovery])
 
 
 def compare(
-    monkeypatch: pytest.MonkeyPatch, old: list[Trial], new: list[Trial]
-) -> list[gate_room.Compared]:
-    """Compare made-up trials."""
+    monkeypatch: pytest.MonkeyPatch,
+    old: list[gate_room.StoredRun],
+    new: list[gate_room.StoredRun],
+) -> dict[str, gate_room.Compared]:
+    """Compare made-up trials; by SLI."""
     trials = dict(enumerate([*old, *new]))
-    monkeypatch.setattr(
-        gate_room, "_trial", lambda path: (trials[int(path.name)], trials[int(path.name)])
-    )
+    monkeypatch.setattr(gate_room, "_read", lambda path: trials[int(path.name)])
     paths = [Path(str(number)) for number in trials]
-    return gate_room.compare_runs(paths[: len(old)], paths[len(old) :])
+    found = gate_room.compare_runs(paths[: len(old)], paths[len(old) :])
+    return {one.sli: one for one in found}
 
 
 def test_runs_of_different_workloads_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials that differ in seed, scenario, SLOs or experiment are a usage error."""
     with pytest.raises(UsageError, match="expected trials of one seed, found 1, 2"):
-        compare(monkeypatch, [Trial(), Trial()], [Trial(seed=2), Trial(seed=2)])
+        compare(monkeypatch, [trial(), trial()], [trial(seed=2), trial(seed=2)])
 
 
 def test_trial_given_twice_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial compared with itself would prove that nothing changed."""
-    trial = Trial()
+    one = trial()
 
     with pytest.raises(UsageError, match="found .* more than once"):
-        compare(monkeypatch, [trial, Trial()], [trial, Trial()])
+        compare(monkeypatch, [one, trial()], [one, trial()])
 
 
 def test_few_trials_are_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two trials a side decide nothing, and the sentence says how many more are needed."""
-    (compared,) = compare(
-        monkeypatch,
-        [Trial(recovery_s=1.0), Trial(recovery_s=1.2)],
-        [Trial(recovery_s=1.1), Trial(recovery_s=1.3)],
-    )
+    found = compare(monkeypatch, [trial(1.0), trial(1.2)], [trial(1.1), trial(1.3)])
 
-    assert compared.verdict is Verdict.INCONCLUSIVE
-    assert "too few" in compared.sentence
+    assert found["x recovery_s"].verdict is Verdict.INCONCLUSIVE
+    assert "too few" in found["x recovery_s"].sentence
 
 
-def test_trial_without_its_number_is_no_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("both", [False, True])
+def test_trial_that_never_recovers_is_no_comparison(
+    monkeypatch: pytest.MonkeyPatch, both: bool
+) -> None:
     """A censored recovery is not dropped: the comparison is invalid, never a pass."""
-    old = [Trial(recovery_s=1.0 + i / 10) for i in range(6)]
-    new = [Trial(recovery_s=1.0 + i / 11) for i in range(5)] + [Trial(recovery_s=None)]
+    old = [trial(None if both else 1.0 + i / 10) for i in range(6)]
+    new = [trial(1.0 + i / 11) for i in range(5)] + [trial(None)]
 
-    (compared,) = compare(monkeypatch, old, new)
+    found = compare(monkeypatch, old, new)["x recovery_s"]
 
-    assert compared.verdict is Verdict.INVALID
+    assert found.verdict is Verdict.INVALID
+    assert f"{6 if both else 0} of 6 and 1 of 6 trials had not recovered" in found.sentence
+
+
+def test_stored_runs_are_compared_in_what_the_live_gate_compares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Errors before the harm, goodput and TTFT of the runs fail as those of a live trial would."""
+    old = [trial(2.0 + i / 9, **{TTFT.name: 0.1 + i / 2000}) for i in range(6)]
+    worse = {TTFT.name: 0.2, ERRORS.name: 0.05, GOODPUT.name: 0.9}
+    new = [trial(2.0 + i / 8, **{k: v + i / 2000 for k, v in worse.items()}) for i in range(6)]
+
+    found = compare(monkeypatch, old, new)
+
+    assert {name for name, one in found.items() if one.verdict is Verdict.FAIL} == {*worse}
+
+
+def test_a_number_that_a_run_lacks_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too few requests to tell an SLI leave it invalid by name, and not out."""
+    old = [trial(2.0 + i / 9) for i in range(6)]
+    new = [trial(2.0 + i / 8, **{TPOT.name: math.nan}) for i in range(6)]
+
+    assert compare(monkeypatch, old, new)[TPOT.name].verdict is Verdict.INVALID

@@ -39,7 +39,12 @@ FAULTLOAD = f"""\
 set -eu
 echo "$@" >>"$CALLS"
 case "$1" in
-  platform) if [ "$2" = up ]; then echo '{{"inference_url": "http://127.0.0.1:1"}}'; fi ;;
+  platform)
+    if [ "$2" = up ]; then
+      if [ -n "${{UP_EXIT:-}}" ]; then exit "$UP_EXIT"; fi
+      echo '{{"inference_url": "http://127.0.0.1:1"}}'
+    fi
+    ;;
   gate)
     mkdir -p reports
     cp -r "$STORED" reports/
@@ -187,6 +192,20 @@ def test_usage_error_is_no_verdict(checkout: Path) -> None:
     assert job.annotations == ["::error title=SLO gate::no verdict, exit code 64: the log says why"]
     assert "expected a commit that is here, found no-such-commit" in job.said
     assert job.text("calls") == ""
+
+
+def test_platform_that_does_not_start_is_no_verdict(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own exit code is the job's, and not 1, which would say that an SLI got worse."""
+    monkeypatch.setenv("UP_EXIT", "69")
+
+    job = Job(checkout, None, base="HEAD")
+
+    assert job.code == 69
+    assert job.text("summary") == "## SLO gate: no verdict, exit code 69; the log says why\n"
+    assert "Traceback" not in job.said
+    assert "gate" not in {call.split()[0] for call in job.text("calls").splitlines()}
 
 
 def test_summary_becomes_a_comment_where_that_is_asked_for(

@@ -52,6 +52,13 @@ def read_gate(directory: GateDirectory) -> tuple[GateManifest, list[SLO], list[T
     return manifest, slos, trials
 
 
+def of_no_use(manifest: GateManifest) -> str:
+    """Return why a gate's trials prove nothing to another comparison; "": they do."""
+    if manifest.outcome is not Outcome.COMPLETED:
+        return f"the gate was cut short: {manifest.reason or manifest.outcome.value}"
+    return spoilt(manifest.trials)
+
+
 def judge_gate(directory: GateDirectory, look: Look = look_at) -> GateReport:
     """Judge a gate from what is stored.
 
@@ -106,7 +113,7 @@ def _complete(manifest: GateManifest, trials: Sequence[Trial]) -> int:
 
 
 def _report(
-    manifest: GateManifest, decisions: Sequence[Decision], left_out: Sequence[str]
+    manifest: GateManifest, decisions: Sequence[Decision], unknown: Sequence[str]
 ) -> GateReport:
     verdict, reason = sum_up(decisions)
     if problem := spoilt(manifest.trials) or _cut_short(manifest, decisions):
@@ -132,7 +139,7 @@ def _report(
         repeated=sum(one.attempt == 2 for one in manifest.trials),
         elapsed_s=round(last, 1),
         left_s=round(len(sides) * left * each_s, 1) if is_open else 0.0,
-        notes=_notes(manifest, decisions, left_out),
+        notes=_notes(manifest, decisions, unknown),
         repeat=manifest.repeat,
     )
 
@@ -156,12 +163,15 @@ def _cut_short(manifest: GateManifest, decisions: Sequence[Decision]) -> str:
     return manifest.reason or "no stage is complete"
 
 
+def left_out(names: Sequence[str]) -> list[str]:
+    """Return a note on SLIs that a stored baseline does not have."""
+    return [f"not compared, for the baseline has no number: {', '.join(names)}"] if names else []
+
+
 def _notes(
-    manifest: GateManifest, decisions: Sequence[Decision], left_out: Sequence[str]
+    manifest: GateManifest, decisions: Sequence[Decision], unknown: Sequence[str]
 ) -> list[str]:
-    found = []
-    if left_out:
-        found.append(f"not compared, for the baseline has no number: {', '.join(left_out)}")
+    found = left_out(unknown)
     if manifest.against is not None:
         found.append(COST)
     elif not manifest.confirm:

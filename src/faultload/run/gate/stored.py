@@ -11,8 +11,8 @@ from faultload.record.baseline import Baseline
 from faultload.record.gate import GateDirectory
 from faultload.report.gate import GateReport
 from faultload.run.baselines import Saved, check_comparable, fingerprint_of, numbers_by_sli
-from faultload.run.gate.deciding import Decision, Look, fewest, mean, spoilt
-from faultload.run.gate.judging import COST, line_of, read_gate, sum_up
+from faultload.run.gate.deciding import Decision, Look, fewest, mean
+from faultload.run.gate.judging import COST, left_out, line_of, of_no_use, read_gate, sum_up
 from faultload.run.gate.looks import Numbers, look_at
 
 
@@ -34,20 +34,22 @@ def compare_with_baseline(
     assert isinstance(saved.entry, Baseline)  # noqa: S101  # `accepted` returns no other
     directory = GateDirectory.open(candidate)
     manifest, slos, trials = read_gate(directory)
-    if problem := spoilt(manifest.trials):
+    if problem := of_no_use(manifest):
         raise InvalidRunError(f"{candidate}: {problem}")
     fingerprint = fingerprint_of(directory, manifest, "candidate")
     meant = check_comparable(saved, fingerprint, differs)
     own = [one for one in trials if one.entry.side == "candidate"]
     requests = min(saved.entry.requests, fewest(own))
-    new, old = numbers_by_sli(own, "candidate"), saved.entry.trials
+    slis, old = slis_of(slos), saved.entry.trials
+    new = numbers_by_sli(own, "candidate", slis)
+    # What the candidate has no number for is compared all the same: that makes it invalid.
     decisions = [
         _decision(sli, old[sli.name], new[sli.name], requests, look)
-        for sli in slis_of(slos)
-        if sli.name in old and sli.name in new
+        for sli in slis
+        if sli.name in old
     ]
     if not decisions:
-        raise InvalidRunError(f"{candidate}: no SLI has numbers on both sides")
+        raise InvalidRunError(f"{candidate}: the baseline has no number for any of its SLIs")
     verdict, reason = sum_up(decisions)
     return GateReport(
         gate_id=manifest.gate_id,
@@ -61,7 +63,7 @@ def compare_with_baseline(
         repeated=0,
         elapsed_s=round(sum(one.entry.length_s for one in own), 1),
         left_s=0.0,
-        notes=[COST],
+        notes=[*left_out([sli.name for sli in slis if sli.name not in old]), COST],
         repeat="",
     )
 
