@@ -40,8 +40,8 @@ _HEAD = (
     *("good req/s", "KV max", "preempted", "$/1M out", "$/1M good", "SLOs"),
 )
 _SLOS = {"pass": "hold", "fail": "broken", "inconclusive": "not known"}
-_LAYOUTS = {"wide": (1004, 64, 124), "narrow": (400, 52, 12)}
-_HEIGHT = 240
+_LAYOUTS = {"wide": (1004, 64, 24), "narrow": (400, 52, 12)}
+_HEIGHT, _HEADROOM = 230, 36
 
 
 @dataclass(frozen=True)
@@ -192,50 +192,74 @@ def _figures(curve: Curve) -> list[dict[str, Any]]:
         _Line("c0", "output tokens a second", [one.tokens_per_s for one in of]),
         _Line("c2", "of those, good", [one.good_tokens_per_s for one in of]),
     ]
-    latency = [
-        _Line("c1", "TTFT p95, ms", [one.ttft_s[1] * 1000 for one in of]),
-        _Line("c3", "TPOT p95, ms", [one.tpot_s[1] * 1000 for one in of]),
-        _Line("c0", "latency by output token, ms", [_scaled(one.normalized_s, 1e3) for one in of]),
-    ]
+    first, each = (
+        [
+            _Line(f"{style} light", "p50, ms", [value[0] * 1000 for value in values]),
+            _Line(style, "p95, ms", [value[1] * 1000 for value in values]),
+        ]
+        for style, values in (
+            ("c1", [one.ttft_s for one in of]),
+            ("c3", [one.tpot_s for one in of]),
+        )
+    )
     price = [
         _Line("c0", "USD a million output tokens", [one.usd_per_1m_tokens for one in of]),
         _Line("c2", "USD a million good ones", [one.usd_per_1m_good_tokens for one in of]),
     ]
     power = [_Line("c4", "power: tokens a second by s a token", [one.power for one in of])]
-    plots = (("Throughput", tokens), ("Latency", latency), ("Cost", price), ("Power", power))
-    return [_figure(curve, title, lines) for title, lines in plots]
+    plots = {
+        "Throughput": tokens,
+        "Time to first token": first,
+        "Time per output token": each,
+        "Cost": price,
+        "Power": power,
+    }
+    return [
+        _figure(curve, f"plot{index}", title, lines)
+        for index, (title, lines) in enumerate(plots.items())
+    ]
 
 
-def _figure(curve: Curve, title: str, lines: Sequence[_Line]) -> dict[str, Any]:
+def _figure(curve: Curve, key: str, title: str, lines: Sequence[_Line]) -> dict[str, Any]:
     legend = [(line.style, line.label) for line in lines]
     known = [end for line in lines for value in line.values for end in _ends(value)]
-    drawings = [_draw(curve, title, lines, max(known), layout) for layout in _LAYOUTS if known]
+    drawings = []
+    for layout in _LAYOUTS if known else ():
+        chart = _chart(curve, title, lines, layout, key)
+        drawings.append(_painted(chart, curve, lines).render(layout))
     return {"title": title, "legend": legend, "drawings": drawings}
 
 
-def _draw(curve: Curve, title: str, lines: Sequence[_Line], top: float, layout: str) -> Markup:
+def _chart(curve: Curve, title: str, lines: Sequence[_Line], layout: str, key: str) -> Chart:
+    """Return an empty chart over the settings, with room above the data for the markers' names."""
     width, left, right = _LAYOUTS[layout]
-    size, sizes = Size(width, _HEIGHT, left, right, 24), [one.batch for one in curve.settings]
-    ends = (sizes[0] / 1.1, sizes[-1] * 1.1)
-    x = _Sizes(*ends, size.left, size.plot_right, tuple(sizes))
-    y = LinearScale(0.0, top * 1.08 or 1.0, size.plot_bottom, size.top)
+    size, sizes = Size(width, _HEIGHT, left, right, 8), [one.batch for one in curve.settings]
+    top = max(end for line in lines for value in line.values for end in _ends(value))
+    x = _Sizes(sizes[0] / 1.1, sizes[-1] * 1.1, size.left, size.plot_right, tuple(sizes))
+    y = LinearScale(0.0, top or 1.0, size.plot_bottom, size.top + _HEADROOM)
     legend = ", ".join(line.label for line in lines)
     about = f"{title} by most requests in a batch: {legend}."
-    chart = Chart(size, x, y, f"{title.lower()}-{layout}", title, about)
+    chart = Chart(size, x, y, f"{key}-{layout}", title, about)
     chart.axes(formats.number, lambda value: f"{value:g}")
+    return chart
+
+
+def _painted(chart: Chart, curve: Curve, lines: Sequence[_Line]) -> Chart:
+    """Return the chart with its lines, their intervals, knee and choice."""
+    sizes = [one.batch for one in curve.settings]
     for line in lines:
-        for at, value in zip(sizes, line.values, strict=True):
+        middles = [_value(value) for value in line.values]
+        for at, middle, value in zip(sizes, middles, line.values, strict=True):
             low_high = _ends(value)
             if len(low_high) > 1:
                 chart.line([at, at], low_high, f"{line.style} light")
-        middles = [_value(value) for value in line.values]
-        chart.line(sizes, middles, line.style)
-        for at, middle in zip(sizes, middles, strict=True):
             chart.line([at], [middle], line.style)
-    for place, found in (("knee", curve.knee.batch), ("cheapest that holds", curve.choice.batch)):
-        if found is not None:
-            chart.marker(found, place, 12 if place == "knee" else 26)
-    return chart.render(layout)
+        chart.line(sizes, middles, line.style)
+    if curve.knee.batch is not None:
+        chart.marker(curve.knee.batch, "knee")
+    if curve.choice.batch is not None:
+        chart.marker(curve.choice.batch, "cheapest that holds", 26)
+    return chart
 
 
 def _value(value: Estimate | float | None) -> float:
@@ -249,10 +273,6 @@ def _ends(value: Estimate | float | None) -> list[float]:
     if isinstance(value, Estimate):
         return [value.low, value.high]
     return [] if formats.is_missing(value) or value is None else [value]
-
-
-def _scaled(value: Estimate | None, by: float) -> Estimate | None:
-    return value and Estimate(value.value * by, value.low * by, value.high * by)
 
 
 def _middle(value: Estimate | None) -> str:

@@ -98,13 +98,13 @@ def test_what_is_missing_is_said_to_be_missing(tmp_path: Path) -> None:
 
 
 def test_page_draws_the_curve_and_asks_nothing_of_the_network() -> None:
-    """Four plots, each for wide and narrow screens, with knee and choice; links stay inside."""
+    """Five plots, each for wide and narrow screens, with knee and choice; links stay inside."""
     page = render_page(told(setting(8), setting(16), setting(32)), Path("/tmp/sweep"))  # noqa: S108
 
-    assert page.count('<svg class="chart wide"') == 4
-    assert page.count('<svg class="chart narrow"') == 4
-    assert page.count(">knee</text>") == 8
-    assert page.count(">cheapest that holds</text>") == 8
+    assert page.count('<svg class="chart wide"') == 5
+    assert page.count('<svg class="chart narrow"') == 5
+    assert page.count(">knee</text>") == 10
+    assert page.count(">cheapest that holds</text>") == 10
     assert 'href="runs/8/record"' in page
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page)
     assert "<script" not in page
@@ -114,7 +114,7 @@ def test_page_without_any_number_says_so() -> None:
     """A sweep of which nothing is believed has no picture, and is not empty."""
     page = render_page(told(NOTHING), Path())
 
-    assert page.count("No data.") == 4
+    assert page.count("No data.") == 5
     assert "Not known" in page
 
 

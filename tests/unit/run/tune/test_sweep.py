@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from scenes import slo
+from scenes import HARM, outage, scene, slo
+from stored import store
 from sweeps import ROOT, Platforms, sweep_plan
 
 from faultload.errors import InvalidRunError, RefusedError, SpecError, UsageError
@@ -147,6 +148,21 @@ def test_runs_are_named_by_their_setting(swept: Swept, tmp_path: Path) -> None:
         expand(["large=nowhere"])
     with pytest.raises(UsageError, match="expected a run's directory"):
         expand(["8=nowhere"])
+
+
+def test_run_with_a_fault_is_read_up_to_its_first_harm(tmp_path: Path) -> None:
+    """Its baseline is the point; a record that does not say its setting wants to be told."""
+    run = store(tmp_path, scene(outage().assign(model="chat-fast")))
+    found = read_setting(run, 16, "chat-fast")
+
+    assert (found.batch, found.window_s, found.problems) == (16, (10.0, HARM), [])
+    assert found.good_share == 1.0
+    assert found.usd_per_1m_tokens is None
+    assert found.cost_problem
+    with pytest.raises(UsageError, match="does not say the engines' max_num_seqs"):
+        read_setting(run, None, "chat-fast")
+    with pytest.raises(UsageError, match="say which with --model"):
+        read_setting(run, 16)
 
 
 def test_changed_record_proves_nothing(swept: Swept, tmp_path: Path) -> None:
