@@ -26,6 +26,7 @@ from faultload.cli.output import (
     worst_code,
 )
 from faultload.cli.selecting import Order, Selection, choose
+from faultload.cli.tuning import tune
 from faultload.errors import ExitCode, UsageError
 from faultload.spec.gameday import COOLDOWN_S_MAX
 
@@ -45,6 +46,7 @@ app = typer.Typer(
 add_groups(app)
 app.command()(gate)
 app.add_typer(baselines, name="baseline", help="What was accepted, for the gate.")
+app.add_typer(tune, name="tune", help="Which setting of the engines is the best one.")
 app.add_typer(load, name="load", help="The load, on several machines.")
 
 

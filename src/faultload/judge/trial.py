@@ -104,14 +104,14 @@ def measure_trial(
     rows = Rows.of(requests[inside])
     sent = ~rows.unsent
     found = {
-        TTFT.name: _quantile(_latency(rows, "ttft_s", timeouts)[sent], 0.95),
-        TPOT.name: _quantile(_latency(rows, "tpot_s", timeouts)[sent], 0.5),
+        TTFT.name: quantile_of(latency_of(rows, "ttft_s", timeouts)[sent], 0.95),
+        TPOT.name: quantile_of(latency_of(rows, "tpot_s", timeouts)[sent], 0.5),
         ERRORS.name: _share((~rows.served)[sent]),
         GOODPUT.name: _share(_good(rows, slos, timeouts)[sent]),
     }
     for name, (condition, tier, share) in _latencies(slos).items():
         own = sent & (rows.tier == tier) if tier is not None else sent
-        found[name] = _quantile(_latency(rows, condition.column, timeouts)[own], share)
+        found[name] = quantile_of(latency_of(rows, condition.column, timeouts)[own], share)
     return Measured(found, int(sent.sum()))
 
 
@@ -137,11 +137,11 @@ def _good(rows: Rows, slos: Sequence[SLO], timeouts: Timeouts) -> Flags:
             good &= ~own | ((rows.missing == 0) & (rows.duplicated == 0))
         elif condition.kind == "latency":
             # A served answer of one token has no time between tokens, and breaks no promise of it.
-            good &= ~own | ~(_latency(rows, condition.column, timeouts) > condition.limit_s)
+            good &= ~own | ~(latency_of(rows, condition.column, timeouts) > condition.limit_s)
     return good
 
 
-def _latency(rows: Rows, column: str, timeouts: Timeouts) -> Floats:
+def latency_of(rows: Rows, column: str, timeouts: Timeouts) -> Floats:
     """Return each request's latency; the client's patience where the answer never came.
 
     NaN: there is none to speak of, such as the time between tokens of an answer of one.
@@ -162,7 +162,8 @@ def _share(flags: Flags) -> float:
     return float(flags.mean()) if len(flags) >= EVENTS_MIN else math.nan
 
 
-def _quantile(values: Floats, share: float) -> float:
+def quantile_of(values: Floats, share: float) -> float:
+    """Return a quantile of the known values; NaN: too few."""
     known = values[~np.isnan(values)]
     if len(known) < EVENTS_MIN:
         return math.nan

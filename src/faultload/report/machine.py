@@ -109,16 +109,16 @@ def verdict_json(facts: Facts) -> dict[str, Any]:
         "judgement": judgement.as_json(),
         "load": manifest.load.model_dump() if manifest.load else None,
     }
-    strict: dict[str, Any] = _strict(data)
-    return strict
+    found: dict[str, Any] = strict(data)
+    return found
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
     """Return plain JSON data: numpy scalars as Python's, and None for NaN and infinities."""
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
+        return [strict(item) for item in value]
     if hasattr(value, "item") and not isinstance(value, str):
         value = value.item()
     if isinstance(value, float):

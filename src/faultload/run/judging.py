@@ -13,14 +13,17 @@ import pandas as pd
 from faultload.judge import Evidence, Judgement, ReplicaCounts
 from faultload.judge.explain import Explanation, explain
 from faultload.judge.judge import judge
+from faultload.judge.validity import check_clock, check_load, check_rows
 from faultload.measure.catalogue import CATALOGUE, REPLICAS, USABLE
 from faultload.measure.counters import counted_events
 from faultload.measure.coverage import coverage
 from faultload.measure.fleet import read_fleet
 from faultload.record import (
     JUDGED_COLUMNS,
+    LoadSummary,
     Manifest,
     Outcome,
+    Phase,
     PhaseName,
     RunDirectory,
     read_alerts,
@@ -31,6 +34,7 @@ from faultload.record.history import AcceptedRun, ratios_of, read_history
 from faultload.report import write_reports
 from faultload.run.events import read_events
 from faultload.spec import SLO, load_experiment, load_slos, load_target
+from faultload.spec.experiment import Expects
 from faultload.spec.prices import PriceBook, read_price_book
 
 
@@ -148,6 +152,43 @@ def _evidence(
         time_scale=time_scale_of(manifest),
         usable=_usable(series),
     )
+
+
+def client_problems(
+    requests: pd.DataFrame,
+    phases: Sequence[Phase],
+    slos: Sequence[SLO],
+    load: LoadSummary | None,
+    drift_s: float,
+) -> list[str]:
+    """Return what keeps request rows from being believed: a run's checks that need no fault.
+
+    Args:
+        requests: the rows.
+        phases: of the run.
+        slos: that they are for.
+        load: what the client says of itself; None: it was not measured.
+        drift_s: how far the wall clock moved against the monotonic one.
+    """
+    evidence = Evidence(
+        requests=requests,
+        phases=phases,
+        injections=[],
+        t0_unix_s=0.0,
+        slos=slos,
+        expects=Expects(),
+        gaps=[],
+        outcome=Outcome.COMPLETED,
+        reason="",
+        aborted_by_person=False,
+        steady_state_met=None,
+        load=load,
+        clock_drift_s=drift_s,
+        coverage={},
+        counted={},
+    )
+    checks = (check_load, check_clock, check_rows)
+    return [finding.text for check in checks for finding in check(evidence)]
 
 
 def time_scale_of(manifest: Manifest) -> float:

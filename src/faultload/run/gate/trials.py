@@ -14,8 +14,6 @@ from pathlib import Path
 
 from faultload import __version__
 from faultload.errors import InvalidRunError
-from faultload.judge import Evidence
-from faultload.judge.validity import check_clock, check_load, check_rows
 from faultload.load import LoadGenerator, read_trace
 from faultload.record import (
     LoadSummary,
@@ -30,10 +28,10 @@ from faultload.record.manifest import Clock
 from faultload.run.events import RunClock
 from faultload.run.gate.plan import GatePlan
 from faultload.run.gate.sides import OpenSide, SideSpec, differences
+from faultload.run.judging import client_problems
 from faultload.run.live import LiveRows
 from faultload.run.progress import Progress
 from faultload.secrecy import redact_files
-from faultload.spec.experiment import Expects
 
 _READY_TIMEOUT_S = 60.0
 _LEAD_S = 0.5
@@ -152,26 +150,9 @@ def run_trial(  # noqa: PLR0913  # what a trial is made of
 
 
 def _problems(plan: GatePlan, directory: RunDirectory, played: Played) -> list[str]:
-    """Return what keeps a trial's rows from being believed: those checks of a run that apply."""
-    evidence = Evidence(
-        requests=read_requests(directory.requests),
-        phases=_phases(plan),
-        injections=[],
-        t0_unix_s=played.t0_unix_s,
-        slos=plan.slos,
-        expects=Expects(),
-        gaps=[],
-        outcome=Outcome.COMPLETED,
-        reason="",
-        aborted_by_person=False,
-        steady_state_met=None,
-        load=played.load,
-        clock_drift_s=played.drift_s,
-        coverage={},
-        counted={},
-    )
-    checks = (check_load, check_clock, check_rows)
-    return [finding.text for check in checks for finding in check(evidence)]
+    """Return what keeps a trial's rows from being believed."""
+    requests = read_requests(directory.requests)
+    return client_problems(requests, _phases(plan), plan.slos, played.load, played.drift_s)
 
 
 @cache
