@@ -13,7 +13,7 @@ from typing import Protocol
 
 import promql_parser as promql
 
-from faultload.measure.metric_lint import Finding, name_of, selectors_of
+from faultload.measure.metric_lint import ALERTS, Finding, name_of, selectors_of
 from faultload.measure.prometheus import Sample
 from faultload.measure.queries import Kind, Query
 from faultload.spec.metrics import MetricsFile
@@ -70,7 +70,7 @@ def _answer(query: Query, metrics: MetricsFile, asked: Asked, there: dict[str, b
     got = [value for _, _, value in asked.instant(query.promql)]
     numbers = [value for value in got if not math.isnan(value)]
     if numbers and query.kind is Kind.ALERT:
-        return Answer(query, f"fires for {len(got)}")
+        return Answer(query, f"holds for {len(got)}")
     if numbers:
         edges = sorted({f"{value:.4g}" for value in (min(numbers), max(numbers))}, key=float)
         return Answer(query, f"{len(got)} series, {' to '.join(edges)}")
@@ -104,6 +104,8 @@ def _missing(query: Query, asked: Asked, there: dict[str, bool]) -> list[promql.
 
 
 def _excuse(selector: promql.VectorSelector, metrics: MetricsFile) -> str:
+    if name_of(selector) in ALERTS:
+        return "only while an alert fires"
     series = metrics.by_name.get(name_of(selector))
     if series is None:
         return ""

@@ -21,8 +21,8 @@ from faultload.spec.metrics import MetricsFile
 Labels = frozenset[str] | None
 """What the elements of a result can be told apart by; None: anything, nobody can say."""
 
-# Prometheus makes these of the alerts themselves.
-_OWN = ("ALERTS", "ALERTS_FOR_STATE")
+ALERTS = ("ALERTS", "ALERTS_FOR_STATE")
+"""What Prometheus makes of the alerts themselves."""
 _SETS = {"and", "unless"}
 _KEEPS_LABELS = {"topk", "bottomk", "limitk", "limit_ratio"}
 _ALTERNATIVES = re.compile(r"[^()\[\]\\]+")
@@ -86,7 +86,7 @@ class Names:
         for query in queries:
             if query.kind is Kind.RECORD:
                 self.recorded.setdefault(query.name, []).append(query)
-        self._known: dict[str, Labels] = dict.fromkeys(_OWN)
+        self._known: dict[str, Labels] = dict.fromkeys(ALERTS)
 
     def labels_of(self, name: str) -> Labels:
         """Return the labels of a series.
@@ -121,7 +121,7 @@ class Names:
     @cached_property
     def names(self) -> frozenset[str]:
         """Every name there is."""
-        return frozenset([*self.metrics.by_name, *self.recorded, *_OWN])
+        return frozenset([*self.metrics.by_name, *self.recorded, *ALERTS])
 
 
 def _problems(query: Query, names: Names) -> list[str]:

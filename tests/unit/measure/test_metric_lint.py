@@ -188,7 +188,7 @@ class _Prometheus:
         (_query("kube_node_created"), "returns NaN", ""),
         (_query("up > 7"), "returns nothing: although every series", ""),
         (_query("up > 7", Kind.ALERT), "", "silent"),
-        (_query("up", Kind.ALERT), "", "fires for 2"),
+        (_query("up", Kind.ALERT), "", "holds for 2"),
         (_query("vllm:num_requests_running > 7", Kind.ALERT), "cannot fire: nothing has", ""),
     ],
 )
