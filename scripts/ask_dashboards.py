@@ -12,6 +12,7 @@ where one of them cannot be had.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import re
@@ -186,9 +187,11 @@ def _picture(reader: PrometheusReader, board: Path, image: Path) -> None:
         drawn.append(Drawn(panel["title"], unit, red_line(panel), lines))
     with tempfile.TemporaryDirectory(prefix="faultload-picture-") as folder:
         file = Path(folder) / "page.html"
-        file.write_text(page(board.stem, drawn), encoding="utf-8")
+        file.write_text(
+            page(json.loads(board.read_text(encoding="utf-8"))["title"], drawn), encoding="utf-8"
+        )
         script = [sys.executable, str(ROOT / "scripts/screenshot.py")]
-        height = "520" if len(drawn) > 2 else "290"
+        height = "540" if len(drawn) > 2 else "290"
         subprocess.run([*script, str(file), str(image), "--height", height], check=True)
 
 

@@ -96,6 +96,6 @@ def _value(value: float, unit: str) -> str:
         return f"{value * 100:.3g} %"
     if unit == "s" and abs(value) < 1:
         return f"{value * 1000:.3g} ms"
-    shown = f"{value / 1000:.3g}k" if abs(value) >= 10_000 else f"{value:.3g}"
+    shown = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     signs = {"s": " s", "currencyUSD": " $", "celsius": " °C", "watt": " W", "percent": " %"}
     return shown + signs.get(unit, "")

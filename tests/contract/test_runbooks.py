@@ -115,3 +115,22 @@ def test_every_file_is_played_without_any_series(path: Path) -> None:
     tests = yaml.safe_load((_RULES / "tests" / path.name).read_text())["tests"]
 
     assert any("nothing is" in test["name"] for test in tests)
+
+
+def test_the_table_of_alerts_is_the_rules() -> None:
+    """docs/observability.md lists each alert of ours with page, severity and patience."""
+    text = (_ROOT / "docs/observability.md").read_text()
+    listed = re.findall(r"^\| \[(\w+)\]\(([\w/.-]+)\) \| (\w+) \| (\w+) \|", text, re.MULTILINE)
+
+    assert listed == [
+        (
+            rule["alert"],
+            rule["annotations"]["runbook_url"].removeprefix("docs/"),
+            rule["labels"]["severity"],
+            rule.get("for", "0m"),
+        )
+        for name in ("engine", "gpu", "router", "scaling", "monitoring", "cost")
+        for group in yaml.safe_load((_RULES / f"{name}.yaml").read_text())["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
