@@ -13,6 +13,7 @@ from typing import Protocol
 
 import promql_parser as promql
 
+from faultload.errors import MissingError
 from faultload.measure.metric_lint import ALERTS, Finding, name_of, selectors_of
 from faultload.measure.prometheus import Sample
 from faultload.measure.queries import Kind, Query
@@ -42,13 +43,21 @@ class Answer:
 
 
 def answers(queries: Iterable[Query], metrics: MetricsFile, asked: Asked) -> list[Answer]:
-    """Return what is answered to each query that can be parsed.
+    """Return what is answered to each query that can be parsed; one that is refused is no answer.
 
     Raises:
         MissingError: the Prometheus does not answer at all.
     """
     there: dict[str, bool] = {}
-    return [_answer(query, metrics, asked, there) for query in queries if _is_promql(query)]
+    asked.instant("vector(1)")
+
+    def answer(query: Query) -> Answer:
+        try:
+            return _answer(query, metrics, asked, there)
+        except MissingError as error:  # such as several series on both sides of a match
+            return Answer(query, "", str(error))
+
+    return [answer(query) for query in queries if _is_promql(query)]
 
 
 def silent(found: Sequence[Answer]) -> list[Finding]:

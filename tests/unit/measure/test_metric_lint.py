@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from faultload.errors import SpecError
+from faultload.errors import MissingError, SpecError
 from faultload.measure.metric_answers import answers, silent, table
 from faultload.measure.metric_lint import lint
 from faultload.measure.queries import Kind, Query, read_queries
@@ -175,6 +175,8 @@ class _Prometheus:
         self._known = known
 
     def instant(self, query: str) -> list[tuple[dict[str, str], float, float]]:
+        if "group_left" in query:
+            raise MissingError("Prometheus refused: many-to-many matching")
         name = query.removeprefix("count(").split("{")[0].split(")")[0].strip()
         return [({}, 0.0, value) for value in self._known.get(name, [])]
 
@@ -183,6 +185,7 @@ class _Prometheus:
     ("query", "problem", "said"),
     [
         (_query("up"), "", "2 series, 0 to 1"),
+        (_query("up * on (job) group_left () up"), "many-to-many", ""),
         (_query("vllm:num_requests_running"), "nothing has vllm:num_requests_running", ""),
         (_query("kube_pod_deletion_timestamp"), "", "only while a pod is being stopped"),
         (_query('http_requests_total{status="5xx"}'), "", "from the first such event"),
