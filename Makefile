@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster check audit chaos catalogue bench bench-gate bench-safety samples screenshot reference clean
+.PHONY: help setup demo test test-cluster check audit chaos catalogue bench bench-gate bench-safety samples screenshot dashboards dashboards-asked reference clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,12 @@ samples: setup  ## Publish a passing and a failing run of the demo in reports/sa
 
 screenshot: setup  ## Draw docs/images/report.png from a published run (needs Chromium)
 	@$(BIN)/python scripts/screenshot.py reports/samples/replica-loss/report.html docs/images/report.png
+
+dashboards: setup  ## Write platform/observability/dashboards/*.json from the short files beside them
+	@$(BIN)/python scripts/dashboards.py
+
+dashboards-asked: setup  ## Ask every query of dashboards, rules and triggers on the local platform, into docs/
+	@$(BIN)/python scripts/ask_dashboards.py --table docs/observability-queries.md --pictures docs/images
 
 reference: setup  ## Write docs/faults.md from what the faults say of themselves
 	@$(BIN)/faultload faults page > docs/faults.md.new

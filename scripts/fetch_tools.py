@@ -12,7 +12,8 @@ Prints one line a program, saying where it is. Ends with 0, or with 69 and one l
 is missing and why each way failed. Needs only the standard library: it runs before there is a
 virtual environment.
 
-`--only etcd` finds etcd, and nothing else: only tests/cluster needs it, so set-up leaves it alone.
+`--only etcd` finds etcd, and nothing else: only tests/cluster needs it, so set-up leaves it alone;
+likewise `--only alertmanager` and tests/deploy.
 """
 
 from __future__ import annotations
@@ -45,9 +46,15 @@ PROGRAMS = {
     "prometheus": ("prometheus", "promtool"),
     "redis": ("redis-server",),
     "etcd": ("etcd",),
+    "alertmanager": ("amtool",),
 }
 DEFAULT_SUITES = ("prometheus", "redis")
-DEBIAN_PACKAGES = {"prometheus": "prometheus", "redis": "redis-server", "etcd": "etcd-server"}
+DEBIAN_PACKAGES = {
+    "prometheus": "prometheus",
+    "redis": "redis-server",
+    "etcd": "etcd-server",
+    "alertmanager": "prometheus-alertmanager",
+}
 
 PROMETHEUS_VERSION = "3.13.1"
 # The release's own sha256sums.txt, as several distributions' recipes repeat it.

@@ -1,4 +1,4 @@
-"""Command groups: platform, trace, slo, faults, runs, prices."""
+"""Command groups: platform, trace, slo, faults, runs, prices, lint."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from faultload.cli.linting import lints
 from faultload.cli.output import Json, Root, catalogue_of, echo_json, echo_lines, say
 from faultload.cli.prices import prices
 from faultload.cli.slos import slos
@@ -25,6 +26,9 @@ def add_groups(app: typer.Typer) -> None:
     app.add_typer(slos, name="slo", help="Service level objectives, and alerts made of them.")
     app.add_typer(_faults, name="faults", help="The faults there are.")
     app.add_typer(_runs, name="runs", help="Stored runs.")
+    app.add_typer(
+        lints, name="lint", help="Dashboards, rules and triggers against what is exported."
+    )
     app.add_typer(prices, name="prices", help="Instance prices, dated.")
 
 

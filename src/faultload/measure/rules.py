@@ -146,7 +146,7 @@ def _group(slo: SLO, alerts: Sequence[BurnAlert], windows: BurnWindows) -> dict[
             "annotations": {
                 "summary": _summary(alert),
                 "description": f"{_seen_by(view)} {_TO_DO[alert.window.severity]}",
-                "runbook": f"{windows.runbook}#what-to-do-when-it-alerts",
+                "runbook_url": f"{windows.runbook}#burn",
             },
         }
         for alert in alerts
@@ -160,7 +160,7 @@ def _group(slo: SLO, alerts: Sequence[BurnAlert], windows: BurnWindows) -> dict[
             "annotations": {
                 "summary": f"{slo.name}: nobody can tell whether it is kept",
                 "description": _BLIND.format(short=short),
-                "runbook": f"{windows.runbook}#what-to-do-when-it-alerts",
+                "runbook_url": f"{windows.runbook}#blind",
             },
         }
     )

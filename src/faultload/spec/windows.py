@@ -89,7 +89,7 @@ class BurnWindows(Spec):
 
     source: str = Field(min_length=1)
     runbook: str = Field(min_length=1)
-    """What whoever is paged opens first: a path or an address; the alert's name is appended."""
+    """What whoever is paged opens first: a path or an address, with headings Burn and Blind."""
     windows: list[Window] = Field(min_length=1, max_length=8)
 
     @field_validator("windows")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from faultload.measure.metric_lint import lint, selectors_of
+from faultload.measure.queries import Kind, Query
+from faultload.spec.metrics import load_metrics
 from inference_platform.local import config, programs
 from inference_platform.local.autoscaling import spec
 from inference_platform.local.errors import ConfigError, MissingError
 
-HOME: dict[str, Any] = yaml.safe_load(
-    (Path(__file__).parents[3] / "platform/observability/metrics.yaml").read_text()
-)
+METRICS = load_metrics(Path(__file__).parents[3] / "platform/observability/metrics.yaml")
 SHIPPED = spec.load(spec.DEFAULT_PATH)
 # What platform/local-autoscaling.yaml is scaled on.
 SMALL = spec.load(Path(__file__).parents[3] / "platform/local-autoscaling-triggers.yaml")
@@ -26,36 +25,17 @@ QUERIES = [
     for scaled in found
     for trigger in scaled.triggers
 ]
-# What PromQL itself means by a word.
-WORDS = set("sum max rate avg_over_time vector or on unless bool".split())
-
-_SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}")
-_MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
-
-
-def _known(name: str) -> dict[str, set[str]]:
-    """Return the labels of a series with their values; an empty set: any value."""
-    base = re.sub(r"_(bucket|sum|count)$", "", name)
-    series = next((s for s in HOME["series"] if s["name"] in {name, base}), None)
-    assert series, f"{name} is not in metrics.yaml"
-    labels = {*series["labels"], *HOME["jobs"][series["job"]]["labels"]}
-    return {label: set(HOME["labels"].get(label, {}).get("values", ())) for label in labels}
 
 
 @pytest.mark.parametrize(("tier", "query"), QUERIES)
 def test_series_labels_and_values_are_those_of_metrics_yaml(tier: str, query: str) -> None:
     """A dead name reads as an empty answer for ever: the commonest defect of autoscaling."""
-    selectors = _SELECTOR.findall(query)
+    asked = Query(Path("triggers.yaml"), Kind.TRIGGER, tier, query, query)
 
-    assert selectors
-    for name, matchers in selectors:
-        known = _known(name)
-        for label, _, value in _MATCHER.findall(matchers):
-            assert label in known, f"{name} has no label {label}"
-            assert not known[label] or value in known[label], f"{label} is never {value}"
-        assert ("tier", "=", tier) in _MATCHER.findall(matchers), f"{name} of every tier"
-    rest = re.sub(r"\[\w+\]|\d+(\.\d+)?", "", _SELECTOR.sub("", query))
-    assert set(re.findall(r"[a-zA-Z_:][\w:]*", rest)) <= WORDS, "a series without its tier"
+    assert lint([asked], METRICS) == []
+    for selector in selectors_of(asked):
+        matchers = [str(matcher) for matcher in selector.matchers.matchers]
+        assert f'tier="{tier}"' in matchers, f"{selector} of every tier"
 
 
 @pytest.mark.parametrize("scaled", SHIPPED, ids=lambda scaled: scaled.name)

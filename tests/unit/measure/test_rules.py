@@ -138,7 +138,7 @@ def test_every_alert_says_what_to_do_and_where(tmp_path: Path) -> None:
     assert len(alerts) == 4
     for alert in alerts:
         assert alert["labels"].keys() == {"severity", "slo", "service"}
-        assert alert["annotations"].keys() == {"summary", "description", "runbook"}
+        assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
 
 
 @pytest.mark.parametrize(
