@@ -1,0 +1,34 @@
+"""What `make test-platform` checks with is there, and is what was pinned."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from platform_tools import ROOT, need, need_crds
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_helm_is_one_that_we_write_for() -> None:
+    """Helm 2 renders other things; 3 and 4 read our charts alike."""
+    assert re.match(r"v[34]\.", _said(need("helm"), "version", "--template", "{{.Version}}"))
+
+
+def test_checkov_is_the_one_that_is_pinned() -> None:
+    """Another release knows other rules, so the exceptions we explain would not fit."""
+    pinned = re.search(
+        r"^checkov==(\S+)", (ROOT / "scripts/checkov.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert pinned
+    assert _said(need("checkov"), "--version").strip() == pinned[1]
+
+
+def test_every_custom_resource_has_its_schema() -> None:
+    """A kind without a schema would be an object that nobody has checked."""
+    files = {path.name for path in need_crds().glob("*.yaml")}
+    kinds = "podmonitors servicemonitors prometheusrules prometheuses alertmanagers".split()
+    assert {f"monitoring.coreos.com_{kind}.yaml" for kind in kinds} <= files
+    assert {"keda.sh_scaledobjects.yaml", "keda.sh_triggerauthentications.yaml"} <= files
