@@ -87,12 +87,18 @@ get_helm() {
 
 build_helm() {
   type -P go || stop "neither Helm 3 or 4 nor go is on PATH"
-  local version
+  local version kubernetes
   version=$(cd scripts/helm && go list -m -f '{{.Version}}' helm.sh/helm/v3)
+  # k8s.io/client-go v0.37.0 is Kubernetes 1.37: what Helm takes a cluster for that it was not told.
+  kubernetes=$(cd scripts/helm && go list -m -f '{{.Version}}' k8s.io/client-go | cut -d . -f 2)
   mkdir -p "$tools/helm"
   # Minutes of a processor: with the least priority, and one package at a time, others can work on.
   (cd scripts/helm && CGO_ENABLED=0 nice -n 15 go build -p 1 -trimpath -buildvcs=false \
-    -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=$version" \
+    -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=$version \
+      -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
+      -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$kubernetes \
+      -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 \
+      -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$kubernetes" \
     -o "$tools/helm/helm" helm.sh/helm/v3/cmd/helm)
 }
 

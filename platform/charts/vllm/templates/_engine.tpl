@@ -64,7 +64,7 @@ capabilities: {drop: [ALL]}
 {{- $gpus := include "vllm.gpusPerPod" .root | int -}}
 {{- $disk := int $v.engine.resources.scratchGiB -}}
 {{- if eq $v.source.kind "s3" }}{{ $disk = add $disk $v.source.sizeGiB }}{{ end -}}
-name: engine
+name: vllm
 image: {{ include "vllm.image" $v.image }}
 imagePullPolicy: {{ $v.image.pullPolicy }}
 command: {{ if $v.engine.simulator }}[python, -m, inference_platform.engine_sim]{{ else }}[vllm, serve]{{ end }}
@@ -140,9 +140,14 @@ readinessProbe:
 {{- end }}
 lifecycle:
   preStop:
+    {{- if .worker }}
+    # All pods of a replica are deleted at once, and the leader drains with this one's GPUs.
+    sleep: {seconds: {{ add $v.drain.preStopSeconds $v.drain.shutdownTimeoutSeconds }}}
+    {{- else }}
     # Readiness does not drop while vLLM drains, and late requests get a 500: so SIGTERM waits until
     # nobody sends any more.
     sleep: {seconds: {{ int $v.drain.preStopSeconds }}}
+    {{- end }}
 volumeMounts:
   - {name: shm, mountPath: /dev/shm}
   - {name: cache, mountPath: /cache}

@@ -7,7 +7,7 @@ metadata:
     {{- include $selector .root | nindent 4 }}
     {{- include "vllm.commonLabels" .root | nindent 4 }}
   annotations:
-    kubectl.kubernetes.io/default-container: engine
+    kubectl.kubernetes.io/default-container: vllm
 spec:
   serviceAccountName: {{ $v.serviceAccount.name }}
   # Nothing here speaks to the API; roles of AWS come by a token of their own.
