@@ -49,6 +49,7 @@ def test_spot_chain_fits_two_minutes() -> None:
 def test_start_has_twice_the_time_it_takes(shape: str) -> None:
     """A start that is killed half way begins anew, and never comes to its end."""
     engine = _engine(_pods(shape)[0])
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= engine.keys()
     probe = engine["startupProbe"]
     budget = probe["periodSeconds"] * probe["failureThreshold"]
     cold = {"dev-simulator": 5, "tensor-parallel": 420, "multi-node": 1200}.get(shape, 300)
