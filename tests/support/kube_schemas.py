@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -19,6 +20,13 @@ _CRD_FILES = {
     "monitoring.coreos.com/v1alpha1": "monitoring.coreos.com_{}.yaml",
 }
 _PLURALS = {"prometheus": "prometheuses"}
+
+
+class _Loader(yaml.CSafeLoader):
+    """Reads a lone `=`, which the Prometheus operator's enumerations have, as the text it is."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda _, node: node.value)
 
 # LeaderWorkerSet publishes its schema on no registry we read, so these are the fields of its API v1
 # that we use, and its pod templates are held against Kubernetes' own.
@@ -79,6 +87,12 @@ def problems(one: dict[str, Any], version: str) -> list[str]:
     return [_line(error) for error in validator.iter_errors(one)]
 
 
+def read_crd(path: Path) -> dict[str, Any]:
+    """Return a custom resource definition."""
+    crd: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # safe
+    return crd
+
+
 def _line(error: jsonschema.ValidationError) -> str:
     return f"{'.'.join(str(part) for part in error.path)}: {error.message[:300]}"
 
@@ -111,7 +125,7 @@ def _definitions(folder: str, version: str) -> Resource[Any]:
 def _custom(api: str, kind: str) -> jsonschema.Draft202012Validator:
     plural = _PLURALS.get(kind.lower(), kind.lower() + ("s" if "monitoring" in api else ""))
     path = need_crds() / _CRD_FILES[api].format(plural)
-    crd = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    crd = read_crd(path)
     wanted = api.rpartition("/")[2]
     schema = next(
         one["schema"]["openAPIV3Schema"] for one in crd["spec"]["versions"] if one["name"] == wanted
