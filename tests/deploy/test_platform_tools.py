@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 from platform_tools import ROOT, need, need_crds
 
@@ -32,3 +34,22 @@ def test_every_custom_resource_has_its_schema() -> None:
     kinds = "podmonitors servicemonitors prometheusrules prometheuses alertmanagers".split()
     assert {f"monitoring.coreos.com_{kind}.yaml" for kind in kinds} <= files
     assert {"keda.sh_scaledobjects.yaml", "keda.sh_triggerauthentications.yaml"} <= files
+
+
+def test_machine_without_go_hears_what_is_missing(tmp_path: Path) -> None:
+    """Helm 2 is no Helm to us, and without Go none can be built: one line says so."""
+    for program in ("bash", "dirname"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    old = tmp_path / "helm"
+    old.write_text("#!/bin/bash\necho v2.17.0\n", encoding="utf-8")
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(ROOT / "scripts/platform_tools.sh"), "get_helm"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == "neither Helm 3 or 4 nor go is on PATH\n"
