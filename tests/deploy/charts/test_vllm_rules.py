@@ -39,6 +39,7 @@ _MISTAKES: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
         {"disruption": {"minAvailable": 3, "maxUnavailable": None}},
         "3 of 2 replicas",
     ),
+    ("budget-keeps-one", (), {"disruption": {"maxUnavailable": 2}}, "2 of 2 replicas"),
     ("budget-says-one-thing", (), {"disruption": {"minAvailable": 1}}, "found 1 and 1"),
     ("budget-says-one-thing", (), {"disruption": {"maxUnavailable": None}}, "minAvailable"),
     ("rollout-keeps-serving", (), {"autoscaling": {"minReplicas": 1}}, "cold start of 300 s"),

@@ -61,6 +61,9 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- if and (not $none) (ge (int $p.minAvailable) $replicas) -}}
 {{- include "vllm.refuse" (dict "rule" "budget-lets-one-go" "why" (printf "minAvailable %v of %v replicas: no node could ever be drained; expected %v at most: lower disruption.minAvailable or use maxUnavailable" $p.minAvailable $replicas (sub $replicas 1))) -}}
 {{- end -}}
+{{- if and $none (gt $replicas 1) (ge (int $p.maxUnavailable) $replicas) -}}
+{{- include "vllm.refuse" (dict "rule" "budget-keeps-one" "why" (printf "maxUnavailable %v of %v replicas: a drain of two nodes could take all; expected %v at most: lower disruption.maxUnavailable" $p.maxUnavailable $replicas (sub $replicas 1))) -}}
+{{- end -}}
 {{- if and (le $replicas 1) (eq (include "vllm.surge" . | int) 0) (not .Values.rollout.acceptOutage) -}}
 {{- include "vllm.refuse" (dict "rule" "rollout-keeps-serving" "why" (printf "%v replica and %v spare GPUs: a rollout would take the model away for a cold start of %v s: raise replicas or rollout.spareGpus, or set rollout.acceptOutage" $replicas .Values.rollout.spareGpus .Values.startup.coldStartSeconds)) -}}
 {{- end -}}
