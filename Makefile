@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster check audit chaos catalogue bench bench-gate bench-safety samples screenshot dashboards dashboards-asked reference clean
+.PHONY: help setup demo test test-cluster test-platform check audit chaos catalogue bench bench-gate bench-safety samples screenshot dashboards dashboards-asked reference clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,10 @@ test: setup  ## Run every test but tests/cluster, or those in TESTS; PYTEST_ARGS
 
 test-cluster: setup  ## Run the tests that need Kubernetes, on a control plane that is found or built with Go
 	@$(BIN)/pytest $(or $(TESTS),tests/cluster) $(PYTEST_ARGS)
+
+test-platform: setup  ## Check charts, Terraform, images and dashboards, with Helm and Checkov found or fetched
+	@scripts/platform_tools.sh
+	@$(BIN)/pytest $(or $(TESTS),tests/deploy) $(PYTEST_ARGS)
 
 check: setup  ## Lint, format, types, layers and contracts, in under a minute
 	@$(BIN)/ruff check --quiet $(RUFF_SKIPS) .

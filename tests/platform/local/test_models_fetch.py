@@ -287,7 +287,7 @@ def test_a_directory_that_cannot_be_is_told(fetch: Fetch) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--store", "s3://bucket"), "expected http://host:port[/bucket], found 's3://bucket'"),
+        (("--store", "ftp://bucket"), "expected http://host:port[/bucket], found 'ftp://bucket'"),
         (("--model", "../x"), "expected a name like chat-fast or org/chat, found '../x'"),
         (("--version", "a/b"), "expected a name like v1, found 'a/b'"),
         (("--timeout", "0"), "expected seconds, more than 0, found '0'"),

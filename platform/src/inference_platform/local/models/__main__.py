@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from inference_platform.local.models import s3, store
+from inference_platform.local.models import s3, signed, store
 from inference_platform.local.models.cache import Wanted, fetch
 from inference_platform.local.models.errors import StoreError
 from inference_platform.local.models.layout import StandIn, check_names
@@ -60,7 +60,13 @@ def _parser() -> argparse.ArgumentParser:
 
     pod = commands.add_parser("fetch", help="make a directory hold a model")
     pod.set_defaults(run=_fetch)
-    pod.add_argument("--store", type=_store, required=True, metavar="http://HOST:PORT[/BUCKET]")
+    pod.add_argument(
+        "--store",
+        type=_any_store,
+        required=True,
+        metavar="URL",
+        help="http://HOST:PORT[/BUCKET], or s3://BUCKET[/FOLDER] as AWS has it",
+    )
     pod.add_argument("--model", type=_model, required=True)
     pod.add_argument("--version", type=_version, help="default: the one in service")
     pod.add_argument("--into", type=Path, required=True, metavar="DIR")
@@ -172,6 +178,16 @@ def _stand_in(text: str) -> StandIn:
 def _store(text: str) -> str:
     try:
         s3.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _any_store(text: str) -> str:
+    if not text.startswith(signed.SCHEME):
+        return _store(text)
+    try:
+        signed.split(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -21,16 +21,18 @@ from inference_platform.local.models import layout
 from inference_platform.local.models.errors import CannotResumeError, IntegrityError, StoreError
 from inference_platform.local.models.layout import File, Manifest
 from inference_platform.local.models.s3 import S3, Limits
+from inference_platform.local.models.signed import SCHEME, SignedS3
 
 LOCK = ".lock"
 _LOCK_LOOK_S = 0.02
 
 Say = Callable[[str], None]
+Store = S3 | SignedS3
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to fetch; `version` None is the one in service.
+    """What to fetch; `version` None is the one in service, `store` a URL of `s3` or of `signed`.
 
     `verify` reads every file that is there already; without it, a size is enough.
     `offline_ok` takes what is cached when the store does not say which files belong to the version,
@@ -56,7 +58,7 @@ def fetch(wanted: Wanted, say: Say) -> Manifest:
     """
     limits = Limits(wanted.silence_s, wanted.whole_s)
     wanted.into.mkdir(parents=True, exist_ok=True)
-    with _locked(wanted.into, limits, say), S3(wanted.store, limits) as s3:
+    with _locked(wanted.into, limits, say), _open(wanted.store, limits) as s3:
         cached = _cached(wanted)
         version = wanted.version
         if wanted.offline_ok and version and cached:
@@ -75,6 +77,10 @@ def fetch(wanted: Wanted, say: Say) -> Manifest:
         return manifest
 
 
+def _open(store: str, limits: Limits) -> Store:
+    return SignedS3(store, limits) if store.startswith(SCHEME) else S3(store, limits)
+
+
 def _cached(wanted: Wanted) -> Manifest | None:
     """Return the manifest of an intact directory that may be what is wanted."""
     path = wanted.into / layout.MANIFEST
@@ -87,12 +93,12 @@ def _cached(wanted: Wanted) -> Manifest | None:
     return manifest if same and intact else None
 
 
-def _current(s3: S3, model: str) -> str:
+def _current(s3: Store, model: str) -> str:
     key = layout.current_key(model)
     return layout.read_current(s3.get(key)[0], s3.url(key))
 
 
-def _manifest(s3: S3, model: str, version: str) -> Manifest:
+def _manifest(s3: Store, model: str, version: str) -> Manifest:
     key = layout.key(model, version, layout.MANIFEST)
     manifest = layout.read_manifest(s3.get(key)[0], s3.url(key))
     if (manifest.model, manifest.version) != (model, version):
@@ -103,7 +109,7 @@ def _manifest(s3: S3, model: str, version: str) -> Manifest:
     return manifest
 
 
-def _complete(s3: S3, manifest: Manifest, into: Path, say: Say) -> None:
+def _complete(s3: Store, manifest: Manifest, into: Path, say: Say) -> None:
     """Load what is missing or differs; only then touch what the directory held before."""
     wrong = [file for file in manifest.files if not _is_whole(into, file, verify=True)]
     for file in wrong:
@@ -140,7 +146,7 @@ def _part(into: Path, file: File) -> Path:
     return into / f"{file.name}.{file.sha256[:16]}.part"
 
 
-def _download(s3: S3, key: str, file: File, into: Path, say: Say) -> None:
+def _download(s3: Store, key: str, file: File, into: Path, say: Say) -> None:
     """Make the file's part whole, going on where an earlier fetch was stopped."""
     part = _part(into, file)
     begin = part.stat().st_size if part.exists() else 0
@@ -159,7 +165,7 @@ def _download(s3: S3, key: str, file: File, into: Path, say: Say) -> None:
     layout.check_sha256(s3.url(key), file.sha256, found)
 
 
-def _receive(s3: S3, key: str, file: File, part: Path, begin: int) -> str:
+def _receive(s3: Store, key: str, file: File, part: Path, begin: int) -> str:
     """Write the object from `begin` on behind what the part has; return the SHA-256 of it all."""
     digest = hashlib.sha256()
     if begin:
