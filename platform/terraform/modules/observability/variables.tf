@@ -1,0 +1,61 @@
+variable "name" {
+  description = "Prefix of the names, for example inference-dev."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,30}$", var.name))
+    error_message = "name: expected 2 to 31 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "install_operators" {
+  description = "Whether to install the operators' charts; false where Argo CD does, or while there is no way to the API server."
+  type        = bool
+  nullable    = false
+
+  validation {
+    condition     = contains([true, false], var.install_operators)
+    error_message = "install_operators: expected true or false."
+  }
+}
+
+variable "managed_prometheus" {
+  description = "Whether to make a workspace in Amazon Managed Prometheus, for keeping samples longer than the cluster lives."
+  type        = bool
+  nullable    = false
+
+  validation {
+    condition     = contains([true, false], var.managed_prometheus)
+    error_message = "managed_prometheus: expected true or false."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "Key that encrypts the workspace."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = startswith(var.kms_key_arn, "arn:")
+    error_message = "kms_key_arn: expected an ARN."
+  }
+}
+
+variable "chart_versions" {
+  description = "Exact versions of the charts that are installed."
+  type = object({
+    kube_prometheus_stack = optional(string, "88.3.0")
+    loki                  = optional(string, "18.7.6")
+    keda                  = optional(string, "2.19.0")
+    nvidia_device_plugin  = optional(string, "0.18.0")
+    dcgm_exporter         = optional(string, "4.8.2")
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for each in values(var.chart_versions) : can(regex("^[0-9]+\\.[0-9]+\\.[0-9]+$", each))])
+    error_message = "chart_versions: expected exact versions like 2.19.0."
+  }
+}
