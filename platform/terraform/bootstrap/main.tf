@@ -27,6 +27,11 @@ resource "aws_kms_alias" "state" {
   target_key_id = aws_kms_key.state.key_id
 }
 
+# Of the whole account in this region: disks that pods ask for name no key, and are encrypted all the same.
+resource "aws_ebs_encryption_by_default" "this" {
+  enabled = true
+}
+
 resource "aws_s3_bucket" "state" {
   #checkov:skip=CKV2_AWS_62:Nothing waits for new objects here
   #checkov:skip=CKV_AWS_144:Every state can be imported again from what runs; a second region is the owner's choice

@@ -120,8 +120,9 @@ locals {
     })
   }
   addons_after_nodes = {
-    coredns            = jsonencode({ replicaCount = 2 })
-    aws-ebs-csi-driver = null
+    coredns = jsonencode({ replicaCount = 2 })
+    # EKS brings no default storage class; this one is gp3.
+    aws-ebs-csi-driver = jsonencode({ defaultStorageClass = { enabled = true } })
     # No role: it only mounts the file system that modules/storage makes.
     aws-fsx-csi-driver = null
     # Reads the kernel's log for Xid errors and tells node repair.

@@ -8,6 +8,16 @@ output "workspace_url" {
   value       = one(aws_prometheus_workspace.this[*].prometheus_endpoint)
 }
 
+output "log_bucket" {
+  description = "Bucket of Loki's logs (LOKI_BUCKET)."
+  value       = aws_s3_bucket.logs.id
+}
+
+output "loki_irsa_role_arn" {
+  description = "Role of the ServiceAccount loki: keeps logs in that bucket."
+  value       = aws_iam_role.loki.arn
+}
+
 output "charts" {
   description = "Chart and version of every operator that is installed."
   value = merge(

@@ -123,6 +123,8 @@ module "observability" {
   source = "../observability"
 
   name               = local.name
+  cluster_name       = module.cluster.name
+  cluster_arn        = module.cluster.arn
   install_operators  = var.install_operators
   managed_prometheus = var.managed_prometheus
   kms_key_arn        = aws_kms_key.this.arn

@@ -87,3 +87,13 @@ output "operator_charts" {
   description = "Chart and version of every operator that is installed."
   value       = module.observability.charts
 }
+
+output "log_bucket" {
+  description = "Bucket of Loki's logs (LOKI_BUCKET)."
+  value       = module.observability.log_bucket
+}
+
+output "loki_irsa_role_arn" {
+  description = "Role of the ServiceAccount loki."
+  value       = module.observability.loki_irsa_role_arn
+}

@@ -4,6 +4,8 @@ mock_provider "helm" {}
 
 variables {
   name               = "inference-test"
+  cluster_name       = "inference-test"
+  cluster_arn        = "arn:aws:eks:us-east-1:111122223333:cluster/inference-test"
   install_operators  = true
   managed_prometheus = false
   kms_key_arn        = "arn:aws:kms:us-east-1:111122223333:key/1"
