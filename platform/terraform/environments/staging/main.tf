@@ -1,0 +1,66 @@
+# Prod in small: the same parts and both tiers, one machine of each. Game days happen here.
+
+locals {
+  tags = {
+    Project     = "inference-platform"
+    Environment = "staging"
+    ManagedBy   = "terraform"
+    CostCenter  = var.cost_center
+  }
+}
+
+data "aws_default_tags" "current" {}
+
+check "tags" {
+  assert {
+    condition     = length(setsubtract(["Project", "Environment", "ManagedBy", "CostCenter"], keys(data.aws_default_tags.current.tags))) == 0
+    error_message = "The provider's default tags have to name Project, Environment, ManagedBy and CostCenter."
+  }
+}
+
+module "platform" {
+  source = "../../modules/platform"
+
+  environment = "staging"
+  zones       = var.zones
+  tags        = local.tags
+
+  cidr         = "10.30.0.0/16"
+  nat_gateways = "one"
+
+  system_nodes = {
+    instance_types = ["m7i.large", "m6i.large"]
+    size           = 3
+    size_max       = 6
+  }
+
+  gpu_groups = {
+    l4 = {
+      gpu            = "l4", gpus = 1, capacity_type = "ON_DEMAND", size_min = 1, size = 1, size_max = 4
+      instance_types = ["g6.xlarge"]
+    }
+    l4-spot = {
+      gpu            = "l4", gpus = 1, capacity_type = "SPOT", size_min = 0, size = 1, size_max = 6
+      instance_types = ["g6.xlarge", "g6.2xlarge", "g6.4xlarge", "g6.8xlarge"]
+    }
+    # Four GPUs in one machine, for tensor parallelism.
+    l40s-x4-spot = {
+      gpu            = "l40s", gpus = 4, capacity_type = "SPOT", size_min = 0, size = 1, size_max = 2
+      instance_types = ["g6e.12xlarge", "g6e.24xlarge", "g6e.48xlarge"]
+    }
+  }
+
+  karpenter           = { enabled = true }
+  lustre              = { enabled = true }
+  waf                 = { enabled = true }
+  managed_prometheus  = false
+  deletion_protection = false
+  log_retention_days  = 90
+
+  admin_role_arns     = var.admin_role_arns
+  public_access_cidrs = var.public_access_cidrs
+  model_bucket_name   = var.model_bucket_name
+  domain              = var.domain
+  install_operators   = var.install_operators
+  budget              = { usd_per_month = 8000, emails = var.budget_emails }
+}
