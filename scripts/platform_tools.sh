@@ -3,6 +3,7 @@
 #
 #   bin/helm     from PATH where that has Helm 3 or 4, else built with Go (scripts/helm/go.mod)
 #   bin/checkov  in an environment of its own (scripts/checkov.txt)
+#   bin/amtool   of Alertmanager, as scripts/fetch_tools.py finds it
 #   crds/        schemas of the custom resources that our charts make, as their projects publish them
 #
 # Expects `make setup` to have run. A tool that cannot be had is one line that says what to install;
@@ -12,7 +13,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
 readonly tools=$root/.tools log=$root/.tools/platform.log ready=$root/.tools/platform-ready
-readonly inputs="scripts/platform_tools.sh scripts/helm/go.mod scripts/helm/go.sum scripts/checkov.txt"
+readonly inputs="scripts/platform_tools.sh scripts/helm/go.mod scripts/helm/go.sum scripts/checkov.txt scripts/fetch_tools.py"
 
 # Module, version, and Go's checksum of it, then the folder of its custom resource definitions.
 readonly CRDS="
@@ -30,6 +31,7 @@ main() {
   have Helm get_helm "install Helm 3 or 4, or Go $(go_version) or later to build it with"
   have "schemas of custom resources" get_crds "install Go $(go_version) or later"
   have Checkov get_checkov "run: make setup"
+  have amtool get_amtool "install prometheus-alertmanager"
   if [ "$missing" -eq 0 ]; then
     printf '%s\n' "$root" >"$ready"
   elif [ "${FAULTLOAD_REQUIRE_PLATFORM_TOOLS:-}" = 1 ]; then
@@ -131,6 +133,10 @@ get_checkov() {
   "$uv" pip install --quiet --python "$tools/checkov/bin/python" --require-hashes -r scripts/checkov.txt
   ln -sfn "$tools/checkov/bin/checkov" "$tools/bin/checkov"
   "$tools/bin/checkov" --version
+}
+
+get_amtool() {
+  "$root/.venv/bin/python" scripts/fetch_tools.py --only alertmanager
 }
 
 "${1:-main}"
