@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from faultload.record.history import (
 from faultload.report import render_summary
 from faultload.run.baselines import Store, add, entries, open_store
 from faultload.run.history import accept, earlier_runs, earlier_runs_of, name_of, save_history
-from faultload.run.judging import explain_stored, judge_and_report, judge_stored
+from faultload.run.judging import explain_stored, judge_stored
 from faultload.run.plan import RunPlan, prepare
 from faultload.run.sealing import save_inputs
 from faultload.spec import Catalogue, load_slos
@@ -112,15 +113,12 @@ def test_a_record_is_judged_by_what_it_was_given_and_not_by_the_store(
     """What is accepted later changes no verdict; only who names a store is held beside it."""
     add_runs(home, BAD)
     new = beside(run(tmp_path, "new", 2), home)
-    judge_and_report(new)
-    first = (new.path / "verdict.json").read_bytes()
+    first = json.dumps(judge_stored(new).judgement.as_json())
     add_runs(home, [30, 1] * 10)
 
-    judge_and_report(new)
-    assert (new.path / "verdict.json").read_bytes() == first
-
-    judge_and_report(new, None, earlier_runs_of(home, new))
-    assert (new.path / "verdict.json").read_bytes() != first
+    assert json.dumps(judge_stored(new).judgement.as_json()) == first
+    among = judge_stored(new, None, earlier_runs_of(home, new)).judgement
+    assert json.dumps(among.as_json()) != first
     assert not new.tampered()
 
 
@@ -158,6 +156,7 @@ def test_a_run_without_a_bad_request_has_no_logarithm(home: Store, tmp_path: Pat
     assert ratios_of(earlier_runs(home, KIND), SLOS) == {}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
