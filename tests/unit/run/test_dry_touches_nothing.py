@@ -238,7 +238,7 @@ class FakeCluster:
         return SimpleNamespace(status=200, data=json.dumps(body).encode(), headers={})
 
     def _object(self, name: str, owner: str = "", **more: Any) -> dict[str, Any]:
-        metadata = {"name": name, "uid": f"u-{name}", "namespace": "llm", "generation": 1}
+        metadata = {"name": name, "uid": f"u-{name}", "namespace": "inference", "generation": 1}
         metadata |= more.pop("metadata", {})
         if owner:
             metadata["ownerReferences"] = [
@@ -279,7 +279,7 @@ class FakeCluster:
         namespaces = [
             # The UID that the example's target file holds.
             self._object("kube-system", metadata={"uid": "00000000-0000-0000-0000-000000000000"}),
-            self._object("llm", metadata=opted_in),
+            self._object("inference", metadata=opted_in),
         ]
         return {**kept, "nodes": nodes, "namespaces": namespaces}
 
