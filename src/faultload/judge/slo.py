@@ -106,24 +106,28 @@ def _value_at(rows: Rows, condition: Condition, now: Floats, patience_s: float) 
     For conditions without a limit it is 1 where an unanswered request has been silent for longer
     than `patience_s`, else 0; `over` is then > 0.
     """
-    began, age = rows.first <= now, now - rows.due
-    last = np.minimum(rows.last, now)
+    began = rows.first <= now
     if condition.kind != "latency":
-        silence = now - np.where(began, last, rows.due)
+        silence = now - np.where(began, np.minimum(rows.last, now), rows.due)
         return (~rows.served & (silence > patience_s)).astype(np.float64)
     if condition.column == "ttft_s":
-        return np.where(began, rows.first - rows.due, age)
+        return np.where(began, rows.first - rows.due, now - rows.due)
     ended = rows.end <= now
     finished = ended & rows.served
     if condition.column == "e2e_s":
-        return np.where(finished, rows.last - rows.due, age)
+        return np.where(finished, rows.last - rows.due, now - rows.due)
     if condition.column == "gap_s_max":
-        silence = np.fmax(np.where(ended, rows.gap, np.nan), now - np.where(began, last, np.nan))
+        since = np.where(began, np.minimum(rows.last, now), np.nan)
+        silence = np.fmax(np.where(ended, rows.gap, np.nan), now - since)
         return np.where(finished, rows.gap, silence)
     # tpot_s: an open stream can still get what was asked, hence the largest divisor.
-    tokens = np.where(finished, rows.received, rows.asked) - 1
-    spent = np.where(finished, rows.last, now) - np.where(began, rows.first, np.nan)
-    value: Floats = np.divide(spent, tokens, out=np.full_like(spent, np.nan), where=tokens > 0)
+    tokens = np.where(finished, rows.received, rows.asked)
+    tokens -= 1
+    # In place: of a million rows each column is 8 MB.
+    value: Floats = np.where(finished, rows.last, now)
+    value -= np.where(began, rows.first, np.nan)
+    np.divide(value, tokens, out=value, where=tokens > 0)
+    value[~(tokens > 0)] = np.nan
     return value
 
 

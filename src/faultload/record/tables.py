@@ -236,9 +236,10 @@ def _read(
                     file.read([name], use_threads=False).column(0) if name in found else lacking
                 )
                 read[name] = column.to_pandas()
+                del column
+                pa.default_memory_pool().release_unused()  # or the next one takes as much again
     except FileNotFoundError:
         raise SpecError(path, "", "no such file: the record is incomplete") from None
     except (pa.ArrowException, OSError) as error:
         raise SpecError(path, "", f"not a readable table: {str(error).splitlines()[0]}") from None
-    pa.default_memory_pool().release_unused()
     return pd.DataFrame(read, copy=False)
