@@ -22,6 +22,7 @@ from faultload.errors import FaultloadError, MissingError
 from faultload.measure.counters import increases, select_rows
 from faultload.measure.promtool import ask, find_promtool
 from faultload.measure.rules import BurnAlert, burn_alerts
+from faultload.measure.scrapes import Scrapes
 from faultload.record import ALERT_SCHEMA, AlertState, Phase, PhaseName
 from faultload.spec.slo import SLO
 from faultload.spec.windows import BurnWindows
@@ -137,7 +138,8 @@ def _not_playable(series: pd.DataFrame, slo: SLO, span: Span) -> str:
     for selector in (view.good, view.total):
         if select_rows(series, selector).empty:
             return f"the record has no sample of {selector.promql}"
-    before = increases(select_rows(series, view.total), span.baseline_s, span.fault_s)
+    total, scrapes = select_rows(series, view.total), Scrapes.of(series)
+    before = increases(total, span.baseline_s, span.fault_s, scrapes)
     if sum(one.value for one in before.values()) <= 0:
         return f"before the fault nothing was counted by {view.total.promql}"
     return ""
