@@ -88,6 +88,7 @@ def replay_alerts(
     """
     rows: list[dict[str, object]] = []
     playable: list[BurnAlert] = []
+    windows = windows.model_copy(update={"matchers": {}})
     try:
         span = Span.of(phases)
         for slo in slos:

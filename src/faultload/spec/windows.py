@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from faultload.errors import SpecError
+from faultload.spec.fields import MetricLabel
 from faultload.spec.reading import Spec, parse, read_document
 from faultload.spec.wording import found
 
@@ -90,6 +91,12 @@ class BurnWindows(Spec):
     source: str = Field(min_length=1)
     runbook: str = Field(min_length=1)
     """What whoever is paged opens first: a path or an address; the alert's name is appended."""
+    matchers: dict[MetricLabel, str] = Field(default_factory=dict)
+    """Labels of the series that the rules are about, where one Prometheus has several platforms;
+    a run's own replay looks at what the run recorded."""
+    bad_events_min: int = Field(default=1, ge=1, le=1_000_000)
+    """No alert before so many events were bad over its long window: one failure in a quiet hour
+    is a large share of few."""
     windows: list[Window] = Field(min_length=1, max_length=8)
 
     @field_validator("windows")
