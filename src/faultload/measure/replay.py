@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from faultload.errors import FaultloadError, MissingError
+from faultload.errors import FaultloadError, MissingError, UsageError
 from faultload.measure.counters import increases, select_rows
 from faultload.measure.promtool import ask, find_promtool
 from faultload.measure.rules import BurnAlert, burn_alerts
@@ -92,7 +92,11 @@ def replay_alerts(
     try:
         span = Span.of(phases)
         for slo in slos:
-            alerts = burn_alerts(slo, windows)
+            try:
+                alerts = burn_alerts(slo, windows)
+            except UsageError as error:
+                rows.append(_row(None, AlertState.NOT_REPLAYED, why=str(error)))
+                continue
             why = _not_playable(series, slo, span)
             rows += [_row(one, AlertState.NOT_REPLAYED, why=why) for one in alerts if why]
             playable += [] if why else alerts

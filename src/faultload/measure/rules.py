@@ -88,11 +88,17 @@ def burn_alerts(slo: SLO, windows: BurnWindows) -> list[BurnAlert]:
     """Return the alerts of one SLO, in the windows' order; none where no server counts it.
 
     Raises:
-        UsageError: its threshold is no edge of the histogram that stands in for its rows.
+        UsageError: its threshold is no edge of the histogram that stands in for its rows, or the
+            windows are sized for another period than its.
     """
     view = slo.server_view
     if view is None:
         return []
+    if slo.window_s != seconds_of(windows.period):
+        raise UsageError(
+            f"SLO {slo.name}: its period is {slo.spec.time_window[0].duration}, and the windows of"
+            f" slos/windows.yaml are sized for {windows.period}; use one period for both"
+        )
     edges = bucket_edges(view.good.metric)
     for label, how, text in view.good.matchers:
         if (label, how) == ("le", "=") and edges and float(text) not in (*edges, float("inf")):
