@@ -256,7 +256,7 @@ def _lost(share: Share) -> float | None:
 
 def _quote(machine: Machine, book: PriceBook) -> Quote | None:
     region = region_of(machine.zone)
-    if machine.usd_per_h is not None:
+    if machine.usd_per_h:  # 0 is what exporters say that know no price
         kind = (machine.instance_type, region, machine.capacity_type)
         return Quote(*kind, machine.usd_per_h, "", "the platform's own series", typical=False)
     return book.find(machine.instance_type, region, machine.capacity_type)

@@ -163,7 +163,7 @@ class _Reader:
             capacity_type=_first(labels, *_CAPACITY).lower().replace("_", "-"),
             zone=labels.get(_ZONE, ""),
             gpus=gpus,
-            usd_per_h=round(float(track.samples.mean()), 9) if track.name == _COST else None,
+            usd_per_h=_price(track.samples) if track.name == _COST else None,
             start_s=start_s,
             end_s=end_s,
             began=began,
@@ -269,6 +269,12 @@ class _Reader:
         stacked = np.array(rows)
         total: Floats = np.nansum(stacked, axis=0)
         return np.where(np.isnan(stacked).all(axis=0), np.nan, total)
+
+
+def _price(samples: Floats) -> float | None:
+    """Return the mean price; None: none above 0, which is what exporters say that know none."""
+    said = samples[samples > 0]
+    return round(float(said.mean()), 9) if len(said) else None
 
 
 def _edges(phases: Sequence[Phase], end_s: float, step_s: float) -> Floats:

@@ -198,6 +198,15 @@ def test_a_price_that_is_missing_is_no_cost_at_all() -> None:
     assert "no price for g6.12xlarge, spot, in us-east-1 (node b)" in cost.problem
 
 
+def test_a_price_of_zero_is_no_price() -> None:
+    """What it says there is that nobody knows: the list is asked, else the bill is not known."""
+    listed_at = PriceBook((listed("on-demand", 3.6),))
+
+    assert price(machine(usd_per_h=0.0), book=listed_at).usd == pytest.approx(0.160)
+    assert price(machine(usd_per_h=0.0)).usd is None
+    assert "no price for g6.12xlarge" in price(machine(usd_per_h=0.0)).problem
+
+
 def test_the_newest_list_prices_what_the_platform_does_not() -> None:
     """The node's type, region and way to pay find it; where it comes from is kept."""
     old, new = listed("spot", 1.8, year=2025), listed("spot", 0.9, typical=True)
