@@ -171,6 +171,7 @@ class _Reader:
             error_s=start_error_s + end_error_s,
             busy_gpu_s=busy,
             cold_gpu_s=cold,
+            typical=track.name == _COST and track.labels.get("typical") == "true",
         )
 
     def held(self, node: str) -> bool:
