@@ -105,6 +105,7 @@ def work_out(
     spot = np.array([quote.capacity_type == "spot" for _, quote in paid])
     fault_usd, fault_lost_usd = _of_fault(shares[:-1])
     known = all(quote.capacity_type for _, quote in paid)
+    on_demand, spots = (_all(paid, hours, book, kind) for kind in ("on-demand", "spot"))
     return Cost(
         parts_problem=fleet.parts_problem,
         usd=whole.usd,
@@ -119,8 +120,9 @@ def work_out(
         usd_per_1k_equivalent_tokens=_per(whole.usd, (output + INPUT_WEIGHT * prompt) / 1e3),
         node_hours=float(hours.sum()),
         spot_share=_per(float(hours[spot].sum()), float(hours.sum())) if known else None,
-        usd_all_on_demand=_all(paid, hours, book, "on-demand"),
-        usd_all_spot=_all(paid, hours, book, "spot"),
+        usd_all_on_demand=on_demand[0],
+        usd_all_spot=spots[0],
+        other_typical=on_demand[1] or spots[1],
         fault_usd=fault_usd,
         fault_lost_usd=fault_lost_usd,
         time_scale=time_scale,
@@ -174,7 +176,7 @@ def readings_of(cost: Cost | None) -> dict[str, float]:
     if cost is None:
         return {}
     readings = {"cost_usd_per_1m_tokens": cost.usd_per_1m_tokens}
-    if cost.usd_all_spot is not None and cost.usd_all_on_demand:
+    if cost.usd_all_spot is not None and cost.usd_all_on_demand and not cost.other_typical:
         readings["spot_saved"] = 1 - cost.usd_all_spot / cost.usd_all_on_demand
     return {name: value for name, value in readings.items() if value is not None}
 
@@ -256,9 +258,10 @@ def _lost(share: Share) -> float | None:
 
 def _quote(machine: Machine, book: PriceBook) -> Quote | None:
     region = region_of(machine.zone)
-    if machine.usd_per_h is not None:
+    if machine.usd_per_h:  # 0 is what exporters say that know no price
         kind = (machine.instance_type, region, machine.capacity_type)
-        return Quote(*kind, machine.usd_per_h, "", "the platform's own series", typical=False)
+        own, typical = "the platform's own series", machine.typical
+        return Quote(*kind, machine.usd_per_h, "", own, typical)
     return book.find(machine.instance_type, region, machine.capacity_type)
 
 
@@ -274,21 +277,22 @@ def _no_price(machine: Machine) -> str:
 
 def _all(
     paid: Sequence[tuple[Machine, Quote]], hours: Floats, book: PriceBook, capacity_type: str
-) -> float | None:
-    """Return the bill with every machine paid for in one way; None: a price is not known.
+) -> tuple[float | None, bool]:
+    """Return the bill with every machine paid for in one way, and if a price in it is typical.
 
-    A machine of the same type that was paid for so in this run says it best.
+    None: a price is not known. A machine of the same type that was paid for so in this run says it
+    best.
     """
     seen = {quote.instance_type: quote for _, quote in paid if quote.capacity_type == capacity_type}
-    total = 0.0
+    total, typical = 0.0, False
     for (_, quote), long_h in zip(paid, hours.tolist(), strict=True):
         kind, region = quote.instance_type, quote.region
         other = quote if quote.capacity_type == capacity_type else seen.get(kind)
         other = other or book.find(kind, region, capacity_type)
         if other is None:
-            return None
-        total += other.usd_per_hour * long_h
-    return total
+            return None, typical
+        total, typical = total + other.usd_per_hour * long_h, typical or other.typical
+    return total, typical
 
 
 def _per(value: float, of: float) -> float | None:

@@ -60,6 +60,7 @@ class Cost:
         node_hours, spot_share: observed; the share is of the node-hours, 0-1.
         usd_all_on_demand, usd_all_spot: the same node-hours paid for otherwise; None: a price is
             missing.
+        other_typical: one of these two rests on a typical price, so what is saved is not known.
         fault_usd: bill from the first harm on, minus the baseline's rate for as long; None: no
             baseline or no fault.
         fault_lost_usd: the same of what was cold or wasted.
@@ -84,6 +85,7 @@ class Cost:
     spot_share: float | None = None
     usd_all_on_demand: float | None = None
     usd_all_spot: float | None = None
+    other_typical: bool = False
     fault_usd: float | None = None
     fault_lost_usd: float | None = None
     time_scale: float = 1.0

@@ -59,7 +59,8 @@ def hold_cost(expects: Expects, cost: Cost | None) -> list[Expectation]:
     name, claimed = "usd_per_1m_tokens_max", f"(claimed under {limit:g} USD)"
     found = cost.usd_per_1m_tokens if cost else None
     if cost is None or found is None or not cost.usd:
-        why = (cost.problem if cost else "nobody looked at the machines") or "no tokens were served"
+        why = cost.problem if cost else "nobody looked at the machines"
+        why = why or ("no tokens were served" if found is None else "nothing was billed")
         text = f"a million tokens cost nobody knows how much {claimed}: {why}"
         return [Expectation(name, limit, None, Verdict.INCONCLUSIVE, text)]
     error = found * (cost.error_usd or 0.0) / cost.usd

@@ -201,8 +201,8 @@ MARKS: Sequence[Callable[[_Case], Mark]] = (
     _read(
         "spot_saved",
         "What spot nodes save",
-        "about 60 %",
-        "no price of this run's nodes is known",
+        "about 60 %: 50 to 90 %",
+        "spot or on-demand prices of this run's nodes are not known, or typical values only",
         "series.parquet",
         lambda value: 0.5 <= value <= 0.9,
     ),

@@ -7,9 +7,13 @@ entries are expressions, evaluated at even steps, to be shown and never judged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from faultload.spec.target import KubernetesTargetSpec, TargetSpec
 
 
 class Component(StrEnum):
@@ -164,23 +168,26 @@ USABLE = "inference_router_replica_healthy"
 
 
 def catalogue(
-    matchers: Mapping[str, str] | None = None, rate_window_s: int = 15
+    rate_window_s: int = 15, everywhere: Iterable[str] = (), pods: Iterable[str] = ()
 ) -> tuple[Entry, ...]:
     """Return the catalogue.
 
     Args:
-        matchers: labels that every series must have, e.g. the namespace in a shared Prometheus.
         rate_window_s: over which rates are taken; at least four scrapes.
+        everywhere: PromQL matchers that every series must meet.
+        pods: matchers for what pods export and what is said of them; not for nodes and GPUs.
     """
-    where = ",".join(f'{key}="{value}"' for key, value in sorted((matchers or {}).items()))
+    everywhere = tuple(everywhere)
+    of_all, where = ",".join(everywhere), ",".join((*pods, *everywhere))
     entries: list[Entry] = []
 
     def raw(name: str, unit: str, component: Component, absence: Absence, meaning: str) -> None:
+        by = of_all if component is Component.DCGM else where
         entries.append(
-            Entry(name, f"{name}{{{where}}}", unit, component, absence, raw=True, meaning=meaning)
+            Entry(name, f"{name}{{{by}}}", unit, component, absence, raw=True, meaning=meaning)
         )
 
-    entries += _paid_for(where)
+    entries += _paid_for(of_all, where)
 
     def derived(name: str, promql: str, unit: str, meaning: str) -> None:
         entries.append(
@@ -225,13 +232,26 @@ def catalogue(
     return tuple(entries)
 
 
-def _paid_for(where: str) -> list[Entry]:
+def catalogue_of(target: TargetSpec) -> tuple[Entry, ...]:
+    """Return what a run on this target collects: its own, where others share its Prometheus."""
+    window_s = max(15, math.ceil(4 * target.scrape_interval_s))
+    if not isinstance(target, KubernetesTargetSpec):
+        return catalogue(window_s)
+    cluster = target.kubernetes
+    own = sorted(cluster.prometheus_labels.items())
+    everywhere = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in own]
+    # Names of namespaces have no letter that means anything in a regular expression.
+    pods = [f'{cluster.namespace_label}=~"{"|".join(cluster.namespaces)}"']
+    return catalogue(window_s, everywhere, pods if cluster.namespace_label else ())
+
+
+def _paid_for(of_nodes: str, of_pods: str) -> list[Entry]:
     """Return what the cost of machines is worked out from; a platform need not say it."""
     kube, absence = Component.KUBE_STATE_METRICS, Absence.NOTHING_YET
     return [
         Entry(
             name,
-            f"{name}{{{','.join(filter(None, (by, where)))}}}",
+            f"{name}{{{','.join(filter(None, (by, of_pods if '_pod_' in name else of_nodes)))}}}",
             unit,
             kube,
             absence,

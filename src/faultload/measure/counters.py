@@ -10,14 +10,12 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from faultload.measure.scrapes import SLACK, Floats, Scrapes, usual
 from faultload.record import Phase
 from faultload.spec.promql import CounterSelector, parse_counter
 from faultload.spec.slo import SLO, PrometheusSource
-
-_SLACK = 2.5  # usual distances between samples: further from an edge, the edge is not known
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Increase:
     Attributes:
         value: events; a lower bound where not `complete`.
         resets: how often the counter began anew; up to one scrape of events is lost each time.
-        complete: both edges of the window were seen.
+        complete: both edges of the window were seen. Else what lies beside the hole is left out.
     """
 
     value: float
@@ -35,49 +33,60 @@ class Increase:
     complete: bool
 
 
-def increases(samples: pd.DataFrame, start_s: float, end_s: float) -> dict[str, Increase]:
+def increases(
+    samples: pd.DataFrame, start_s: float, end_s: float, scrapes: Scrapes
+) -> dict[str, Increase]:
     """Return the increase of each label set of one counter; a label set without samples has none.
 
-    A label set that first appears within the window began at zero; one that was gone before the
-    window is left out.
+    A counter begins at zero where its value fell, and where its target was seen without it. One
+    that merely had no sample for a while went on: what it counted meanwhile is nobody's window's.
+    One that was gone before the window is left out.
 
     Args:
         samples: rows of one series in the record's series schema.
         start_s: the window's start.
         end_s: the window's end.
+        scrapes: of the same record.
     """
     found: dict[str, Increase] = {}
-    samples = samples[np.isfinite(samples["value"].to_numpy(dtype=np.float64))]  # else: no sample
     for labels, group in samples.sort_values("t_s", kind="stable").groupby("labels", sort=True):
-        times, values = group["t_s"].to_numpy(), group["value"].to_numpy()
-        slack = _SLACK * float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-        increase = _increase(times, values, (start_s, end_s), slack)
-        if increase is not None:
-            found[str(labels)] = increase
+        times, values = (group[key].to_numpy(dtype=np.float64) for key in ("t_s", "value"))
+        known = np.isfinite(values)  # others are no samples
+        inside = known & (times > start_s) & (times <= end_s)
+        if not inside.any():
+            continue
+        usual_s = usual(times[known])
+        around = times[known & (times >= start_s - SLACK * usual_s) & (times <= end_s)]
+        zeros = np.empty(0)
+        if around[0] > start_s or np.diff(around).max(initial=0.0) > 1.5 * usual_s:
+            zeros = scrapes.without(json.loads(str(labels)), times)
+        slack_s = SLACK * (usual_s or usual(zeros))
+        at_s = np.concatenate([times[known], zeros])
+        order = np.argsort(at_s, kind="stable")
+        counts = np.concatenate([values[known], np.zeros_like(zeros)])[order]
+        # Nobody asked: a target that came back may have begun anew before the window.
+        seen = scrapes.went_on(start_s - slack_s, start_s)
+        window = (start_s, end_s)
+        found[str(labels)] = _increase(at_s[order], counts, window, slack_s, edge_seen=seen)
     return found
 
 
 def _increase(
-    times: npt.NDArray[np.float64],
-    values: npt.NDArray[np.float64],
-    window: tuple[float, float],
-    slack_s: float,
-) -> Increase | None:
+    times: Floats, values: Floats, window: tuple[float, float], slack_s: float, *, edge_seen: bool
+) -> Increase:
     start_s, end_s = window
-    inside = (times > start_s) & (times <= end_s)
-    if not inside.any():
-        return None
-    before = np.flatnonzero((times <= start_s) & (times >= start_s - slack_s))
+    inside, before = (times > start_s) & (times <= end_s), np.flatnonzero(times <= start_s)
     steps = values[inside]
     complete = bool(times[inside][-1] >= end_s - slack_s)
-    if len(before):
+    if len(before) and times[before[-1]] >= start_s - slack_s:
         steps = np.concatenate([values[before[-1:]], steps])
-    elif (times <= start_s).any() or times[0] > start_s + slack_s:
-        # Nothing was there at the start: it was born since, or came back as a new process.
+    elif len(before) and steps[0] < values[before[-1]] and edge_seen:
+        # It was not there at the start, and came back as a new process.
         steps = np.concatenate([[0.0], steps])
     else:
-        # Collected from here on only: the first sample stands in for the edge.
-        complete = complete and len(steps) > 1
+        # The first sample stands in for the edge, where it is near and the first of all.
+        near = not len(before) and times[inside][0] <= start_s + slack_s
+        complete = complete and near and len(steps) > 1
     rises = np.diff(steps)
     resets = rises < 0
     # After a reset the counter began at zero.
@@ -95,17 +104,18 @@ def counted_events(series: pd.DataFrame, slo: SLO, phase: Phase) -> tuple[float,
     source = slo.source
     if not isinstance(source, PrometheusSource):
         return None
-    counts = [_total(series, query, phase) for query in (source.spec.good, source.spec.total)]
+    scrapes, queries = Scrapes.of(series), (source.spec.good, source.spec.total)
+    counts = [_total(series, query, phase, scrapes) for query in queries]
     if counts[0] is None or counts[1] is None:
         return None
     return counts[0], counts[1]
 
 
-def _total(series: pd.DataFrame, query: str, phase: Phase) -> float | None:
+def _total(series: pd.DataFrame, query: str, phase: Phase, scrapes: Scrapes) -> float | None:
     chosen = select(series, query)
     if chosen is None:
         return None
-    found = increases(chosen, phase.start_s, phase.end_s)
+    found = increases(chosen, phase.start_s, phase.end_s, scrapes)
     if not found or not all(increase.complete for increase in found.values()):
         return None
     return sum(increase.value for increase in found.values())

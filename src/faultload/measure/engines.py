@@ -6,6 +6,7 @@ import orjson
 import pandas as pd
 
 from faultload.measure.counters import increases
+from faultload.measure.scrapes import Scrapes
 
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
@@ -35,7 +36,7 @@ def engine_view(
         values[(values["t_s"] >= start_s) & (values["t_s"] < end_s)]["value"]
         for values in (running, waiting, usage)
     ]
-    counted = increases(_of_model(series, PREEMPTIONS, model), start_s, end_s)
+    counted = increases(_of_model(series, PREEMPTIONS, model), start_s, end_s, Scrapes.of(series))
     is_whole = bool(counted) and all(one.complete for one in counted.values())
     means = [float(values.mean()) if len(values) else None for values in window]
     most = [float(values.max()) if len(values) else None for values in window]

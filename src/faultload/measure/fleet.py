@@ -54,12 +54,14 @@ class _Replica:
     running: list[_Track] = field(default_factory=list)
 
 
-def read_fleet(
+def read_fleet(  # noqa: PLR0913  # what a record holds of it
     series: pd.DataFrame,
     phases: Sequence[Phase],
     t0_unix_s: float,
     scrape_interval_s: float,
     gpus_of: Callable[[str], int | None] = lambda _: None,
+    *,
+    shared: bool = False,
 ) -> Fleet:
     """Return the machines with GPUs that were there within a run.
 
@@ -72,6 +74,7 @@ def read_fleet(
         t0_unix_s: the run's start.
         scrape_interval_s: between two looks.
         gpus_of: how many GPUs an instance type has, for machines that never said; None: unknown.
+        shared: others have machines in these series, too; ours are those that held our pods.
     """
     end_s = phases[-1].end_s if phases else 0.0
     edges = _edges(phases, end_s, scrape_interval_s)
@@ -88,7 +91,7 @@ def read_fleet(
         return Fleet(edges, (), problem="Prometheus did not see the nodes at both ends of the run")
     reader = _Reader(tracks, edges, looks, scrape_interval_s, t0_unix_s)
     found = (reader.machine(track, looks_by[track.name], gpus_of) for track in listed)
-    machines = [one for one in found if one is not None]
+    machines = [one for one in found if one and (not shared or reader.held(one.node))]
     machines.sort(key=lambda one: (one.node, one.start_s))
     problem = "" if machines else "no node with GPUs was seen"
     return Fleet(edges, machines, problem, reader.parts_problem())
@@ -160,7 +163,7 @@ class _Reader:
             capacity_type=_first(labels, *_CAPACITY).lower().replace("_", "-"),
             zone=labels.get(_ZONE, ""),
             gpus=gpus,
-            usd_per_h=round(float(track.samples.mean()), 9) if track.name == _COST else None,
+            usd_per_h=_price(track.samples) if track.name == _COST else None,
             start_s=start_s,
             end_s=end_s,
             began=began,
@@ -168,7 +171,12 @@ class _Reader:
             error_s=start_error_s + end_error_s,
             busy_gpu_s=busy,
             cold_gpu_s=cold,
+            typical=track.name == _COST and track.labels.get("typical") == "true",
         )
+
+    def held(self, node: str) -> bool:
+        """Tell whether a node held pods with GPUs that the record knows."""
+        return node in self._replicas
 
     def parts_problem(self) -> str:
         """Say why what the GPUs did cannot be told; "" where it can."""
@@ -262,6 +270,12 @@ class _Reader:
         stacked = np.array(rows)
         total: Floats = np.nansum(stacked, axis=0)
         return np.where(np.isnan(stacked).all(axis=0), np.nan, total)
+
+
+def _price(samples: Floats) -> float | None:
+    """Return the mean price; None: none above 0, which is what exporters say that know none."""
+    said = samples[samples > 0]
+    return round(float(said.mean()), 9) if len(said) else None
 
 
 def _edges(phases: Sequence[Phase], end_s: float, step_s: float) -> Floats:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from faultload.measure.counters import increases
+from faultload.measure.scrapes import Scrapes
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,14 @@ class Histogram:
         return None if count is None else count / self.total
 
 
-def observed(buckets: pd.DataFrame, start_s: float, end_s: float) -> Histogram:
+def observed(buckets: pd.DataFrame, start_s: float, end_s: float, scrapes: Scrapes) -> Histogram:
     """Return what a `_bucket` series, in the record's series schema, observed in a window.
 
     An edge that not every label set has is left out: what the others hold under it is not known.
+    `scrapes` are of the same record.
     """
     counts: dict[float, list[float]] = defaultdict(list)
-    found = increases(buckets, start_s, end_s)
+    found = increases(buckets, start_s, end_s, scrapes)
     for labels, increase in found.items():
         edge = float(json.loads(labels).get("le", "nan"))
         if not math.isnan(edge):
@@ -74,7 +76,7 @@ def observed(buckets: pd.DataFrame, start_s: float, end_s: float) -> Histogram:
 
 
 def quantile_interval(
-    buckets: pd.DataFrame, share: float, start_s: float, end_s: float
+    buckets: pd.DataFrame, share: float, start_s: float, end_s: float, scrapes: Scrapes
 ) -> tuple[float, float] | None:
     """Return the edges of the bucket that holds a quantile, as `Histogram.interval`.
 
@@ -83,5 +85,6 @@ def quantile_interval(
         share: 0.95 for the 95th percentile.
         start_s: the window's start.
         end_s: the window's end.
+        scrapes: of the same record.
     """
-    return observed(buckets, start_s, end_s).interval(share)
+    return observed(buckets, start_s, end_s, scrapes).interval(share)

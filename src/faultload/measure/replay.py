@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from faultload.errors import FaultloadError, MissingError
+from faultload.errors import FaultloadError, MissingError, UsageError
 from faultload.measure.counters import increases, select_rows
 from faultload.measure.promtool import ask, find_promtool
 from faultload.measure.rules import BurnAlert, burn_alerts
+from faultload.measure.scrapes import Scrapes
 from faultload.record import ALERT_SCHEMA, AlertState, Phase, PhaseName
 from faultload.spec.slo import SLO
 from faultload.spec.windows import BurnWindows
@@ -87,10 +88,15 @@ def replay_alerts(
     """
     rows: list[dict[str, object]] = []
     playable: list[BurnAlert] = []
+    windows = windows.model_copy(update={"matchers": {}})
     try:
         span = Span.of(phases)
         for slo in slos:
-            alerts = burn_alerts(slo, windows)
+            try:
+                alerts = burn_alerts(slo, windows)
+            except UsageError as error:
+                rows.append(_row(None, AlertState.NOT_REPLAYED, why=str(error)))
+                continue
             why = _not_playable(series, slo, span)
             rows += [_row(one, AlertState.NOT_REPLAYED, why=why) for one in alerts if why]
             playable += [] if why else alerts
@@ -137,7 +143,8 @@ def _not_playable(series: pd.DataFrame, slo: SLO, span: Span) -> str:
     for selector in (view.good, view.total):
         if select_rows(series, selector).empty:
             return f"the record has no sample of {selector.promql}"
-    before = increases(select_rows(series, view.total), span.baseline_s, span.fault_s)
+    total, scrapes = select_rows(series, view.total), Scrapes.of(series)
+    before = increases(total, span.baseline_s, span.fault_s, scrapes)
     if sum(one.value for one in before.values()) <= 0:
         return f"before the fault nothing was counted by {view.total.promql}"
     return ""

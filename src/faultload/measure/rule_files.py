@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from faultload.errors import UsageError, told_by_machine
+from faultload.errors import SpecError, UsageError, told_by_machine
 from faultload.measure.rule_tests import rule_tests
 from faultload.measure.rules import rules_text
 from faultload.spec.slo import load_slos
@@ -23,14 +23,20 @@ def rule_files(paths: Sequence[Path], windows: BurnWindows) -> dict[str, str]:
         windows: when a burning budget alerts.
 
     Raises:
-        UsageError: two SLO files have one name, or a file is not right.
+        UsageError: two SLO files have one name, two SLOs have, or a file is not right.
     """
     made: dict[str, str] = {}
+    known: dict[str, Path] = {}
     for path in paths:
         name = f"{path.stem}.yaml"
         if name in made:
             raise UsageError(f"{path}: a second SLO file of this name; their rules would collide")
         slos = load_slos(path)
+        for slo in slos:
+            if slo.name in known:
+                problem = f"{slo.name!r} is given twice: in {known[slo.name]} too; rename one"
+                raise SpecError(path, "metadata.name", problem)
+            known[slo.name] = path
         made[name] = rules_text(name, WINDOWS_FILE, slos, windows)
         tests = rule_tests(slos, windows, name)
         made |= {f"tests/{test}": text for test, text in tests.items()}

@@ -25,6 +25,7 @@ def rule_tests(slos: Iterable[SLO], windows: BurnWindows, file: str) -> dict[str
 
     Every alert is silent after a healthy time as long as its long window, silent shortly before
     a total outage reaches its limit, and fires shortly after; one that cannot fire never does.
+    One bad event in a quiet time is silent, where more are asked for.
     Without traffic nothing fires; without samples the alert that says so does. An SLO whose
     matchers are too clever for series to be made up has no test here.
 
@@ -40,6 +41,8 @@ def rule_tests(slos: Iterable[SLO], windows: BurnWindows, file: str) -> dict[str
     for index, window in enumerate(windows.windows):
         step_s = max(1, window.long_s // 24)
         tests = [_outage(alerts[index], step_s) for _, alerts in counted]
+        if windows.bad_events_min > 1:
+            tests += [_one_bad(alerts[index], step_s) for _, alerts in counted]
         if index == 0:
             tests.append(_no_traffic((alerts[0].view for _, alerts in counted), 6 * step_s))
             tests.append(_no_samples([slo for slo, _ in counted], 6 * step_s))
@@ -87,6 +90,28 @@ def _outage(alert: BurnAlert, step_s: int) -> dict[str, Any]:
                 "exp_samples": [{"labels": f'{{severity="{window.severity}"}}', "value": 1}],
             }
             for at in fires
+        ],
+    }
+
+
+def _one_bad(alert: BurnAlert, step_s: int) -> dict[str, Any]:
+    window = alert.window
+    sample_s = max(1, seconds_of(window.short) // 4)
+    apart = window.long_s // 12 // sample_s
+    calm = [f"{count}x{apart - 1}" for count in range(12)]
+    series = []
+    for name, before, then in _series(alert.view):
+        counts = calm if before else [f"0x{12 * apart - 1}"]
+        last = (12 if before else 0) + then
+        series.append({"series": name, "values": " ".join([*counts, f"{last}x{apart}"])})
+    ends_s = 12 * apart * sample_s + sample_s
+    return {
+        "name": f"{alert.slo.name}: one bad event of twelve",
+        "interval": f"{sample_s}s",
+        "input_series": series,
+        "alert_rule_test": [
+            {"eval_time": f"{at}s", "alertname": alert.name, "exp_alerts": []}
+            for at in (_up(ends_s, step_s), _up(ends_s, step_s) + step_s)
         ],
     }
 

@@ -13,7 +13,7 @@ from faultload.errors import UsageError
 from faultload.measure.catalogue import bucket_edges
 from faultload.spec.server_view import ServerView
 from faultload.spec.slo import SLO
-from faultload.spec.windows import BurnWindows, Window
+from faultload.spec.windows import BurnWindows, Window, seconds_of
 
 _MADE = "# Made by `faultload slo rules` from slos/{file} and slos/{windows}; change those instead."
 _TO_DO = {
@@ -35,12 +35,14 @@ class BurnAlert:
         slo: whose budget.
         window: over what, and how fast.
         view: the counters it is made of.
+        bad_events_min: how many events must be bad over the long window.
     """
 
     name: str
     slo: SLO
     window: Window
     view: ServerView
+    bad_events_min: int
 
     @property
     def limit(self) -> str:
@@ -56,18 +58,18 @@ class BurnAlert:
     @property
     def recorded(self) -> str:
         """Its condition, on what the recording rules keep."""
-        return " and ".join(
-            f'{_record(duration)}{{slo="{self.slo.name}"}} > {self.limit}'
-            for duration in (self.window.long, self.window.short)
-        )
+        own, window = f'{{slo="{self.slo.name}"}}', self.window
+        parts = [f"{_record(length)}{own} > {self.limit}" for length in (window.long, window.short)]
+        enough = f"{_counted(window.long)}{own} >= {self.bad_events_min}"
+        return " and ".join([*parts, enough] if self.bad_events_min > 1 else parts)
 
     @property
     def condition(self) -> str:
         """The same on the counters alone: each recording rule's expression in its place."""
-        return " and ".join(
-            f"({bad_ratio(self.view, duration)}) > {self.limit}"
-            for duration in (self.window.long, self.window.short)
-        )
+        lengths = (self.window.long, self.window.short)
+        parts = [f"({bad_ratio(self.view, length)}) > {self.limit}" for length in lengths]
+        enough = f"({bad_events(self.view, self.window.long)}) >= {self.bad_events_min}"
+        return " and ".join([*parts, enough] if self.bad_events_min > 1 else parts)
 
 
 def bad_ratio(view: ServerView, duration: str) -> str:
@@ -76,15 +78,27 @@ def bad_ratio(view: ServerView, duration: str) -> str:
     return f"1 - ({good} or vector(0)) / ({total} > 0)"
 
 
+def bad_events(view: ServerView, duration: str) -> str:
+    """Return PromQL for how many events were bad over the last while."""
+    good, total = (f"sum(increase({one.promql}[{duration}]))" for one in (view.good, view.total))
+    return f"{total} - ({good} or vector(0))"
+
+
 def burn_alerts(slo: SLO, windows: BurnWindows) -> list[BurnAlert]:
     """Return the alerts of one SLO, in the windows' order; none where no server counts it.
 
     Raises:
-        UsageError: its threshold is no edge of the histogram that stands in for its rows.
+        UsageError: its threshold is no edge of the histogram that stands in for its rows, or the
+            windows are sized for another period than its.
     """
     view = slo.server_view
     if view is None:
         return []
+    if slo.window_s != seconds_of(windows.period):
+        raise UsageError(
+            f"SLO {slo.name}: its period is {slo.spec.time_window[0].duration}, and the windows of"
+            f" slos/windows.yaml are sized for {windows.period}; use one period for both"
+        )
     edges = bucket_edges(view.good.metric)
     for label, how, text in view.good.matchers:
         if (label, how) == ("le", "=") and edges and float(text) not in (*edges, float("inf")):
@@ -94,7 +108,11 @@ def burn_alerts(slo: SLO, windows: BurnWindows) -> list[BurnAlert]:
                 f"SLO {slo.name}: {view.good.metric} has no bucket that ends at {text};"
                 f" the nearest end at {' and '.join(f'{edge:g}' for edge in around)}"
             )
-    return [BurnAlert(f"{_camel(slo.name)}Burn{w.long}", slo, w, view) for w in windows.windows]
+    view = view.narrowed(windows.matchers)
+    return [
+        BurnAlert(f"{_camel(slo.name)}Burn{w.long}", slo, w, view, windows.bad_events_min)
+        for w in windows.windows
+    ]
 
 
 def rules_text(file: str, windows_file: str, slos: Iterable[SLO], windows: BurnWindows) -> str:
@@ -138,6 +156,12 @@ def _group(slo: SLO, alerts: Sequence[BurnAlert], windows: BurnWindows) -> dict[
         {"record": _record(duration), "expr": bad_ratio(view, duration), "labels": own.copy()}
         for duration in windows.durations
     ]
+    if windows.bad_events_min > 1:
+        longs = sorted({window.long for window in windows.windows}, key=seconds_of)
+        rules += [
+            {"record": _counted(long), "expr": bad_events(view, long), "labels": own.copy()}
+            for long in longs
+        ]
     rules += [
         {
             "alert": alert.name,
@@ -184,6 +208,10 @@ def _seen_by(view: ServerView) -> str:
 
 def _record(duration: str) -> str:
     return f"sli:bad:ratio_rate{duration}"
+
+
+def _counted(duration: str) -> str:
+    return f"sli:bad:events_increase{duration}"
 
 
 def _camel(name: str) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from faultload.measure.counters import increases
 from faultload.measure.histograms import Histogram, observed
+from faultload.measure.scrapes import Scrapes
 from faultload.record import Phase, RequestStatus
 
 SHARES = (0.5, 0.95, 0.99)
@@ -101,13 +102,13 @@ def latencies(
         series: samples in the record's series schema.
         phases: which to look at.
     """
-    found = []
+    found, scrapes = [], Scrapes.of(series)
     for sli, name in _BUCKETS.items():
         due, values = _client_values(requests, sli)
         buckets = series[series["series"] == name]
         for phase in phases:
             own = np.sort(values[(due >= phase.start_s) & (due < phase.end_s)])
-            histogram = observed(buckets, phase.start_s, phase.end_s)
+            histogram = observed(buckets, phase.start_s, phase.end_s, scrapes)
             found.append(_latency(sli, phase, own, histogram))
     return found
 
@@ -118,11 +119,11 @@ def errors(requests: pd.DataFrame, series: pd.DataFrame, phases: Sequence[Phase]
     due = ended["due_s"].to_numpy(dtype=np.float64)
     bad = (ended["status"] != RequestStatus.OK).to_numpy(dtype=bool)
     counted = series[series["series"] == _OUTCOMES]
-    found = []
+    found, scrapes = [], Scrapes.of(series)
     for phase in phases:
         own = bad[(due >= phase.start_s) & (due < phase.end_s)]
         client = float(own.mean()) if len(own) else None
-        outcomes = increases(counted, phase.start_s, phase.end_s)
+        outcomes = increases(counted, phase.start_s, phase.end_s, scrapes)
         total = sum(increase.value for increase in outcomes.values())
         good = sum(
             increase.value

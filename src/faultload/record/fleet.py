@@ -25,6 +25,7 @@ class Machine:
         start_s, end_s: when it was paid for, within the run.
         began, ended: whether it was launched, and whether it ended, in the run.
         error_s: how much longer or shorter that may have been.
+        typical: that is a value to plan with; what was paid may differ.
         busy_gpu_s, cold_gpu_s: GPU-seconds by cell of the fleet's `edges_s`; see `Fleet`.
     """
 
@@ -42,6 +43,7 @@ class Machine:
     error_s: float
     busy_gpu_s: Floats
     cold_gpu_s: Floats
+    typical: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ judgement        everything the verdict rests on, `faultload.judge.Judgement` fi
     usd_per_1k_output_tokens, usd_per_1k_good_tokens, usd_per_1m_tokens
     usd_per_1k_equivalent_tokens, input_weight
     node_hours, spot_share, usd_all_on_demand, usd_all_spot
+    other_typical    one of these two rests on a typical price
     fault_usd, fault_lost_usd   beyond the baseline's rate
     time_scale       of the platform's starting and waiting
     prices           instance_type, region, capacity_type, usd_per_hour, as_of, source, typical

@@ -36,6 +36,7 @@ from faultload.run.events import read_events
 from faultload.spec import SLO, load_experiment, load_slos, load_target
 from faultload.spec.experiment import Expects
 from faultload.spec.prices import PriceBook, read_price_book
+from faultload.spec.target import KubernetesTargetSpec
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,14 @@ def _evidence(
     series: pd.DataFrame,
 ) -> Evidence:
     block = load_experiment(directory.experiment).block
-    scrape_interval_s = load_target(directory.target).scrape_interval_s
+    target = load_target(directory.target)
+    scrape_interval_s = target.scrape_interval_s
+    shared = isinstance(target, KubernetesTargetSpec) and target.kubernetes.shared_nodes
     prices, t0_unix_s = read_price_book(directory.prices), manifest.clock.t0_unix_s
     gpus_of = (prices or PriceBook(())).gpus
+    fleet = read_fleet(
+        series, manifest.phases, t0_unix_s, scrape_interval_s, gpus_of, shared=shared
+    )
     return Evidence(
         requests=requests,
         phases=manifest.phases,
@@ -147,7 +153,7 @@ def _evidence(
         replicas=_replicas(series),
         scrape_interval_s=scrape_interval_s,
         alerts=read_alerts(directory.alerts),
-        fleet=read_fleet(series, manifest.phases, t0_unix_s, scrape_interval_s, gpus_of),
+        fleet=fleet,
         prices=prices,
         time_scale=time_scale_of(manifest),
         usable=_usable(series),

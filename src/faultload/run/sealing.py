@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from faultload import __version__
 from faultload.errors import FaultloadError
-from faultload.measure import CATALOGUE, Collector, PrometheusReader
+from faultload.measure import Collector, PrometheusReader, catalogue_of
 from faultload.record import (
     REQUEST_SCHEMA,
     SERIES_SCHEMA,
@@ -31,7 +31,9 @@ from faultload.run.events import EventLog, RunClock
 from faultload.run.plan import RunPlan
 from faultload.run.replay import save_alerts
 from faultload.secrecy import redact_files, redacted
+from faultload.spec import load_target
 from faultload.spec.prices import load_price_book, prices_beside
+from faultload.spec.target import TargetSpec
 from faultload.targets import Target
 
 _REPORTED = ("chaostoolkit-lib", "locust", "numpy", "pandas", "pyarrow", "scipy")
@@ -79,14 +81,19 @@ def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) 
 def begin_collecting(plan: RunPlan, target: Target, clock: RunClock) -> Collector | None:
     """Collect the run's series from now on; None: it cannot be known where they are."""
     try:
-        at = target.endpoints
-        reader = PrometheusReader(at.prometheus_url, headers=at.prometheus_headers())
+        collector = _collector(plan.target, target, clock.t0_unix_s, clock.now_s)
     except FaultloadError:
         return None  # asked again when the record is sealed, and said then
-    interval_s = plan.target.scrape_interval_s
-    collector = Collector(reader, CATALOGUE, clock.t0_unix_s, clock.now_s, interval_s)
     collector.start()
     return collector
+
+
+def _collector(
+    spec: TargetSpec, target: Target, t0_unix_s: float, now_s: Callable[[], float]
+) -> Collector:
+    at = target.endpoints
+    reader = PrometheusReader(at.prometheus_url, headers=at.prometheus_headers())
+    return Collector(reader, catalogue_of(spec), t0_unix_s, now_s, spec.scrape_interval_s)
 
 
 def seal_run(  # noqa: PLR0913  # everything that goes into a record
@@ -119,7 +126,10 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
     series = pd.DataFrame(columns=SERIES_SCHEMA.names)
     if target is not None:
         try:
-            series = _collected(target, draft.clock.t0_unix_s, end_s, collector, events)
+            if collector is None:
+                spec = load_target(directory.target)
+                collector = _collector(spec, target, draft.clock.t0_unix_s, lambda: end_s)
+            series = _collected(collector, end_s, events)
         except FaultloadError as error:
             events.add(end_s, "harness", "telemetry_missing", str(error))
         try:
@@ -138,13 +148,7 @@ def seal_run(  # noqa: PLR0913  # everything that goes into a record
     directory.seal(draft.model_copy(update=update))
 
 
-def _collected(
-    target: Target, t0_unix_s: float, end_s: float, collector: Collector | None, events: EventLog
-) -> pd.DataFrame:
-    if collector is None:
-        at = target.endpoints
-        reader = PrometheusReader(at.prometheus_url, headers=at.prometheus_headers())
-        collector = Collector(reader, CATALOGUE, t0_unix_s, lambda: end_s)
+def _collected(collector: Collector, end_s: float, events: EventLog) -> pd.DataFrame:
     series = collector.finish(end_s)
     for warning in collector.warnings:
         events.add(end_s, "harness", "telemetry_warning", warning)

@@ -12,6 +12,7 @@ from faultload.spec.labels import parse as parse_selector
 from faultload.spec.wording import found
 
 _FILE_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_METRIC_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_KEY = re.compile(r"([a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?", re.ASCII)
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -44,6 +45,12 @@ def _is_label_key(name: str) -> str:
             f"expected a label such as app or example.com/tier, found {found(name)}; leave the key"
             " out for none"
         )
+    return name
+
+
+def _is_metric_label(name: str) -> str:
+    if not _METRIC_LABEL.fullmatch(name):
+        raise ValueError(f"expected a label of Prometheus, such as namespace, found {found(name)}")
     return name
 
 
@@ -97,6 +104,7 @@ Selector = Annotated[str, AfterValidator(_is_selector)]
 Url = Annotated[str, AfterValidator(_is_url)]
 """Holds no credentials."""
 VariableName = Annotated[str, BeforeValidator(_is_named_variable)]
+MetricLabel = Annotated[str, AfterValidator(_is_metric_label)]
 LengthS = Annotated[float, Field(gt=0, le=86400)]
 """Of something that takes seconds, and never more than a day."""
 Rate = Annotated[float, Field(gt=0, le=100_000)]

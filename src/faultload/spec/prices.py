@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from faultload.errors import UsageError, nearest
+from faultload.errors import SpecError, UsageError, nearest
 from faultload.spec.reading import Spec, parse, read_document, read_documents
 
 _SHIPPED = Path(__file__).with_name("prices_data")
@@ -133,17 +133,20 @@ def load_prices(path: Path | None = None) -> Prices:
     return parse(Prices, read_document(path), path)
 
 
-def load_price_book(folder: Path | None = None) -> PriceBook:
+def load_price_book(folder: Path | None = None, today: date | None = None) -> PriceBook:
     """Read the lists that faultload ships and those of a folder, which win on the same date.
 
     Args:
         folder: `prices/` of a project; None or not there: only those that are shipped.
+        today: None: by this machine's clock. Lists of the project may not be later.
 
     Raises:
         SpecError: a file is not a price list.
     """
     own = sorted(folder.glob("*.yaml")) if folder is not None and folder.is_dir() else []
-    lists = [one for path in (*own, *sorted(_SHIPPED.glob("*.yaml"))) for one in _lists(path)]
+    today = today or datetime.now(UTC).date()
+    lists = [_checked(one, path, today) for path in own for one in _lists(path)]
+    lists += [one for path in sorted(_SHIPPED.glob("*.yaml")) for one in _lists(path)]
     return PriceBook(tuple(sorted(lists, key=lambda one: one.as_of, reverse=True)))
 
 
@@ -154,6 +157,20 @@ def read_price_book(path: Path) -> PriceBook | None:
         SpecError: the file is not a price book.
     """
     return PriceBook(tuple(_lists(path))) if path.exists() else None
+
+
+def _checked(one: Prices, path: Path, today: date) -> Prices:
+    """Return a list that people wrote; a record keeps what was accepted in its day."""
+    if not one.source.strip():
+        raise SpecError(path, "source", "expected who says these prices, found nothing")
+    if one.as_of > today + timedelta(days=1):  # it is tomorrow somewhere
+        problem = f"expected a day that has come, as the newest list counts; found {one.as_of}"
+        raise SpecError(path, "as_of", problem)
+    names = [row.instance_type for row in one.instances]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SpecError(path, "instances", f"expected each type once, found {twice} twice")
+    return one
 
 
 def _lists(path: Path) -> list[Prices]:

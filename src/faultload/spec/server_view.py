@@ -30,6 +30,14 @@ class ServerView:
     total: CounterSelector
     nearest: bool
 
+    def narrowed(self, matchers: Mapping[str, str]) -> ServerView:
+        """Return the same of the series alone that bear these labels."""
+        more = tuple((label, "=", text) for label, text in sorted(matchers.items()))
+        good, total = (
+            CounterSelector(one.metric, (*one.matchers, *more)) for one in (self.good, self.total)
+        )
+        return ServerView(good, total, self.nearest)
+
 
 def declared_view(annotations: Mapping[str, str]) -> ServerView | None:
     """Return the view that an SLO's annotations declare; None: they declare none.

@@ -16,6 +16,7 @@ from faultload.spec.fields import (
     FileStem,
     LabelKey,
     LengthS,
+    MetricLabel,
     Namespace,
     Selector,
     Url,
@@ -132,6 +133,13 @@ class KubernetesCluster(Spec):
     prometheus_url: Url
     prometheus_sign_in: PrometheusSignIn | None = None
     """None: it answers anybody."""
+    prometheus_labels: dict[MetricLabel, str] = Field(default_factory=dict)
+    """What every series of this cluster bears, where one Prometheus has several clusters."""
+    namespace_label: MetricLabel | None = "namespace"
+    """The label by which pods' series are told from other namespaces'; None: they bear none, and
+    whatever that Prometheus has is taken for ours."""
+    shared_nodes: bool = False
+    """Machines with GPUs serve other namespaces, too: billed are those that held pods of ours."""
 
 
 class TargetSpec(Spec):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from faultload.errors import SpecError
+from faultload.spec.fields import MetricLabel
 from faultload.spec.reading import Spec, parse, read_document
 from faultload.spec.wording import found
 
@@ -17,6 +18,7 @@ WINDOWS_FILE = "windows.yaml"
 """Name of the file with the windows, among the SLO files of slos/."""
 
 _DURATION = re.compile(r"([1-9]\d{0,5})([smhdw])\Z")
+_PERIOD = re.compile(r"[1-9]\d{0,2}[dw]\Z")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _WINDOW_S_MAX = 31 * 86400
 
@@ -32,6 +34,12 @@ def _is_duration(value: str) -> str:
 
 Duration = Annotated[str, AfterValidator(_is_duration)]
 """As Prometheus writes it, with one unit."""
+
+
+def _is_period(value: str) -> str:
+    if not _PERIOD.match(value):
+        raise ValueError(f"expected a whole number and d or w (30d), found {found(value)}")
+    return value
 
 
 def seconds_of(duration: str) -> int:
@@ -90,6 +98,14 @@ class BurnWindows(Spec):
     source: str = Field(min_length=1)
     runbook: str = Field(min_length=1)
     """What whoever is paged opens first: a path or an address, with headings Burn and Blind."""
+    period: Annotated[str, AfterValidator(_is_period)] = "30d"
+    """Of the budgets that they are sized for: SLOs with another one get no alerts of them."""
+    matchers: dict[MetricLabel, str] = Field(default_factory=dict)
+    """Labels of the series that the rules are about, where one Prometheus has several platforms;
+    a run's own replay looks at what the run recorded."""
+    bad_events_min: int = Field(default=1, ge=1, le=1_000_000)
+    """No alert before so many events were bad over its long window: one failure in a quiet hour
+    is a large share of few."""
     windows: list[Window] = Field(min_length=1, max_length=8)
 
     @field_validator("windows")

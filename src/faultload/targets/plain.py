@@ -11,6 +11,7 @@ from faultload.errors import MissingError
 from faultload.secrecy import keep_secret
 
 _TIMEOUT_S = 10.0
+_NO_SUCH_PAGE, _REFUSED = (404, 405), (401, 403)
 _ABOUT = ("id", "root", "max_model_len", "owned_by")
 
 
@@ -25,7 +26,7 @@ def describe_endpoint(
         ca: PEM file of the authorities to trust; None: the system's.
 
     Raises:
-        MissingError: nobody answers there.
+        MissingError: nobody answers there, it refuses us, or it fails.
     """
     base = url.rstrip("/").removesuffix("/v1")
     with requests.Session() as http:
@@ -34,8 +35,10 @@ def describe_endpoint(
             key = os.environ.get(api_key_env, "")
             keep_secret(key)
             http.headers["Authorization"] = f"Bearer {key}"
-        models = _get(http, f"{base}/v1/models").get("data")
-        version = _get(http, f"{base}/version").get("version")
+        hint = f"the key in {api_key_env}" if api_key_env else "a request without a key"
+        models = _get(http, f"{base}/v1/models", hint).get("data")
+        # Many a proxy lets nobody see more than /v1.
+        version = _get(http, f"{base}/version", None).get("version")
     found: dict[str, Any] = {"url": base}
     if isinstance(models, list):
         listed = [
@@ -47,14 +50,24 @@ def describe_endpoint(
     return found
 
 
-def _get(http: requests.Session, url: str) -> dict[str, Any]:
-    """Return what it answers; empty: it has no such page, or not in JSON."""
+def _get(http: requests.Session, url: str, sent: str | None) -> dict[str, Any]:
+    """Return what it answers; empty: it has no such page, or not in JSON.
+
+    `sent`: what a refusal refuses; None: one says that there is no such page for us.
+    """
     try:
         response = http.get(url, timeout=_TIMEOUT_S, allow_redirects=False)
     except requests.RequestException as error:
         raise MissingError(f"{url} does not answer: {type(error).__name__}") from None
+    code = response.status_code
+    if code in _REFUSED and sent is not None:
+        raise MissingError(f"{url} answers {code}: it refuses {sent} (load.api_key_env)")
+    if code in (*_NO_SUCH_PAGE, *_REFUSED):
+        return {}
+    if code != requests.codes.ok:
+        raise MissingError(f"{url} answers {code}; expected 200, or 404 where it has no such page")
     try:
-        data = response.json() if response.ok else {}
+        data = response.json()
     except requests.JSONDecodeError:
         return {}
     return data if isinstance(data, dict) else {}

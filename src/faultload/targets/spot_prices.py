@@ -35,13 +35,24 @@ def spot_client(region: str, endpoint_url: str | None = None) -> EC2Client:
     Args:
         region: AWS's name of it.
         endpoint_url: None: AWS's own.
+
+    Raises:
+        UsageError: no such region, URL or profile.
     """
     import boto3  # noqa: PLC0415  # takes half a second that other commands need not pay
     from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
     tries: Any = {"max_attempts": 3}
     config = Config(connect_timeout=_ANSWER_S, read_timeout=_ANSWER_S, retries=tries)
-    return boto3.client("ec2", region_name=region, endpoint_url=endpoint_url, config=config)
+    try:
+        return boto3.client("ec2", region_name=region, endpoint_url=endpoint_url, config=config)
+    except (BotoCoreError, ValueError) as error:  # a bad URL is a ValueError
+        what = f"region {region!r}" + (f", endpoint {endpoint_url!r}" if endpoint_url else "")
+        raise UsageError(
+            f"EC2 cannot be asked ({what}): {redacted(str(error))}; see --region, --endpoint-url"
+            " and AWS_PROFILE"
+        ) from None
 
 
 def spot_history(

@@ -198,6 +198,15 @@ def test_a_price_that_is_missing_is_no_cost_at_all() -> None:
     assert "no price for g6.12xlarge, spot, in us-east-1 (node b)" in cost.problem
 
 
+def test_a_price_of_zero_is_no_price() -> None:
+    """What it says there is that nobody knows: the list is asked, else the bill is not known."""
+    listed_at = PriceBook((listed("on-demand", 3.6),))
+
+    assert price(machine(usd_per_h=0.0), book=listed_at).usd == pytest.approx(0.160)
+    assert price(machine(usd_per_h=0.0)).usd is None
+    assert "no price for g6.12xlarge" in price(machine(usd_per_h=0.0)).problem
+
+
 def test_the_newest_list_prices_what_the_platform_does_not() -> None:
     """The node's type, region and way to pay find it; where it comes from is kept."""
     old, new = listed("spot", 1.8, year=2025), listed("spot", 0.9, typical=True)
@@ -273,12 +282,17 @@ def test_nobody_who_claims_nothing_fails_for_want_of_a_price() -> None:
 
 
 def test_the_scorecard_has_the_cost() -> None:
-    """The bill over all tokens, and what spot would save; a price that is missing leaves it out."""
+    """The bill over all tokens, and what spot saves; a missing or typical price leaves it out."""
     fleet = Fleet(EDGES, [machine()])
     book = PriceBook((listed("on-demand", 3.6), listed("spot", 1.44)))
     marks = {mark.name: mark for mark in judge(scene(fleet=fleet, prices=book)).scorecard}
 
     assert marks["cost_usd_per_1m_tokens"].measured is not None
     assert marks["spot_saved"].measured == pytest.approx(0.6)
+    planned = PriceBook((listed("on-demand", 3.6), listed("spot", 1.44, typical=True)))
+    at_typical = {m.name: m for m in judge(scene(fleet=fleet, prices=planned)).scorecard}
+    assert at_typical["spot_saved"].met is None
+    said = Fleet(EDGES, [machine(), machine(node="b", capacity_type="spot", typical=True)])
+    assert {m.name: m for m in judge(scene(fleet=said)).scorecard}["spot_saved"].met is None
     unpriced = judge(scene(fleet=Fleet(EDGES, [machine(usd_per_h=None)])))
     assert {mark.name: mark for mark in unpriced.scorecard}["spot_saved"].met is None

@@ -13,9 +13,11 @@ from scenes import slo
 from faultload.measure import CATALOGUE, PrometheusReader, coverage
 from faultload.measure.counters import counted_events, increases
 from faultload.measure.histograms import observed, quantile_interval
-from faultload.record import Phase, PhaseName
+from faultload.measure.scrapes import Scrapes
+from faultload.record import SERIES_SCHEMA, Phase, PhaseName
 
 PHASE = Phase(name=PhaseName.BASELINE, start_s=10.0, end_s=20.0)
+NOBODY = Scrapes.of(pd.DataFrame(columns=SERIES_SCHEMA.names))
 SLO = slo("server", promql=('done_total{outcome="ok"}', "done_total"))
 OK = '{"outcome":"ok"}'
 Pairs = list[tuple[float, float]]
@@ -117,14 +119,16 @@ def test_histograms(kind: str, series: Any) -> None:
     """A quantile is the bucket that is known to hold it, or not known."""
     samples, interval = HISTOGRAMS[kind]
 
-    assert quantile_interval(series("x_bucket", samples), 0.5, 10.0, 20.0) == interval
+    assert quantile_interval(series("x_bucket", samples), 0.5, 10.0, 20.0, NOBODY) == interval
 
 
 def test_a_vanished_pod_leaves_a_histogram_incomplete(series: Any) -> None:
     """What it observed last is not in the sum, and the sum says so."""
-    assert not observed(series("x_bucket", {'{"le":"+Inf"}': counting(end=15)}), 10, 20).is_complete
+    assert not observed(
+        series("x_bucket", {'{"le":"+Inf"}': counting(end=15)}), 10, 20, NOBODY
+    ).is_complete
 
 
 def test_no_increase_of_nothing(series: Any) -> None:
     """A table without a row has no counter."""
-    assert increases(series("x", {}), 0.0, 10.0) == {}
+    assert increases(series("x", {}), 0.0, 10.0, NOBODY) == {}

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from faultload.errors import SpecError, UsageError
-from faultload.measure import CATALOGUE, bucket_edges, catalogue
+from faultload.measure import CATALOGUE, Entry, bucket_edges, catalogue_of
 from faultload.measure.catalogue import Absence
+from faultload.spec import load_target
 from faultload.spec.prices import load_prices
 
 ROOT = Path(__file__).parents[3]
@@ -78,11 +79,40 @@ def test_names_are_unique_and_said_in_words() -> None:
     assert all(entry.unit and entry.meaning for entry in CATALOGUE)
 
 
-def test_matchers_reach_every_selector() -> None:
-    """In a shared Prometheus, no query sees another namespace."""
-    for entry in catalogue({"namespace": "inference"}):
-        selectors = entry.promql.count("{")
-        assert selectors == entry.promql.count('namespace="inference"') > 0
+def _staging(tmp_path: Path, more: str = "") -> tuple[Entry, ...]:
+    text = (ROOT / "targets/staging.example.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "staging.yaml"
+    path.write_text(
+        text.replace("  namespaces: [inference]\n", f"  namespaces: [inference, beta]\n{more}")
+    )
+    return catalogue_of(load_target(path))
+
+
+def test_a_shared_prometheus_shows_no_other_namespace(tmp_path: Path) -> None:
+    """Others' requests, engines and pods are not ours; nodes and GPUs belong to no namespace."""
+    nobodys = re.compile(r"kube_node_|node_total|DCGM_")
+
+    for entry in _staging(tmp_path):
+        selectors = 0 if nobodys.match(entry.name) else entry.promql.count("{")
+        assert entry.promql.count('namespace=~"inference|beta"') == selectors
+
+
+def test_a_prometheus_of_several_clusters_shows_no_other_cluster(tmp_path: Path) -> None:
+    """Nor its nodes; and pods' series without a label of their namespace are found all the same."""
+    labels = "  prometheus_labels: {cluster: staging}\n  namespace_label: null\n"
+
+    for entry in _staging(tmp_path, labels):
+        assert entry.promql.count("{") == entry.promql.count('cluster="staging"') > 0
+        assert "namespace" not in entry.promql
+
+
+def test_rates_are_taken_over_four_scrapes(tmp_path: Path) -> None:
+    """One sample in a window is no rate: at a scrape every 15 s that is what 15 s would hold."""
+    derived = [entry.promql for entry in _staging(tmp_path) if not entry.raw]
+
+    assert derived
+    assert all(text.count("[60s]") == text.count("rate(") for text in derived)
+    assert catalogue_of(load_target(ROOT / "targets/local.yaml")) == CATALOGUE
 
 
 def test_prices_are_dated_and_sourced() -> None:

@@ -6,15 +6,18 @@ import json
 import math
 from typing import Any
 
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 from scenes import slo
 
 from faultload.measure.counters import Increase, counted_events, increases, select
 from faultload.measure.histograms import quantile_interval
-from faultload.record import Phase, PhaseName
+from faultload.measure.scrapes import Scrapes
+from faultload.record import SERIES_SCHEMA, Phase, PhaseName
 from faultload.spec.slo import SLO
 
+NOBODY = Scrapes.of(pd.DataFrame(columns=SERIES_SCHEMA.names))
 PHASE = Phase(name=PhaseName.BASELINE, start_s=10.0, end_s=20.0)
 
 
@@ -32,8 +35,10 @@ def every_second(
         (every_second(0, 30, per_s=0), Increase(0.0, 0, True)),
         # A new process at 15 s: what the old one had counted stays counted.
         (every_second(0, 15) + every_second(15, 30), Increase(8.0 + 10.0, 1, True)),
-        # Born at 14 s, having counted 3 already.
-        (every_second(14, 30, at=3.0), Increase(3.0 + 12.0, 0, True)),
+        # First seen at 14 s, and nobody knows since when it counts.
+        (every_second(14, 30, at=3.0), Increase(12.0, 0, False)),
+        # Lost samples at the start: what lies before the first one is nobody's.
+        (every_second(0, 5) + every_second(14, 30, at=28.0), Increase(12.0, 0, False)),
         # Gone at 16 s: what came after its last sample is not known.
         (every_second(0, 16), Increase(10.0, 0, False)),
         # A hole in the middle loses nothing: the counter went on.
@@ -42,13 +47,99 @@ def every_second(
 )
 def test_one_counter(samples: list[tuple[float, float]], increase: Increase, series: Any) -> None:
     """Each life of a counter has its increase between 10 and 20 s."""
-    assert increases(series("x", {"{}": samples}), 10.0, 20.0) == {"{}": increase}
+    assert increases(series("x", {"{}": samples}), 10.0, 20.0, NOBODY) == {"{}": increase}
 
 
 @pytest.mark.parametrize("samples", [[], every_second(0, 5), every_second(25, 30)])
 def test_no_samples_are_no_increase(samples: list[tuple[float, float]], series: Any) -> None:
     """Missing is missing, never zero."""
-    assert increases(series("x", {"{}": samples}), 10.0, 20.0) == {}
+    assert increases(series("x", {"{}": samples}), 10.0, 20.0, NOBODY) == {}
+
+
+A, B = (json.dumps({"instance": name, "job": "engine"}) for name in "ab")
+
+
+def answers(start: int, end: int, value: float = 1.0) -> list[tuple[float, float]]:
+    """Return samples of `up`, one a second."""
+    return [(float(t), value) for t in range(start, end)]
+
+
+class TestScrapes:
+    """What `up` says of a counter that has no sample at the window's start."""
+
+    @pytest.mark.parametrize(
+        ("up", "samples", "increase"),
+        [
+            # Its target answered without it: its first event came later.
+            ({A: answers(0, 30)}, every_second(14, 30, at=3.0), Increase(15.0, 0, True)),
+            # A new replica: asked from 12 s on, answers from 14 s on.
+            (
+                {B: answers(0, 30), A: answers(12, 14, 0.0) + answers(14, 30)},
+                every_second(14, 30, at=3.0),
+                Increase(15.0, 0, True),
+            ),
+            # Down from the first look on: it may have counted for months.
+            (
+                {B: answers(0, 30), A: answers(0, 14, 0.0) + answers(14, 30)},
+                every_second(14, 30, at=1e6),
+                Increase(12.0, 0, False),
+            ),
+            # Prometheus itself began at 14 s.
+            ({A: answers(14, 30)}, every_second(14, 30, at=1e6), Increase(12.0, 0, False)),
+            # Prometheus lost samples at the start; the counter went on.
+            (
+                {A: answers(0, 5) + answers(14, 30)},
+                every_second(0, 5, at=1e6) + every_second(14, 30, at=1e6 + 28),
+                Increase(12.0, 0, False),
+            ),
+            # It lost them, and a new process began before or after the start.
+            (
+                {A: answers(0, 5) + answers(14, 30)},
+                every_second(0, 5, at=1e6) + every_second(14, 30, at=3.0),
+                Increase(12.0, 0, False),
+            ),
+            # Down at the start, and back as a new process.
+            (
+                {A: answers(0, 5) + answers(5, 14, 0.0) + answers(14, 30)},
+                every_second(0, 5, at=50.0) + every_second(14, 30, at=3.0),
+                Increase(15.0, 0, True),
+            ),
+            # A new process, whose first event of this kind is greater than all of the old one's.
+            (
+                {A: answers(0, 30)},
+                every_second(0, 5, at=1.0) + every_second(14, 30, at=90.0),
+                Increase(102.0, 0, True),
+            ),
+        ],
+    )
+    def test_where_a_counter_began(
+        self, up: Any, samples: Any, increase: Increase, series: Any
+    ) -> None:
+        """It counts from zero where a new process is proven, and from its first sample else."""
+        scrapes = Scrapes.of(series("up", up))
+        of_a = json.dumps(json.loads(A) | {"outcome": "ok"})
+
+        assert increases(series("x", {of_a: samples}), 10.0, 20.0, scrapes) == {of_a: increase}
+
+    def test_lost_scrapes_hide_no_outage(self, series: Any) -> None:
+        """A counter's whole life is no increase: with it, a total outage would be all good."""
+        seen = [t for t in range(40) if not 8 <= t <= 12]
+        frames = [
+            series("up", {A: [(float(t), 1.0) for t in seen]}),
+            series(
+                "done_total",
+                {
+                    json.dumps(json.loads(A) | {"outcome": "ok"}): [
+                        (float(t), 1e6 + min(t, 10)) for t in seen
+                    ],
+                    json.dumps(json.loads(A) | {"outcome": "no"}): [
+                        (float(t), 5.0 + max(t - 10, 0)) for t in seen
+                    ],
+                },
+            ),
+        ]
+
+        assert counted_events(pd.concat(frames), done(), PHASE) is None
 
 
 def done(good: str = 'done_total{outcome="ok"}', total: str = "sum(done_total)") -> SLO:
@@ -151,13 +242,13 @@ class TestQuantileInterval:
             },
         )
 
-        assert quantile_interval(frame, 0.5, 10.0, 20.0) == (0.0, 0.1)
-        assert quantile_interval(frame, 0.95, 10.0, 20.0) == (0.1, 0.25)
-        assert quantile_interval(frame, 0.99, 10.0, 20.0) == (0.25, math.inf)
+        assert quantile_interval(frame, 0.5, 10.0, 20.0, NOBODY) == (0.0, 0.1)
+        assert quantile_interval(frame, 0.95, 10.0, 20.0, NOBODY) == (0.1, 0.25)
+        assert quantile_interval(frame, 0.99, 10.0, 20.0, NOBODY) == (0.25, math.inf)
 
     def test_nothing_observed(self, series: Any) -> None:
         """No observation has no quantile."""
         still = {labels(le="+Inf"): every_second(0, 30, 0.0)}
 
-        assert quantile_interval(series("x_bucket", still), 0.5, 10.0, 20.0) is None
-        assert quantile_interval(series("x_bucket", {}), 0.5, 10.0, 20.0) is None
+        assert quantile_interval(series("x_bucket", still), 0.5, 10.0, 20.0, NOBODY) is None
+        assert quantile_interval(series("x_bucket", {}), 0.5, 10.0, 20.0, NOBODY) is None

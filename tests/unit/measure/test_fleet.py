@@ -174,3 +174,26 @@ def test_a_machine_that_ended_before_it_offered_its_gpus_is_billed_by_its_type()
     fleet = read_fleet(series, PHASES, T0, 1.0, lambda _: 4)
 
     assert [one.gpus for one in fleet.machines] == [4, 4]
+
+
+def test_machines_that_others_use_are_not_billed_where_nodes_are_shared() -> None:
+    """Ours are those that held a pod of ours; alone on a cluster, all are."""
+    nodes = NodeSeen("a", pods=[PodSeen("p")]), NodeSeen("b", "aws:///us-east-1a/i-2")
+    series = fleet_series(*nodes, end_s=END, t0_unix_s=T0)
+
+    shared = read_fleet(series, PHASES, T0, 1.0, shared=True)
+
+    assert [machine.node for machine in shared.machines] == ["a"]
+    assert [machine.node for machine in seen(*nodes).machines] == ["a", "b"]
+
+
+def test_a_price_of_zero_is_no_price() -> None:
+    """Exporters that know no price say 0; a machine is never free."""
+    free = NodeSeen("b", "aws:///us-east-1a/i-2", usd_per_h=0.0)
+    series = fleet_series(NodeSeen("a"), free, end_s=END, t0_unix_s=T0)
+    half = (series["series"] == "node_total_hourly_cost") & (series["t_s"] < END / 2)
+    series.loc[half, "value"] = 0.0
+
+    machines = read_fleet(series, PHASES, T0, 1.0).machines
+
+    assert [machine.usd_per_h for machine in machines] == [3.6, None]

@@ -57,9 +57,56 @@ def test_alerts_watch_both_windows_of_the_counters(tmp_path: Path) -> None:
     assert page.name == "XUpBurn1h"
     assert page.recorded == (
         'sli:bad:ratio_rate1h{slo="x-up"} > 0.0144 and sli:bad:ratio_rate5m{slo="x-up"} > 0.0144'
+        ' and sli:bad:events_increase1h{slo="x-up"} >= 5'
+    )
+    assert page.condition.endswith(
+        "(sum(increase(done_total[1h])) - (sum(increase(done_total"
+        '{code="200"}[1h])) or vector(0))) >= 5'
     )
     assert page.condition.startswith('(1 - (sum(rate(done_total{code="200"}[1h])) or vector(0))')
     assert ticket.window.severity == "ticket"
+
+
+def test_rules_are_about_the_series_that_bear_the_given_labels(tmp_path: Path) -> None:
+    """What is broken in staging pages nobody for production, whose Prometheus has both."""
+    windows = _WINDOWS.model_copy(update={"matchers": {"namespace": "prod"}})
+    _slo(tmp_path)
+
+    made = rule_files([tmp_path / "x.yaml"], windows)
+
+    for rule in yaml.safe_load(made["x.yaml"])["groups"][0]["rules"]:
+        assert rule["expr"].count("done_total") == rule["expr"].count('namespace="prod"')
+    assert 'done_total{code="200",namespace="prod"}' in made["tests/x-1h.yaml"]
+
+
+def test_an_slo_of_another_period_than_the_windows_is_refused(tmp_path: Path) -> None:
+    """14.4 over an hour is 2 % of 30 days' budget, and 9 % of a week's."""
+    _slo(tmp_path)
+    path = tmp_path / "x.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("30d", "7d"), encoding="utf-8")
+    weekly = _WINDOWS.model_copy(update={"period": "1w"})
+
+    with pytest.raises(UsageError, match="its period is 7d, and .* are sized for 30d"):
+        rule_files([path], _WINDOWS)
+    assert rule_files([path], weekly)
+
+
+def test_an_slo_in_two_files_is_refused(tmp_path: Path) -> None:
+    """Its alerts would all come twice."""
+    _slo(tmp_path)
+    other = tmp_path / "y.yaml"
+    other.write_bytes((tmp_path / "x.yaml").read_bytes())
+
+    with pytest.raises(SpecError, match="'x-up' is given twice"):
+        rule_files([tmp_path / "x.yaml", other], _WINDOWS)
+
+
+def test_windows_that_ask_for_no_number_of_events_have_none(tmp_path: Path) -> None:
+    """Files of before are what they were."""
+    windows = _WINDOWS.model_copy(update={"bad_events_min": 1})
+
+    assert "increase" not in burn_alerts(_slo(tmp_path), windows)[0].condition
+    assert "increase" not in "".join(rule_files([tmp_path / "x.yaml"], windows).values())
 
 
 def test_rows_are_watched_through_the_declared_counters(tmp_path: Path) -> None:

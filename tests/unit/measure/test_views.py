@@ -11,10 +11,12 @@ import pytest
 from scenes import rows, steady
 
 from faultload.measure.histograms import observed
+from faultload.measure.scrapes import Scrapes
 from faultload.measure.views import errors, latencies
 from faultload.record import SERIES_SCHEMA, Phase, PhaseName
 
 PHASE = Phase(name=PhaseName.BASELINE, start_s=10.0, end_s=20.0)
+NOBODY = Scrapes.of(pd.DataFrame(columns=SERIES_SCHEMA.names))
 TTFT = "vllm:time_to_first_token_seconds_bucket"
 NOTHING = pd.DataFrame(columns=SERIES_SCHEMA.names)
 
@@ -134,7 +136,7 @@ def test_one_observation_has_a_bucket(series: Any) -> None:
     none = [(float(t), 0.0) for t in range(30)]
     samples = series(TTFT, {'{"le":"0.1"}': none, '{"le":"0.25"}': late, '{"le":"+Inf"}': late})
 
-    histogram = observed(samples, 10.0, 20.0)
+    histogram = observed(samples, 10.0, 20.0, NOBODY)
 
     assert histogram.total == 1
     assert {histogram.interval(share) for share in (0.01, 0.5, 1.0)} == {(0.1, 0.25)}
@@ -149,7 +151,7 @@ def test_an_edge_that_not_all_replicas_have_is_left_out(series: Any) -> None:
         '{"le":"+Inf","replica":"b"}': counting(2.0),
     }
 
-    histogram = observed(series(TTFT, sets), 10.0, 20.0)
+    histogram = observed(series(TTFT, sets), 10.0, 20.0, NOBODY)
 
     assert histogram.cumulative == {math.inf: 40.0}
     assert histogram.share_at(0.1) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,31 @@ def test_a_bad_list_of_the_project_names_the_file(tmp_path: Path) -> None:
 
     with pytest.raises(SpecError, match=r"new\.yaml: capacity_type"):
         load_price_book(tmp_path / "prices")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("source: our contract", "source: ' '", "source: expected who says these prices"),
+        ("2026-11-01", "2026-12-03", "as_of: expected a day that has come"),
+        ("2026-11-01", "2099-01-01", "as_of: expected a day that has come"),
+        (
+            "instances:\n",
+            "instances:\n  - {instance_type: g6.xlarge, usd_per_hour: 9}\n",
+            "instances: expected each type once, found g6.xlarge twice",
+        ),
+    ],
+)
+def test_a_list_that_would_always_win_or_says_two_things_is_refused(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    """The newest counts, so a day to come would hide every later price; a source is asked for."""
+    write(tmp_path / "prices", "new")
+    path = tmp_path / "prices/new.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+    with pytest.raises(SpecError, match=says):
+        load_price_book(tmp_path / "prices", date(2026, 12, 1))
 
 
 def test_a_record_keeps_the_book_as_it_was(tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ def test_windows_are_read_with_their_source(tmp_path: Path) -> None:
         ("long: 1h", "long: 90d", "windows[0].long", "up to 31 days"),
         ("short: 5m", "short: 1h", "windows[0]", "expected `short` to be shorter than `long`"),
         ("long: 1h", "long: 3d", "windows", "found 3d twice"),
+        ("windows:", "period: 30\nwindows:", "period", "expected a text"),
+        ("windows:", "period: a month\nwindows:", "period", "found 'a month'"),
+        ("windows:", "bad_events_min: 0\nwindows:", "bad_events_min", "found 0"),
+        ("windows:", "matchers: {a-b: c}\nwindows:", "matchers.a-b", "expected a label of Prom"),
         ("windows:", "windows: []\nrest:", "rest", "unknown key 'rest'"),
     ],
 )

@@ -21,12 +21,13 @@ class Endpoint(BaseHTTPRequestHandler):
     """Answers from a table, and keeps what it was asked."""
 
     answers: ClassVar[dict[str, Any]] = {}
+    codes: ClassVar[dict[str, int]] = {}
     seen: ClassVar[list[tuple[str, str]]] = []
 
     def do_GET(self) -> None:
         self.seen.append((self.path, self.headers.get("Authorization", "")))
         body = json.dumps(self.answers.get(self.path, {"detail": "Not Found"})).encode()
-        self.send_response(200 if self.path in self.answers else 404)
+        self.send_response(self.codes.get(self.path, 200 if self.path in self.answers else 404))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -38,6 +39,7 @@ class Endpoint(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     """Return where it listens."""
+    Endpoint.codes = {}
     Endpoint.answers, Endpoint.seen = {"/v1/models": MODELS, "/version": {"version": "0.33"}}, []
     with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -61,6 +63,36 @@ def test_endpoint_without_these_pages_is_one_too(url: str) -> None:
     Endpoint.answers = {}
 
     assert set(describe_endpoint(url)) == {"url"}
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "says"),
+    [
+        ("/v1/models", 401, "answers 401: it refuses the key in MADE_UP_KEY"),
+        ("/v1/models", 403, "answers 403: it refuses the key in MADE_UP_KEY"),
+        ("/v1/models", 302, "answers 302; expected 200, or 404"),
+        ("/v1/models", 500, "answers 500; expected 200, or 404"),
+        ("/version", 503, "answers 503; expected 200, or 404"),
+    ],
+)
+def test_an_endpoint_that_refuses_or_fails_is_not_one_without_the_page(
+    url: str, path: str, code: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong key would make every trial fail, and a server that fails is not what it will be."""
+    monkeypatch.setenv("MADE_UP_KEY", "made-up-key-1")
+    Endpoint.codes = {path: code}
+
+    with pytest.raises(MissingError) as caught:
+        describe_endpoint(url, "MADE_UP_KEY")
+    assert f"{path} {says}" in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 405])
+def test_a_version_that_is_not_shown_is_none(url: str, code: int) -> None:
+    """Proxies show /v1 and nothing else."""
+    Endpoint.codes = {"/version": code}
+
+    assert set(describe_endpoint(url)) == {"url", "models"}
 
 
 def test_key_is_sent_and_kept_to_itself(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from faultload.cli import main
-from faultload.errors import MissingError, UsageError
+from faultload.cli import invoke, main
+from faultload.errors import ExitCode, MissingError, UsageError
 from faultload.spec.prices import load_price_book, load_prices
 from faultload.targets.spot_prices import SpotPrice, spot_history, spot_list
 
@@ -71,6 +71,31 @@ def test_who_may_not_ask_is_told_so_without_a_secret() -> None:
             spot_history(client, ["g6.xlarge"], NOW, 7.0)
     assert "not authorized" in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "says"),
+    [
+        (["--region", "us east 1"], {}, "'us east 1'"),
+        (["--region", "us-east-1", "--endpoint-url", "notaurl"], {}, "notaurl"),
+        (["--region", "us-east-1"], {"AWS_PROFILE": "nope"}, "nope"),
+    ],
+)
+def test_a_client_that_cannot_be_made_is_one_line(
+    words: list[str],
+    environment: dict[str, str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A region, URL or profile that is none is the user's to mend."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert invoke(["prices", "refresh", *words]) == ExitCode.USAGE
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
 
 
 def test_every_page_of_the_history_is_read() -> None:

@@ -153,13 +153,15 @@ class KubeState:
         paid = GaugeMetricFamily(
             "node_total_hourly_cost",
             "Total node cost per hour.",
-            labels=["node", "instance_type", "provider_id"],
+            labels=["node", "instance_type", "provider_id", "typical"],
         )
         for name, machine in self._cluster.machines.by_name.items():
             spec = machine.spec
             provider_id = f"aws:///{spec.zone}/{machine.instance_id}"
             if machine.state != "lost":  # what has ended is listed still, and no longer paid for
-                paid.add_metric([name, spec.instance_type, provider_id], spec.price_usd_per_hour)
+                about = [name, spec.instance_type, provider_id]
+                about.append("true" if spec.price_typical else "")
+                paid.add_metric(about, spec.price_usd_per_hour)
             if machine.state == "launching":
                 continue  # its node is not registered yet
             info.add_metric([name, "127.0.0.1", provider_id], 1.0)

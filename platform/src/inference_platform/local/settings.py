@@ -95,6 +95,8 @@ class Instance(Model):
     """How it is paid for, in Karpenter's words."""
     price_usd_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """What it costs, US dollars per hour."""
+    price_typical: bool = False
+    """That is a value to plan with, and nobody paid it."""
     gpus: Annotated[int, Field(ge=1)] = 4
     """GPUs on it."""
 
