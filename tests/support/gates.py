@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from scenes import rows
 
-from faultload.judge import GateResult, GateRule, Verdict
-from faultload.judge import gate as pooled
+from faultload.judge import GateResult, Verdict
 from faultload.judge.trial import Sli
 from faultload.load import read_trace
 from faultload.record import REQUEST_SCHEMA, LoadSummary, RunDirectory, write_table
@@ -37,33 +35,6 @@ tiers:
 timeouts: {connect_s: 1, first_token_s: 1, gap_s: 1, total_s: 1}
 seed: 1
 """
-
-
-def look(
-    baseline: Mapping[str, Sequence[float]],
-    candidate: Mapping[str, Sequence[float]],
-    rule: GateRule,
-    *,
-    stage: int,
-    history: Mapping[str, Sequence[float]] | None = None,
-) -> GateResult:
-    """Compare without regard to traces."""
-    del stage, history
-    old, new = ([one for own in side.values() for one in own] for side in (baseline, candidate))
-    return pooled(old, new, rule)
-
-
-def rule_of(**asked: Any) -> GateRule:
-    """Return the rule as far as the pooled test knows it; shares get an offset."""
-    return GateRule(offset=0.1 if "transform" in asked else 0.0)
-
-
-JUDGE = SimpleNamespace(
-    look=look,
-    GateRule=rule_of,
-    Transform=SimpleNamespace(RATIO="ratio"),
-    ratio_spread=lambda events, effect: (effect / events) ** 0.5 / 2,
-)
 
 
 @dataclass

@@ -51,6 +51,13 @@ def test_a_platform_that_answers_nobody_still_has_numbers() -> None:
     assert found["p50 TPOT"] == TIMEOUTS.gap_s
 
 
+def test_a_request_is_as_late_as_its_user_waited() -> None:
+    """Latencies count from when a request was due, not from when the client got to send it."""
+    found = numbers(sent_s=DUE + 0.03)
+
+    assert found["p95 TTFT"] == pytest.approx(0.05)
+
+
 def test_too_few_requests_give_no_number() -> None:
     """A quantile of nineteen requests is none: NaN, which the gate takes for no comparison."""
     found = numbers(window_s=(0.0, 1.9))

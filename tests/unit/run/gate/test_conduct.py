@@ -38,7 +38,7 @@ def judged(directory: GateDirectory) -> GateReport:
 def test_a_platform_compared_with_itself_does_not_fail(tmp_path: Path) -> None:
     """One stage of ten trials, both sides asked the same five traces, and every SLI passes."""
     bench = Bench({1: SAME})
-    plan = planned(tmp_path, traces=5)
+    plan = planned(tmp_path, traces=5, trial_s=25.0)
 
     directory = Gate(plan, Silent(), player=bench.play, opening=bench.opening).run()
     report = judge_gate(directory)
