@@ -78,7 +78,7 @@ def _recovery(limit: float, recoveries: Sequence[Recovery]) -> Expectation:
     if not recoveries:
         text = f"recovery was not measured {claimed}"
         return Expectation(name, limit, None, Verdict.INCONCLUSIVE, text)
-    slowest = max(recoveries, key=_known_at_least)
+    slowest = slowest_of(recoveries)
     at_least = _known_at_least(slowest)
     if slowest.recovery_s is None:
         verdict = Verdict.FAIL if at_least >= limit else Verdict.INCONCLUSIVE
@@ -100,6 +100,11 @@ def _recovery(limit: float, recoveries: Sequence[Recovery]) -> Expectation:
     if censored and verdict is Verdict.INCONCLUSIVE:
         text += f"; {censored[0].slo} was not watched for long enough"
     return Expectation(name, limit, at_least, verdict, text)
+
+
+def slowest_of(recoveries: Sequence[Recovery]) -> Recovery:
+    """Return which of them, one at least, a claim is about: the longest, as far as it was seen."""
+    return max(recoveries, key=_known_at_least)
 
 
 def _known_at_least(recovery: Recovery) -> float:
