@@ -69,6 +69,21 @@ def test_worse_fails_and_better_passes(sli: Sli, old: float, new: float, verdict
     assert looked(sli, side(1, old, spread=0.001), side(2, new, spread=0.001)).verdict is verdict
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("sli", "level"), [(TTFT, 0.5), (ERRORS, 0.0), (GOODPUT, 1.0)])
+def test_nothing_is_called_detectable_that_could_not_fail(
+    sli: Sli, level: float, count: int
+) -> None:
+    """Trials that agree as if by luck find no more than fails, and no more than they can count."""
+    result = looked(sli, side(1, level, count, 0.0005 * (level < 1)), side(2, level, count, 0.0))
+    # Standard errors of a share of 5,000 or 10,000 requests a side, one in twelve independent.
+    error = ratio_spread(1000, 12.0) * (2 / (5 * count)) ** 0.5
+
+    assert result.effect_detectable is not None
+    least = np.sin(3 * error) ** 2 if sli.is_share else sli.effect_min
+    assert result.effect_detectable >= max(least, sli.effect_min)
+
+
 def test_few_requests_cannot_prove_that_there_are_no_errors() -> None:
     """Sixty requests a trial without an error prove no share under a point; a thousand do."""
     none = side(1, 0.0)
