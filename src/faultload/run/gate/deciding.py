@@ -187,6 +187,14 @@ def spoilt(entries: Collection[TrialEntry]) -> str:
     return ""
 
 
+def losses(entries: Collection[TrialEntry]) -> list[str]:
+    """Return a note on what the candidate lost under the load; empty: nothing."""
+    found = [one.lost for one in entries if one.lost]
+    if not found:
+        return []
+    return [f"after {len(found)} of its trials the candidate was less than before: {found[0]}"]
+
+
 def fewest(trials: Sequence[Trial]) -> int:
     """Return the requests of the trial with the fewest."""
     return min((one.measured.requests for one in trials), default=0)

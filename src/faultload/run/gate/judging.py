@@ -12,7 +12,16 @@ from faultload.judge.trial import Sli, measure_trial, slis_of
 from faultload.record import Outcome, read_requests
 from faultload.record.gate import GateDirectory, GateManifest
 from faultload.report.gate import GateReport, SliLine, meaning, write_gate_reports
-from faultload.run.gate.deciding import Decision, Look, Stage, Trial, decide, look_back, spoilt
+from faultload.run.gate.deciding import (
+    Decision,
+    Look,
+    Stage,
+    Trial,
+    decide,
+    look_back,
+    losses,
+    spoilt,
+)
 from faultload.run.gate.looks import look_at
 from faultload.run.gate.sides import differences
 from faultload.spec import SLO, load_scenario, load_slos
@@ -145,6 +154,7 @@ def _notes(manifest: GateManifest, decisions: Sequence[Decision]) -> list[str]:
     if not manifest.confirm:
         text = f"each of {len(decisions)} SLIs raises a false alarm in about 1 of 100 gates"
         found.append(f"{text}; with --confirm a fail counts only if a fresh repetition fails, too")
+    found += losses(manifest.trials)
     if manifest.outcome is not Outcome.COMPLETED and manifest.reason:
         found.append(f"it ended early: {manifest.reason}")
     if decisions and not manifest.history:
