@@ -44,6 +44,8 @@ class Bench:
     Attributes:
         slower: how much slower than the baseline each side is, as a factor; by round.
         noise: sd of a trial's log latency.
+        errors: share of requests that are refused, by side.
+        tokens: that each answer has, by side; 21 are asked for, and delivered by others.
         spoil: turns what the client said of itself into something invalid; by side and attempt.
         environments: what each side says it is; may change between calls.
         played: side and trace of each load, in order.
@@ -54,6 +56,7 @@ class Bench:
     slower: Mapping[int, Mapping[str, float]]
     noise: float = 0.01
     errors: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
     spoil: Callable[[str, int], dict[str, Any]] = lambda side, count: {}
     environments: Callable[[str, int], dict[str, str]] = lambda side, count: {"kind": "memory"}
     played: list[tuple[str, str]] = field(default_factory=list)
@@ -87,13 +90,15 @@ class Bench:
         base = np.quantile(_LATENCIES, generator.permutation(len(due)) / len(due))
         factor = self.slower[self.opened][spec.side] * np.exp(generator.normal(0, self.noise))
         first = due + 0.05 * base * factor
-        last = first + 20 * 0.01 * factor
+        tokens = self.tokens.get(spec.side, 21)
+        last = first + (tokens - 1) * 0.01 * factor
         bad = generator.random(len(due)) < self.errors.get(spec.side, 0.0)
         table = rows(due, bad).assign(tier=asked["tier"].to_numpy())
         table = table.assign(
             first_token_s=np.where(bad, np.nan, first),
             last_token_s=np.where(bad, np.nan, last),
             end_s=np.where(bad, due + 0.01, last),
+            output_tokens=np.where(bad, 0, tokens),
         )
         write_table(table, REQUEST_SCHEMA, directory.requests)
         count = sum(one == (spec.side, trace.stem) for one in self.played)

@@ -117,6 +117,16 @@ def test_errors_alone_fail_it(tmp_path: Path) -> None:
     assert next(s.verdict for s in report.slis if s.sli == "error rate") is Verdict.FAIL
 
 
+def test_candidate_that_cuts_answers_short_fails(tmp_path: Path) -> None:
+    """It is as quick as before and refuses nobody, and its users get a tenth of what they asked."""
+    bench = Bench({1: SAME}, tokens={"candidate": 2})
+
+    report = judged(conduct(bench, tmp_path))
+
+    failed = [line.sli for line in report.slis if line.verdict is Verdict.FAIL]
+    assert failed == ["tokens delivered"]
+
+
 def test_invalid_trial_is_repeated_once_and_both_are_kept(tmp_path: Path) -> None:
     """A client that was too slow once costs a trial; what it saw stays in the record, unused."""
     late = {"lag_s_p99": 0.5}
