@@ -51,8 +51,9 @@ class GateRule:
         stages: how often `look` may look; alpha and gamma are divided by it.
         transform: of the numbers; ratios are shares of bad events.
         spread_min: standard deviation that a trial's number has at least, on the transformed scale,
-            because of how it is counted: see `ratio_spread`. None: 1 %, and sides that hold the
-            same numbers are taken for copies of each other.
+            because of how it is counted: see `ratio_spread`. None: 1 %, and `look` takes sides that
+            hold the same numbers for copies of each other; `gate`, whose numbers may be whole
+            seconds, does not.
     """
 
     alpha: float = 0.01

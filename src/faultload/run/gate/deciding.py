@@ -107,7 +107,12 @@ def look_back(  # noqa: PLR0913  # what a round is made of
             sides = [side_of(trials, side, sli.name, stage) for side in ("baseline", "candidate")]
             past = history.get(sli.name)
             result = look(
-                sli, *sides, stage=stage, stages=stages, requests=fewest(trials), history=past
+                sli,
+                *sides,
+                stage=stage,
+                stages=stages,
+                requests=fewest([one for one in trials if one.entry.stage <= stage]),
+                history=past,
             )
             found[sli.name] = (result, stage)
         if Stage(found).is_over:
