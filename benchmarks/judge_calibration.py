@@ -7,9 +7,10 @@ docs/statistics.md, between the markers there; `--quick` prints smaller ones and
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def absolute(draws: int) -> list[str]:
         for budget in (0.05, 0.01):
             limit = weather.runs(budget, draws, seed=2)
             half = weather.runs(budget / 2, draws, seed=4)
-            said = _histories(weather, budget, draws)
+            said = _histories(weather, budget)
             passes = [
                 sum(run.ratio <= budget for run in limit),
                 sum(jeffreys(run.bad.sum(), run.events.sum())[1] <= budget for run in limit),
@@ -89,17 +90,25 @@ def absolute(draws: int) -> list[str]:
     return lines
 
 
-def _histories(weather: Weather, budget: float, draws: int) -> Callable[[Slots], bool]:
-    """Return what passes a run, each time with other accepted runs at half the budget."""
-    accepted = log_ratios(weather.runs(budget / 2, max(400, draws // 4), seed=1))
-    draw = np.random.default_rng(3)
+def _histories(weather: Weather, budget: float) -> Callable[[Slots], bool]:
+    """Return what passes a run, each time with accepted runs of its own at half the budget."""
+    histories = _drawn_histories(weather, budget / 2)
 
     def passes(run: Slots) -> bool:
-        history = draw.choice(accepted, HISTORY, replace=False).tolist()
-        bounds = bounds_between([run], history)
+        bounds = bounds_between([run], next(histories))
         return bounds is not None and judge_absolute(bounds, budget) is Verdict.PASS
 
     return passes
+
+
+def _drawn_histories(weather: Weather, share: float) -> Iterator[list[float]]:
+    """Yield histories without end that have no run in common."""
+    at_once = 50
+    for seed in itertools.count(1000):
+        runs = weather.runs(share, HISTORY * at_once, seed)
+        yield from (
+            log_ratios(runs[start : start + HISTORY]) for start in range(0, len(runs), HISTORY)
+        )
 
 
 BUDGET, END_S, RATES = 0.05, 200, (8, 33, 167)

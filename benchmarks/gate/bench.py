@@ -5,8 +5,9 @@
     python benchmarks/gate/bench.py --tables     # write docs/statistics.md from the stored data
     python benchmarks/gate/bench.py --check      # exit 1 when it is not what that would write
 
-Gates are played look by look with `faultload.judge.look`, on trials whose truth is known: nothing
-got worse, or all of it by so much. What they say is counted in benchmarks/data/gate.json.
+Gates are played as `faultload gate` plays them, look by look and by each of its plans, on trials
+whose truth is known: nothing got worse, or all of it by so much. What they say is counted in
+benchmarks/data/gate.json.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import json
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy
@@ -27,11 +29,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import first_look
 from judges import judges_of_errors, judges_of_latency
 from tables import tables, write
-from trials import REGIMES, REQUESTS, STAGES, TRACES, Array, Gates, Regime, Sli, draw
+from trials import REGIMES, REQUESTS, TRACES, Array, Gates, Regime, Sli, draw
 
-from faultload.judge import GateResult, GateRule, Transform, Verdict, look
-from faultload.judge.gate import ratio_spread
-from faultload.judge.interval import DESIGN_EFFECT
+from faultload.judge import GateResult, Verdict
+from faultload.judge.trial import slis_of
+from faultload.run.gate.looks import look_at
+from faultload.run.gate.plan import ROUNDS, Mode
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "benchmarks" / "data" / "gate.json"
@@ -40,18 +43,15 @@ SEED = 20_261_121
 """Of what is published; nothing is tuned on it."""
 SEED_SMALL = 7
 CHUNK = 100
-LATENCY = GateRule()
-ERRORS = replace(
-    LATENCY,
-    transform=Transform.RATIO,
-    effect_min=0.002,
-    tolerated=0.01,
-    spread_min=ratio_spread(REQUESTS, DESIGN_EFFECT),
-)
-LATE = replace(ERRORS, effect_min=0.01, tolerated=0.03)
-RULES = {"p50": LATENCY, "p95": LATENCY, "p99": LATENCY, "late": LATE, "errors": ERRORS}
-WAYS = ("three looks", "no history", "history half as noisy", "one look at ten trials")
-"""How the gate is run; all but the first for the p95 only."""
+SLIS = {sli.name: sli for sli in slis_of([])}
+"""What ships, with its limits."""
+PLANS = {
+    f"{mode}{', history' if has_history else ''}": (has_history, rounds)
+    for mode in Mode
+    for has_history in (False, True)
+    for rounds in [ROUNDS[mode.value, has_history]]
+}
+"""How the gate is run: its modes, without a stored history and with one."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Count:
     Attributes:
         sli: which.
         effect: by how much the candidate was worse.
-        way: one of `WAYS`.
+        plan: one of `PLANS`.
         verdicts: of each gate, in order.
         trials: run by each gate, both sides.
         detectable: by the gates that did not decide.
@@ -69,7 +69,7 @@ class Count:
 
     sli: str
     effect: float
-    way: str
+    plan: str
     verdicts: list[Verdict] = field(default_factory=list)
     trials: list[int] = field(default_factory=list)
     detectable: list[float] = field(default_factory=list)
@@ -77,9 +77,9 @@ class Count:
     def play(self, sli: Sli) -> None:
         """Play gates and count them."""
         for old, new, past in zip(sli.old, sli.new[self.effect], sli.history, strict=True):
-            result = _play(old, new, past, RULES[self.sli], self.way)
+            result, turns = _play(old, new, past, self.sli, self.plan)
             self.verdicts.append(result.verdict)
-            self.trials.append(2 * TRACES * result.stage)
+            self.trials.append(2 * TRACES * turns)
             if result.verdict is Verdict.INCONCLUSIVE and result.effect_detectable is not None:
                 self.detectable.append(result.effect_detectable)
 
@@ -90,7 +90,7 @@ class Count:
         return {
             "sli": self.sli,
             "effect": self.effect,
-            "way": self.way,
+            "plan": self.plan,
             "gates": len(self.verdicts),
             **counts,
             "fail_confirmed": int((fails & np.roll(fails, -1)).sum()),
@@ -104,15 +104,15 @@ class Count:
 def main() -> int:
     """Measure, or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gates", type=int, help="of a thing against itself (5000)")
-    parser.add_argument("--worse", type=int, help="of each worsening (2000)")
+    parser.add_argument("--gates", type=int, help="of a thing against itself (2000)")
+    parser.add_argument("--worse", type=int, help="of each worsening (1000)")
     parser.add_argument("--small", action="store_true", help="300 of each; print, write nothing")
     parser.add_argument("--tables", action="store_true", help="write the tables only")
     parser.add_argument("--check", action="store_true", help="look whether they are written")
     args = parser.parse_args()
     if args.tables or args.check:
         return write(json.loads(DATA.read_text()), DOCUMENT, only_check=args.check)
-    gates, worse = (300, 300) if args.small else (5000, 2000)
+    gates, worse = (300, 300) if args.small else (2000, 1000)
     data = measure(
         SEED_SMALL if args.small else SEED, args.gates or gates, args.worse or args.gates or worse
     )
@@ -126,21 +126,23 @@ def main() -> int:
 def measure(seed: int, gates: int, worse: int) -> dict[str, object]:
     """Play all regimes."""
     versions = {"python": platform.python_version(), "numpy": np.__version__}
-    regimes = []
+    regimes: list[dict[str, Any]] = []
     for index, regime in enumerate(REGIMES):
         print(f"{regime.name} ...", file=sys.stderr)
         regimes.append(_regime(regime, [seed, index], gates, worse))
+    drawn = {name for regime in regimes for name in regime["spread"]}
     return {
         "seed": seed,
-        "rules": {sli: asdict(rule) for sli, rule in RULES.items()},
-        "trials": {"traces": TRACES, "stages": STAGES, "requests": REQUESTS},
+        "slis": {name: asdict(sli) for name, sli in SLIS.items() if name in drawn},
+        "plans": {plan: list(rounds) for plan, (_, rounds) in PLANS.items()},
+        "trials": {"traces": TRACES, "requests": REQUESTS},
         "versions": versions | {"scipy": scipy.__version__},
         "regimes": regimes,
         "first_looks": list(first_look.measure(np.random.default_rng([seed, len(REGIMES)]))),
     }
 
 
-def _regime(regime: Regime, seed: Sequence[int], gates: int, worse: int) -> dict[str, object]:
+def _regime(regime: Regime, seed: Sequence[int], gates: int, worse: int) -> dict[str, Any]:
     counts: dict[tuple[str, float, str], Count] = {}
     others: dict[tuple[str, int, float], list[int]] = {}
     variances: dict[str, list[float]] = {}
@@ -167,31 +169,32 @@ def _regime(regime: Regime, seed: Sequence[int], gates: int, worse: int) -> dict
 
 def _cases(sli: Sli, *, is_all: bool) -> Iterator[tuple[str, float, str]]:
     """Name what is to be played with one SLI's trials; of most of them nothing got worse."""
-    main, *others = WAYS
     for effect in sli.new:
         if is_all or not effect:
-            yield sli.name, effect, main
-        if is_all and sli.name == "p95":
-            yield from ((sli.name, effect, way) for way in others)
+            yield from ((sli.name, effect, plan) for plan in PLANS)
 
 
-def _play(old: Array, new: Array, past: Array, rule: GateRule, way: str) -> GateResult:
-    """Look until it is decided; arrays are [trial, trace]."""
-    if way == "history half as noisy":
-        past = np.exp((np.log(past) + np.log(past).mean(axis=0)) / 2)
-    stored = None if way == "no history" else _by_trace(past)
-    if way == "one look at ten trials":
-        rule = replace(rule, stages=1)
-    for stage in range(1, rule.stages + 1):
-        sides = (_by_trace(side[:stage]) for side in (old, new))
-        result = look(*sides, rule, stage=stage, history=stored)
+def _play(old: Array, new: Array, past: Array, sli: str, plan: str) -> tuple[GateResult, int]:
+    """Look until it is decided, and say after how many turns; arrays are [trial, trace]."""
+    has_history, rounds = PLANS[plan]
+    turns = 0
+    for stage, more in enumerate(rounds, start=1):
+        turns += more
+        result = look_at(
+            SLIS[sli],
+            *(_by_trace(side[:turns]) for side in (old, new)),
+            stage=stage,
+            stages=len(rounds),
+            requests=REQUESTS,
+            history=_by_trace(past) if has_history else None,
+        )
         if result.verdict is not Verdict.INCONCLUSIVE:
             break
-    return result
+    return result, turns
 
 
-def _by_trace(trials: Array) -> dict[str, Array]:
-    return {str(trace): numbers for trace, numbers in enumerate(trials.T)}
+def _by_trace(trials: Array) -> dict[str, list[float]]:
+    return {str(trace): list(numbers) for trace, numbers in enumerate(trials.T)}
 
 
 def _ask_others(
@@ -210,8 +213,7 @@ def _ask_others(
 def _variance(sli: Sli) -> float:
     """Return the variance between trials under one trace, on the transformed scale."""
     sides = np.stack([sli.old, sli.new[0.0]])
-    is_ratio = RULES[sli.name].transform is Transform.RATIO
-    scaled = np.arcsin(np.sqrt(sides)) if is_ratio else np.log(sides)
+    scaled = np.arcsin(np.sqrt(sides)) if SLIS[sli.name].is_share else np.log(sides)
     return float(scaled.var(axis=2, ddof=1).mean())
 
 

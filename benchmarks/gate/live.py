@@ -194,7 +194,7 @@ class Measuring:
         with tempfile.TemporaryDirectory(dir=self._work) as folder:
             directory = RunDirectory.create(Path(folder), "trial")
             trace = self._work / f"{cell.trace}.parquet"
-            problems = run_trial(plan, spec, side, trace, directory, environment, Silent())
+            problems, _ = run_trial(plan, spec, side, trace, directory, environment, Silent())
             numbers, requests, quantiles = {}, 0, {"ttft_ms": [], "tpot_ms": []}
             if not problems:
                 said = measured(plan, directory)

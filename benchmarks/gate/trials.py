@@ -19,17 +19,19 @@ from scipy.signal import lfilter
 Array = npt.NDArray[np.floating]
 
 TRACES = 5
-STAGES = 3
+TURNS = 3
+"""So many trials a side and trace, at most."""
 HISTORY = 4
 """Stored trials of the baseline, for each trace; each comes from a session of its own."""
 REQUESTS = 1000
 POINTS = 12
 """Parts of a trial that a time series has as points: one in ten seconds of two minutes."""
-QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+QUANTILES = {"p50 TPOT": 0.5, "p95 TTFT": 0.95}
+"""Of latencies, under the names of SLIs whose rule they are judged by."""
 EFFECTS = (0.0, 0.05, 0.10, 0.20)
 """Of latencies: by so much all requests are slower."""
-EFFECTS_LATE = (0.0, 0.01, 0.03, 0.06)
-"""Of the share of late requests, which is 5 % in the baseline: added to it."""
+EFFECTS_LATE = (0.0, 0.02, 0.05, 0.08)
+"""Of the share of late requests, which is 5 % in the baseline: taken from the goodput."""
 EFFECTS_ERRORS = (0.0, 0.003, 0.01, 0.02)
 """Of the share of failed requests: added to it, in bursts."""
 
@@ -112,7 +114,7 @@ class Sli:
 
     Attributes:
         name: of the SLI.
-        old: [gate, stage, trace], of the baseline.
+        old: [gate, turn, trace], of the baseline.
         new: by effect, the same of the candidate.
         history: [gate, stored trial, trace], of the baseline.
     """
@@ -150,9 +152,9 @@ def draw(regime: Regime, gates: int, generator: np.random.Generator) -> Gates:
 
 
 def _latencies(regime: Regime, gates: int, generator: np.random.Generator) -> tuple[Array, Array]:
-    """Return logarithms, [gate, stage, side, trace, request] and [gate, stored, trace, request]."""
+    """Return logarithms, [gate, turn, side, trace, request] and [gate, stored, trace, request]."""
     common = regime.trace * generator.standard_normal((gates, 1, TRACES, REQUESTS), np.float32)
-    today = common[:, None] + _luck(regime, (gates, STAGES, 2, TRACES, REQUESTS), generator)
+    today = common[:, None] + _luck(regime, (gates, TURNS, 2, TRACES, REQUESTS), generator)
     today += _levels(regime, gates, generator)[..., None].astype(np.float32)
     shape = (gates, HISTORY, TRACES)
     past = common + _luck(regime, (*shape, REQUESTS), generator)
@@ -174,13 +176,13 @@ def _quantiles(today: Array, past: Array) -> Iterator[Sli]:
 
 
 def _late(regime: Regime, today: Array, past: Array) -> Sli:
-    """Share of requests over a limit; worse trials have a limit that so many more exceed."""
+    """Share of requests within a limit; worse trials have a limit that so many more exceed."""
     limits = _limits(regime)
     return Sli(
-        "late",
-        (today[:, :, 0] > limits[0.0]).mean(axis=-1),
-        {effect: (today[:, :, 1] > limit).mean(axis=-1) for effect, limit in limits.items()},
-        (past > limits[0.0]).mean(axis=-1),
+        "goodput",
+        (today[:, :, 0] <= limits[0.0]).mean(axis=-1),
+        {effect: (today[:, :, 1] <= limit).mean(axis=-1) for effect, limit in limits.items()},
+        (past <= limits[0.0]).mean(axis=-1),
     )
 
 
@@ -193,12 +195,12 @@ def _limits(regime: Regime) -> Mapping[float, np.float32]:
 
 
 def _errors(regime: Regime, gates: int, generator: np.random.Generator) -> Gates:
-    shape = (gates, STAGES, TRACES)
+    shape = (gates, TURNS, TRACES)
     old = _error_counts(regime, shape, 0.0, generator)
     new = {effect: _error_counts(regime, shape, effect, generator) for effect in EFFECTS_ERRORS}
     past = _error_counts(regime, (gates, HISTORY, TRACES), 0.0, generator)
     ratios = {effect: counts.sum(axis=-1) / REQUESTS for effect, counts in new.items()}
-    sli = Sli("errors", old.sum(axis=-1) / REQUESTS, ratios, past.sum(axis=-1) / REQUESTS)
+    sli = Sli("error rate", old.sum(axis=-1) / REQUESTS, ratios, past.sum(axis=-1) / REQUESTS)
     return Gates([sli], {effect: (old[:, 0], counts[:, 0]) for effect, counts in new.items()})
 
 
@@ -239,12 +241,12 @@ def _runs(regime: Regime, shape: tuple[int, ...], generator: np.random.Generator
 
 
 def _levels(regime: Regime, gates: int, generator: np.random.Generator) -> Array:
-    """Return what each trial of a session has in common, [gate, stage, side, trace]."""
-    runs = _runs(regime, (gates, STAGES, 2, TRACES), generator)
+    """Return what each trial of a session has in common, [gate, turn, side, trace]."""
+    runs = _runs(regime, (gates, TURNS, 2, TRACES), generator)
     session = regime.session * generator.standard_normal((gates, 1, 1, 1))
-    steps = regime.walk * generator.standard_normal((gates, STAGES, TRACES, 2))
+    steps = regime.walk * generator.standard_normal((gates, TURNS, TRACES, 2))
     walk = steps.reshape(gates, -1).cumsum(axis=1).reshape(steps.shape)
     # Which side of a pair runs first is drawn.
-    swapped = generator.random((gates, STAGES, TRACES, 1)) < 1 / 2
+    swapped = generator.random((gates, TURNS, TRACES, 1)) < 1 / 2
     walk = np.where(swapped, walk[..., ::-1], walk)
     return runs + session + np.moveaxis(walk, -1, 2)

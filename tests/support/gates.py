@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from scenes import rows
 
-from faultload.judge import GateResult, GateRule, Verdict
-from faultload.judge import gate as pooled
+from faultload.judge import GateResult, Verdict
 from faultload.judge.trial import Sli
 from faultload.load import read_trace
 from faultload.record import REQUEST_SCHEMA, LoadSummary, RunDirectory, write_table
@@ -39,33 +37,6 @@ seed: 1
 """
 
 
-def look(
-    baseline: Mapping[str, Sequence[float]],
-    candidate: Mapping[str, Sequence[float]],
-    rule: GateRule,
-    *,
-    stage: int,
-    history: Mapping[str, Sequence[float]] | None = None,
-) -> GateResult:
-    """Compare without regard to traces."""
-    del stage, history
-    old, new = ([one for own in side.values() for one in own] for side in (baseline, candidate))
-    return pooled(old, new, rule)
-
-
-def rule_of(**asked: Any) -> GateRule:
-    """Return the rule as far as the pooled test knows it; shares get an offset."""
-    return GateRule(offset=0.1 if "transform" in asked else 0.0)
-
-
-JUDGE = SimpleNamespace(
-    look=look,
-    GateRule=rule_of,
-    Transform=SimpleNamespace(RATIO="ratio"),
-    ratio_spread=lambda events, effect: (effect / events) ** 0.5 / 2,
-)
-
-
 @dataclass
 class Bench:
     """Two sides in memory.
@@ -73,6 +44,8 @@ class Bench:
     Attributes:
         slower: how much slower than the baseline each side is, as a factor; by round.
         noise: sd of a trial's log latency.
+        errors: share of requests that are refused, by side.
+        tokens: that each answer has, by side; 21 are asked for, and delivered by others.
         spoil: turns what the client said of itself into something invalid; by side and attempt.
         environments: what each side says it is; may change between calls.
         played: side and trace of each load, in order.
@@ -83,6 +56,7 @@ class Bench:
     slower: Mapping[int, Mapping[str, float]]
     noise: float = 0.01
     errors: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
     spoil: Callable[[str, int], dict[str, Any]] = lambda side, count: {}
     environments: Callable[[str, int], dict[str, str]] = lambda side, count: {"kind": "memory"}
     played: list[tuple[str, str]] = field(default_factory=list)
@@ -116,13 +90,15 @@ class Bench:
         base = np.quantile(_LATENCIES, generator.permutation(len(due)) / len(due))
         factor = self.slower[self.opened][spec.side] * np.exp(generator.normal(0, self.noise))
         first = due + 0.05 * base * factor
-        last = first + 20 * 0.01 * factor
+        tokens = self.tokens.get(spec.side, 21)
+        last = first + (tokens - 1) * 0.01 * factor
         bad = generator.random(len(due)) < self.errors.get(spec.side, 0.0)
         table = rows(due, bad).assign(tier=asked["tier"].to_numpy())
         table = table.assign(
             first_token_s=np.where(bad, np.nan, first),
             last_token_s=np.where(bad, np.nan, last),
             end_s=np.where(bad, due + 0.01, last),
+            output_tokens=np.where(bad, 0, tokens),
         )
         write_table(table, REQUEST_SCHEMA, directory.requests)
         count = sum(one == (spec.side, trace.stem) for one in self.played)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,8 +58,8 @@ class Weather:
 
 def log_ratios(runs: list[Slots]) -> list[float]:
     """Return the logarithm of each run's bad ratio, as a store of accepted runs would hold it."""
-    ratios = np.array([run.ratio for run in runs])
-    return [float(value) for value in np.log(ratios[ratios > 0])]
+    ratios = (run.ratio for run in runs)
+    return [math.log(ratio) if ratio > 0 else -math.inf for ratio in ratios]
 
 
 Curve = Callable[[Floats], Floats]

@@ -29,6 +29,9 @@ UNEVEN = 0.5
 """Spread of logarithms beyond which they are too skewed for a t: few bursts make a run's ratio."""
 UNEVEN_MIN = 19
 """Of so many runs the smallest ratio lies under all but one in twenty of the next ones."""
+SPOTLESS_MAX = 1 / 20
+"""Where more runs than these have not one bad request, incidents make a run's ratio: how far a
+spotless run lies under the mean of all is not known, and the spread of the others says nothing."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,13 @@ class Spread:
 
     @classmethod
     def of(cls, history: Sequence[float]) -> Self | None:
-        """Return the spread of these logarithms; None: too few to know it.
+        """Return the spread of these logarithms; None: too few, or too uneven, to know it.
 
-        A run without a bad request has no finite logarithm and is left out.
+        A run without a bad request has no finite logarithm. A few of them are left out.
         """
         known = np.asarray([value for value in history if math.isfinite(value)], dtype=np.float64)
-        if len(known) < HISTORY_MIN:
+        spotless = len(history) - len(known)
+        if len(known) < HISTORY_MIN or spotless > SPOTLESS_MAX * len(history):
             return None
         sd = float(known.std(ddof=1))
         if sd > UNEVEN and len(known) < UNEVEN_MIN:
@@ -72,7 +76,7 @@ def bounds_between(trials: Sequence[Slots], history: Sequence[float]) -> tuple[f
         history: natural logarithms of the bad ratios of earlier, accepted runs.
 
     Returns:
-        None: no events, or too little history.
+        None: no events, or a history that is too short or too uneven.
     """
     spread = Spread.of(history)
     trials = [trial for trial in trials if trial.events.any()]

@@ -9,7 +9,7 @@ import numpy as np
 from faultload.judge.interval import slot_events
 from faultload.judge.model import BudgetSpent
 from faultload.judge.rows import Rows
-from faultload.judge.slo import Events
+from faultload.judge.slo import Events, bad_of
 from faultload.record import Phase, PhaseName
 from faultload.spec.slo import SLO
 
@@ -33,17 +33,19 @@ def spend_budget(slo: SLO, events: Events, harm_s: float, end_s: float) -> Budge
 
 
 def spend_counted(
-    slo: SLO, counted: Sequence[tuple[Phase, tuple[float, float] | None]]
+    slo: SLO,
+    counted: Sequence[tuple[Phase, tuple[float, float] | None]],
+    scrape_interval_s: float,
 ) -> BudgetSpent | None:
     """Do the same for an SLO counted by Prometheus, a phase at a time; None: a count is missing."""
     minutes = 0.0
     for phase, pair in counted:
         if phase.name not in (PhaseName.FAULT, PhaseName.RECOVERY):
             continue
-        if pair is None or pair[1] <= 0:
+        if (found := bad_of(phase, pair, scrape_interval_s)) is None:
             return None
-        minutes += (1 - pair[0] / pair[1]) * (phase.end_s - phase.start_s) / 60
-    return _spent(slo, max(0.0, minutes), None)
+        minutes += found[0] / found[1] * (phase.end_s - phase.start_s) / 60
+    return _spent(slo, minutes, None)
 
 
 def count_streams_lost(rows: Rows, harm_s: float | None) -> int:

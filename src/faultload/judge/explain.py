@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from faultload.judge.absolute import HISTORY_MIN, Spread
+from faultload.judge.expectations import slowest_of
 from faultload.judge.expressions import Rules, in_window, rules_of
 from faultload.judge.model import Evidence, Finding, Judgement, PhaseResult, Verdict
 from faultload.judge.recovery import HOLD_S
@@ -200,7 +201,7 @@ class _Case:
         known = self.judgement.recoveries
         if self.harm_s is None or not known:
             return
-        slowest = max(known, key=lambda r: r.recovery_s if r.recovery_s is not None else math.inf)
+        slowest = slowest_of(known)
         rules = self._rules(self.slos[slowest.slo])
         if rules is None:
             return

@@ -51,8 +51,9 @@ class GateRule:
         stages: how often `look` may look; alpha and gamma are divided by it.
         transform: of the numbers; ratios are shares of bad events.
         spread_min: standard deviation that a trial's number has at least, on the transformed scale,
-            because of how it is counted: see `ratio_spread`. None: 1 %, and sides that hold the
-            same numbers are taken for copies of each other.
+            because of how it is counted: see `ratio_spread`. None: 1 %, and `look` takes sides that
+            hold the same numbers for copies of each other; `gate`, whose numbers may be whole
+            seconds, does not.
     """
 
     alpha: float = 0.01
@@ -79,7 +80,7 @@ class GateResult:
         interval: of the effect; each bound holds at gamma, of which each look has its share. None:
             not computed.
         effect_detectable: smallest worsening that this many trials, as noisy as these, would find
-            in 95 of 100 cases; None: too few trials to know the noise.
+            in 95 of 100 cases, and that fails; None: too few trials to know the noise.
         trials_needed: more trials a side until `tolerated` would be found; 0 when decided.
         spread: standard deviation of a trial under its trace, on the transformed scale; None: not
             known.
@@ -269,7 +270,7 @@ def _permutation(compared: _Comparison, noise: Noise) -> _Test:
         p_worse=test.p_above(0.0),
         p_tolerated=max(test.p_below(compared.tolerated), by_luck),
         bounds=(low, max(high, worse + reach)),
-        spread=max(noise.spread, SPREAD_MIN),
+        spread=max(noise.spread, compared.spread_min),
     )
 
 
@@ -300,7 +301,7 @@ def _decide(compared: _Comparison, test: _Test, noise: Noise) -> GateResult:
         text = f"Worse by at most {scale.said(high)}; {scale.said(rule.tolerated)} is tolerated."
     else:
         held = min(sum(len(stratum[side]) for stratum in compared.strata) for side in (0, 1))
-        needed = compared.in_rounds(compared.trials(max(test.spread, compared.spread_min)) - held)
+        needed = compared.in_rounds(compared.trials(test.spread) - held)
         text = (
             f"Between {scale.said(low)} and {scale.said(high)} worse: run {needed} more"
             f" trials a side to tell {scale.said(rule.tolerated)}."
@@ -316,7 +317,7 @@ def _decide(compared: _Comparison, test: _Test, noise: Noise) -> GateResult:
         effect=effect,
         p=test.p_worse,
         interval=(low, high),
-        effect_detectable=scale.effect(t * test.spread * compared.factor),
+        effect_detectable=max(rule.effect_min, scale.effect(t * test.spread * compared.factor)),
         trials_needed=needed,
         spread=noise.spread,
     )

@@ -155,7 +155,7 @@ class _Case:
                 spent.append(spend_budget(slo, events, self.window[0], self.end_s))
             else:
                 counted = [(p, self._counted(slo, p)) for p in self.evidence.phases]
-                spent.append(spend_counted(slo, counted))
+                spent.append(spend_counted(slo, counted, self.evidence.scrape_interval_s))
         return [one for one in spent if one is not None]
 
     def streams_lost(self) -> int | None:
@@ -193,7 +193,7 @@ class _Case:
             for phase in self.evidence.phases:
                 if slo.name not in self.events:
                     counted = self._counted(slo, phase)
-                    result = judge_counted(slo, phase, counted)
+                    result = judge_counted(slo, phase, counted, self.evidence.scrape_interval_s)
                     if not counted and _excused(slo, phase, self.evidence):
                         result = replace(result, verdict=None)
                 else:

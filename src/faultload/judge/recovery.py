@@ -25,6 +25,8 @@ SECOND_FACTOR = 2.0
 """The first good second itself may have this many times the budget, and always one bad request."""
 ALARM = 12.0
 """Where the change detector's log-likelihood ratio says that something happened."""
+_FEW_BAD = 2
+"""So many at least show harm where the fault met too few requests for the alarm; one is chance."""
 RELAPSE_S = 15
 """Over so long a stretch that is provably over budget is a relapse, however good it was before,"""
 BLIP_S = 5
@@ -72,9 +74,11 @@ def recovery_of(name: str, budget: float, slots: Slots, lasted_s: float) -> Reco
     impact, detect = detect_change(slots, budget)
     if not slots.events.any():
         return Recovery(name, None, None, None, 0.0, error_s)
+    fault_end = min(seconds, math.ceil(lasted_s))
+    if impact is None:
+        impact = _unalarmed(slots, budget, fault_end)
     if impact is None:
         return Recovery(name, None, None, 0.0, None, error_s)
-    fault_end = min(seconds, math.ceil(lasted_s))
     start = _first_good_second(slots, budget, impact, fault_end)
     if start is not None and start + HOLD_S <= seconds and _is_sure(slots.since(start), budget):
         crossed = _crossing(slots, budget, max(impact, start - REACH_S), start)
@@ -100,6 +104,18 @@ def detect_change(slots: Slots, budget: float) -> tuple[int | None, int | None]:
         if score >= ALARM:
             return since, second + 1
     return None, None
+
+
+def _unalarmed(slots: Slots, budget: float, fault_end: int) -> int | None:
+    """Return the first bad second under a fault that met too few requests to raise the alarm.
+
+    None: so few may be bad by chance, or there were enough for an alarm that did not come.
+    """
+    bad, events = (float(part[:fault_end].sum()) for part in (slots.bad, slots.events))
+    if bad < _FEW_BAD or events > WINDOW_EVENTS:
+        return None
+    low = scipy.special.betaincinv(bad + 0.5, events - bad + 0.5, 1 - SIDE)
+    return int(np.flatnonzero(slots.bad)[0]) if low > budget else None
 
 
 def _first_good_second(slots: Slots, budget: float, first: int, fault_end: int) -> int | None:

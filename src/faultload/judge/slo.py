@@ -194,16 +194,30 @@ def judge_phase(
     )
 
 
-def judge_counted(slo: SLO, phase: Phase, counted: tuple[float, float] | None) -> PhaseResult:
+def bad_of(
+    phase: Phase, counted: tuple[float, float] | None, scrape_interval_s: float
+) -> tuple[float, float] | None:
+    """Return (bad, total) events of a phase out of good and total ones; None: no data.
+
+    Counters that are read a scrape apart may have so many good events too many. More good events
+    than that, or fewer than none, are of something else than the total counts: no data.
+    """
+    good, total = counted or (0.0, 0.0)
+    apart = scrape_interval_s / max(phase.end_s - phase.start_s, scrape_interval_s)
+    if not 0 <= good <= total * (1 + apart) or not 0 < total < math.inf:
+        return None
+    return max(0.0, total - good), total
+
+
+def judge_counted(
+    slo: SLO, phase: Phase, counted: tuple[float, float] | None, scrape_interval_s: float
+) -> PhaseResult:
     """Judge one phase of an SLO whose good and total events were counted by Prometheus.
 
     Over budget during recovery is inconclusive: one pair of counts cannot part the time before
     the recovery from the time after it.
     """
-    good, total = counted or (0.0, 0.0)
-    if not (math.isfinite(good) and math.isfinite(total)):
-        good = total = 0.0  # no data
-    bad = max(0.0, total - good)
+    bad, total = bad_of(phase, counted, scrape_interval_s) or (0.0, 0.0)
     bounds = jeffreys(bad, total, DESIGN_EFFECT) if total > 0 else None
     verdict: Verdict | None = None
     if phase.name in (PhaseName.BASELINE, PhaseName.RECOVERY):

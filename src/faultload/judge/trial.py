@@ -65,6 +65,10 @@ TPOT = Sli("p50 TPOT", Unit.SECONDS)
 ERRORS = Sli("error rate", Unit.BAD_SHARE, effect_min=0.002, tolerated=0.01)
 GOODPUT = Sli("goodput", Unit.GOOD_SHARE, effect_min=0.01, tolerated=0.05)
 """The share of requests that were served within every SLO that speaks of them."""
+TOKENS = Sli("tokens delivered", Unit.GOOD_SHARE, effect_min=0.01, tolerated=0.05)
+"""The share of the tokens asked for. Both sides are asked the same, so an engine that may end an
+answer early does so on both; one that cuts answers short is quick, errs in nothing, and is worse.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,12 @@ class Measured:
 
 
 def slis_of(slos: Sequence[SLO]) -> list[Sli]:
-    """Return what is compared in every trial: four SLIs, and the latency of each SLO that has one.
+    """Return what is compared in every trial: five SLIs, and the latency of each SLO that has one.
 
     A latency's quantile is the SLO's own target, but p95 at most.
     """
-    return [TTFT, TPOT, ERRORS, GOODPUT, *(Sli(name, Unit.SECONDS) for name in _latencies(slos))]
+    latencies = [Sli(name, Unit.SECONDS) for name in _latencies(slos)]
+    return [TTFT, TPOT, ERRORS, GOODPUT, TOKENS, *latencies]
 
 
 def measure_trial(
@@ -108,6 +113,7 @@ def measure_trial(
         TPOT.name: quantile_of(latency_of(rows, "tpot_s", timeouts)[sent], 0.5),
         ERRORS.name: _share((~rows.served)[sent]),
         GOODPUT.name: _share(_good(rows, slos, timeouts)[sent]),
+        TOKENS.name: _delivered(rows, sent),
     }
     for name, (condition, tier, share) in _latencies(slos).items():
         own = sent & (rows.tier == tier) if tier is not None else sent
@@ -156,6 +162,13 @@ def latency_of(rows: Rows, column: str, timeouts: Timeouts) -> Floats:
     spent = rows.last - rows.first
     own = np.divide(spent, tokens, out=np.full_like(spent, np.nan), where=tokens > 0)
     return np.where(rows.served, own, timeouts.gap_s)
+
+
+def _delivered(rows: Rows, sent: Flags) -> float:
+    """Return which share of the asked tokens came; what came of a broken answer came."""
+    asked, got = (np.nan_to_num(column[sent]) for column in (rows.asked, rows.received))
+    known = len(asked) >= EVENTS_MIN and asked.sum() > 0
+    return float(np.minimum(got, asked).sum() / asked.sum()) if known else math.nan
 
 
 def _share(flags: Flags) -> float:

@@ -47,6 +47,8 @@ class TrialEntry(_Model):
     """How long it took, with its start and end."""
     problems: list[str]
     """Why it is invalid; empty: it is not."""
+    lost: str = ""
+    """What a candidate was seen to lose in it, such as replicas; "": nothing."""
 
 
 class SideEntry(_Model):

@@ -40,8 +40,8 @@ class SliLine:
         baseline, candidate: mean over the trials; None: not known.
         effect: worsening: of latencies relative, 0.1 = 10 % worse; of shares a difference, 0.01 =
             a percentage point worse. None: not computed.
-        interval: of the effect, 90 %; None: not computed. A bound that so few trials leave open is
-            infinite.
+        interval: of the effect, as in `GateResult`; None: not computed. A bound that so few trials
+            leave open is infinite.
         effect_detectable: smallest worsening that so many trials would find; None: not known.
         trials: a side.
         trials_needed: more a side until it would be decided; 0: it is.

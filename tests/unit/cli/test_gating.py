@@ -6,26 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
-from gates import JUDGE, Bench, planned, threshold
+from gates import Bench, planned, threshold
 
 from faultload.cli import invoke
-from faultload.run.gate import looks
 from faultload.run.gate.conduct import Gate
 from faultload.run.progress import Silent
-
-
-@pytest.fixture(autouse=True)
-def _judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge stages by the pooled test."""
-    for name, double in vars(JUDGE).items():
-        monkeypatch.setattr(looks, name, double)
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a gate of a platform with itself."""
     bench = Bench({1: {"baseline": 1.0, "candidate": 1.0}})
-    plan = planned(tmp_path_factory.mktemp("gates"), traces=5)
+    plan = planned(tmp_path_factory.mktemp("gates"), traces=5, trial_s=25.0)
     gate = Gate(plan, Silent(), player=bench.play, opening=bench.opening, look=threshold)
     return gate.run().path
 

@@ -84,6 +84,19 @@ def test_a_few_uneven_runs_say_nothing() -> None:
     assert bounds[1] >= run[0].ratio * math.exp(mean + 5) - 1e-12
 
 
+def test_incidents_in_some_runs_only_are_no_spread() -> None:
+    """Where most runs have no bad request at all, a spotless run is no sign of those to come.
+
+    One spotless run in twenty is left out; the spread of the rest must not stand for more of them.
+    """
+    known = [math.log(0.02) + x for x in np.linspace(-0.2, 0.2, 19)]
+    spotless = Slots(0.0, np.zeros(300), np.full(300, 33.0))
+
+    assert bounds_between([spotless], [*known, -math.inf]) is not None
+    assert bounds_between([spotless], [*known, -math.inf, -math.inf]) is None
+    assert bounds_between([spotless], [*known, *[-math.inf] * 20]) is None
+
+
 def test_nothing_bad_in_a_few_requests_proves_little() -> None:
     """Zero of 200 cannot pass a budget of 1 % of all runs; of 10,000 it can."""
     history = [math.log(0.002) + x for x in np.linspace(-0.2, 0.2, 20)]

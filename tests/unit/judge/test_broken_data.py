@@ -151,6 +151,8 @@ COUNTS: dict[str, tuple[float, float] | None] = {
     "infinite": (INFINITE, INFINITE),
     "infinite total": (10.0, INFINITE),
     "one good event": (1.0, 1.0),
+    "more good than there are": (1500.0, 1000.0),
+    "less than none": (-10.0, 1000.0),
 }
 
 

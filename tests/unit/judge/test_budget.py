@@ -42,7 +42,7 @@ def test_counts_by_phase() -> None:
     """From Prometheus, whole phases after the harm are added; a missing one leaves no number."""
     counted = [(phase, (90.0, 100.0)) for phase in PHASES]
 
-    spent = spend_counted(slo(), counted)
+    spent = spend_counted(slo(), counted, 1.0)
 
     assert spent is not None
     assert spent.bad_minutes == pytest.approx(0.1 * 120 / 60)
@@ -51,7 +51,24 @@ def test_counts_by_phase() -> None:
 
 def spent_without_last(counted: list[tuple[object, object]]) -> object:
     """Spend with the last phase's counts missing."""
-    return spend_counted(slo(), [*counted[:-1], (counted[-1][0], None)])
+    return spend_counted(slo(), [*counted[:-1], (counted[-1][0], None)], 1.0)
+
+
+@pytest.mark.parametrize("good", [101.0, 100.0])
+def test_what_one_phase_lost_no_other_makes_up_for(good: float) -> None:
+    """A count of more good events than there were, as of two scrapes, is none bad: not fewer."""
+    fault, recovery = PHASES[-2:]
+
+    spent = spend_counted(slo(), [(fault, (50.0, 100.0)), (recovery, (good, 100.0))], 1.0)
+
+    assert spent is not None
+    assert spent.bad_minutes == pytest.approx(0.5 * (fault.end_s - fault.start_s) / 60)
+
+
+@pytest.mark.parametrize("pair", [(125.0, 100.0), (-1.0, 100.0), (float("nan"), 100.0)])
+def test_counts_that_contradict_each_other_are_no_number(pair: tuple[float, float]) -> None:
+    """More good events than there were, and no scrape that explains it: nothing is known."""
+    assert spend_counted(slo(), [(PHASES[-1], pair)], 1.0) is None
 
 
 def test_streams_lost_begin_and_break_after_the_harm() -> None:

@@ -248,6 +248,13 @@ def test_a_bill_that_cannot_be_split_is_still_a_bill() -> None:
         (0.6, Fleet(EDGES, [machine()]), None, Verdict.PASS),
         (0.1, Fleet(EDGES, [machine()]), None, Verdict.FAIL),
         (0.2, Fleet(EDGES, [machine(error_s=60.0)]), None, Verdict.INCONCLUSIVE),
+        (0.21, Fleet(EDGES, [machine(error_s=60.0)]), None, Verdict.INCONCLUSIVE),
+        (
+            0.6,
+            Fleet(EDGES, [machine(usd_per_h=None)]),
+            PriceBook((listed("on-demand", 3.6, typical=True),)),
+            Verdict.INCONCLUSIVE,
+        ),
         (0.6, Fleet(EDGES, [machine(usd_per_h=None)]), None, Verdict.INCONCLUSIVE),
         (0.6, Fleet(EDGES, [], problem="no nodes"), None, Verdict.INCONCLUSIVE),
         (0.6, None, None, Verdict.INCONCLUSIVE),

@@ -10,9 +10,11 @@ import pytest
 from scenes import END, HARM, PHASES, journal, load, outage, rows, scene, slo, steady
 
 from faultload.judge import Evidence, Judgement, Verdict, judge
+from faultload.judge.expectations import hold_claims
 from faultload.judge.explain import Explanation, Number, explain
 from faultload.judge.expressions import in_window, rules_of
 from faultload.judge.interval import Slots, interval
+from faultload.judge.model import Finding, Recovery
 from faultload.judge.recovery import recovery_of
 from faultload.judge.rows import Rows
 from faultload.judge.slo import events_of, patience_of
@@ -206,6 +208,34 @@ def test_findings_that_are_not_of_rows() -> None:
     total = numbers["server", "total"]
     assert (total.value, total.count) == (100.0, len(series.query(total.rows, engine="python")))
     assert numbers["telemetry", "up"].value == 0.2
+
+
+def test_the_claim_is_explained_by_the_slo_it_is_about() -> None:
+    """One recovered late, one was watched too short: the numbers are of the former."""
+    late, unseen = slo("late"), slo("unseen")
+    evidence = scene(outage(), slos=[late, unseen], expects=Expects(recovery_s_max=30))
+    known = [
+        Recovery("late", 0.0, 1.0, 50.0, None, 6.0),
+        Recovery("unseen", 0.0, 1.0, None, 20.0, 6.0),
+    ]
+    (claim,) = hold_claims(
+        evidence.expects,
+        recoveries=known,
+        budgets=[],
+        streams_lost=0,
+        injections=[],
+        complete=True,
+        unknown=[],
+    )
+    finding = Finding(claim.verdict, claim.name, claim.text, "requests.parquet")
+    judgement = replace(judge(evidence), recoveries=known, findings=[finding])
+
+    explanation = explain(evidence, judgement, pd.DataFrame(columns=SERIES_SCHEMA.names))
+
+    numbers = {n.name: n for one in explanation.findings for n in one.numbers}
+    assert (claim.verdict, claim.found) == (Verdict.FAIL, 50.0)
+    assert numbers["recovery_s"].value == 50.0
+    assert "of late:" in numbers["recovery_s"].how
 
 
 def test_a_run_without_anything_is_explained() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -354,3 +355,28 @@ def test_a_baseline_that_serves_nobody_is_invalid(candidate: float) -> None:
     assert result.verdict is Verdict.INVALID
     assert "100.0% of the baseline's are bad already" in result.reason
     assert gate([1.0] * 10, [candidate] * 10, rule).verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_each_look_has_its_share_of_both_error_rates(count: int) -> None:
+    """One of three looks is a look that is the only one, at a third of alpha and of gamma."""
+    generator = np.random.default_rng(11)
+    old, new = side(generator, count), side(generator, count, worse=0.05)
+    alone = GateRule(alpha=RULE.alpha / 3, gamma=RULE.gamma / 3, stages=1)
+
+    assert look(old, new, RULE, stage=1) == look(old, new, alone, stage=1)
+
+
+@pytest.mark.parametrize(("traces", "count", "bad"), [(6, 1, 0.3), (5, 3, 0.3)])
+def test_a_burst_that_the_scale_hides_is_not_passed(traces: int, count: int, bad: float) -> None:
+    """One trial full of errors hardly moves the mean on the scale: plain means count, too."""
+    mean = bad / (traces * count)
+    none = {str(trace): [0.0] * count for trace in range(traces)}
+    burst = none | {"0": [bad, *[0.0] * (count - 1)]}
+    tolerated = 0.12 if count == 1 else 0.75 * mean
+    rule = replace(ERRORS, stages=1, tolerated=tolerated)
+
+    result = look(none, burst, rule, stage=1)
+
+    assert result.effect == pytest.approx(mean)
+    assert result.verdict is Verdict.INCONCLUSIVE

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import json
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
-from enum import StrEnum
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 from corpus import CORPUS
+from mutants import Part, bent, parts_of, replace_everywhere
 
 import faultload.judge
 from faultload.judge import Evidence, Verdict, judge, model, validity
@@ -56,59 +54,7 @@ def _modules_in(module: ModuleType) -> Iterator[str]:
     return (value.__name__ for value in vars(module).values() if isinstance(value, ModuleType))
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A function of a module, or of a class in it."""
-
-    owner: Any
-    name: str
-
-    @property
-    def label(self) -> str:
-        """As in `recovery.detect_change`."""
-        owner = self.owner
-        inside = (
-            owner.__name__
-            if isinstance(owner, ModuleType)
-            else f"{owner.__module__}.{owner.__name__}"
-        )
-        return f"{inside}.{self.name}".removeprefix("faultload.judge.")
-
-    @property
-    def raw(self) -> Any:
-        """The attribute as it stands in its class or module."""
-        return vars(self.owner)[self.name]
-
-    def wrapped(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
-        """Return the attribute with its function wrapped."""
-        raw = self.raw
-        if isinstance(raw, property):
-            assert raw.fget is not None
-            return property(wrap(raw.fget))
-        return (
-            type(raw)(wrap(raw.__func__))
-            if isinstance(raw, classmethod | staticmethod)
-            else wrap(raw)
-        )
-
-
-def parts() -> list[Part]:
-    """Return everything that can be broken."""
-    found = []
-    for module in modules():
-        for name, value in vars(module).items():
-            own = getattr(value, "__module__", None) == module.__name__
-            if own and isinstance(value, FunctionType):
-                found.append(Part(module, name))
-            elif own and inspect.isclass(value) and not issubclass(value, StrEnum):
-                for method, attribute in vars(value).items():
-                    is_ours = isinstance(attribute, FunctionType | property | classmethod)
-                    if is_ours and not method.startswith("__"):
-                        found.append(Part(value, method))
-    return sorted(found, key=lambda part: part.label)
-
-
-PARTS = parts()
+PARTS = parts_of(modules())
 DOORS = frozenset(
     part.label
     for part in PARTS
@@ -116,56 +62,6 @@ DOORS = frozenset(
     and "._" not in part.label
 )
 """Where there is little time these stand for what is behind them."""
-
-
-def replace_everywhere(patch: pytest.MonkeyPatch, part: Part, mutant: Any) -> None:
-    """Put a mutant wherever the original is known by name, or stands in a table."""
-    if not isinstance(part.owner, ModuleType):
-        patch.setattr(part.owner, part.name, mutant)
-        return
-    original = part.raw
-
-    def swapped(value: Any) -> Any:
-        if value is original:
-            return mutant
-        if isinstance(value, tuple | list) and not isinstance(value, str):
-            return type(value)(swapped(item) for item in value) if _holds(value) else value
-        return value
-
-    def _holds(value: Any) -> bool:
-        if isinstance(value, tuple | list):
-            return any(_holds(item) for item in value)
-        return value is original
-
-    for module in modules():
-        for name, value in list(vars(module).items()):
-            if _holds(value):
-                patch.setitem(vars(module), name, swapped(value))
-
-
-def bent(value: Any) -> Any:  # noqa: PLR0911  # one kind of value a line
-    """Return another value of the same kind; the same where there is none."""
-    if isinstance(value, Verdict):
-        return Verdict.PASS if value is not Verdict.PASS else Verdict.FAIL
-    if isinstance(value, bool | np.bool_):
-        return not value
-    if isinstance(value, int | float | np.number):
-        return value * 2 + 7
-    if isinstance(value, str):
-        return f"{value}, or not"
-    if isinstance(value, np.ndarray):
-        return ~value if value.dtype == np.bool_ else value * 2 + 7
-    if isinstance(value, tuple):
-        return tuple(bent(item) for item in value)
-    if isinstance(value, list):
-        return value[1:]
-    if isinstance(value, dict):
-        return dict(list(value.items())[1:])
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-        changed = {name: bent(item) for name, item in fields.items()}
-        return dataclasses.replace(value, **changed)
-    return 7.0 if value is None else value
 
 
 SPECIAL: dict[str, Callable[[Any], Any]] = {"model.by_severity": lambda place: -place}
@@ -217,7 +113,8 @@ def users() -> dict[str, list[str]]:
 
     with pytest.MonkeyPatch.context() as patch:
         for part in PARTS:
-            replace_everywhere(patch, part, part.wrapped(counting(part.label)))
+            mutant = part.wrapped(counting(part.label))
+            replace_everywhere(patch, part, mutant, modules())
         for running in CORPUS:  # read by `counted_`
             judge(dataclasses.replace(evidence_of(running)))
     # First those where it found something, and of them those with least to judge.
@@ -251,7 +148,7 @@ def test_a_broken_part_is_noticed(part: Part, monkeypatch: pytest.MonkeyPatch) -
 
         return mutant
 
-    replace_everywhere(monkeypatch, part, part.wrapped(wrap))
+    replace_everywhere(monkeypatch, part, part.wrapped(wrap), modules())
 
     assert any(fingerprint(evidence_of(name)) != expected[name] for name in runs)
 

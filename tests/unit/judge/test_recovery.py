@@ -7,6 +7,7 @@ import pytest
 from streams import UNSEEN, random_curve, recovering, second_dip, staying, truth_s
 
 from faultload.judge import Recovery
+from faultload.judge.interval import Slots
 from faultload.judge.recovery import estimate_recovery, recovery_of
 from faultload.judge.slo import Events
 
@@ -173,3 +174,22 @@ def test_a_later_blip_is_not_a_relapse() -> None:
     found = [recovery_of("x", BUDGET, run, HOLD_S) for run in runs]
 
     assert all(abs((r.recovery_s or 0.0) - HOLD_S) <= r.error_s for r in found)
+
+
+@pytest.mark.parametrize(
+    ("bad", "recovered_s"), [([1, 1, 1, 1], 25.0), ([1, 1, 0, 0], 9.0), ([1, 0, 0, 0], 0.0)]
+)
+def test_a_sparse_tier_that_lost_all_it_was_asked_was_harmed(
+    bad: list[int], recovered_s: float
+) -> None:
+    """Four of four are too few for an alarm and too many for chance; one of four is neither."""
+    events, lost = np.zeros(200), np.zeros(200)
+    events[::8] = 1
+    lost[0:32:8] = bad
+
+    found = recovery_of("x", BUDGET, Slots(0.0, lost, events), 30.0)
+
+    assert found.detect_s is None
+    assert (found.impact_s is None) == (recovered_s == 0)
+    assert found.recovery_s is not None
+    assert abs(found.recovery_s - recovered_s) <= (found.error_s if recovered_s else 0)

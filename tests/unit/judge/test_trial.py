@@ -51,6 +51,27 @@ def test_a_platform_that_answers_nobody_still_has_numbers() -> None:
     assert found["p50 TPOT"] == TIMEOUTS.gap_s
 
 
+def test_answers_cut_short_are_not_whole() -> None:
+    """Two tokens instead of 21, as quick as ever and without an error, are a tenth of the tokens.
+
+    More than was asked makes up for nothing, and of what broke only what came counts.
+    """
+    short = numbers(output_tokens=2)
+    some = numbers(output_tokens=np.where(np.arange(400) % 2, 42, 0))
+
+    assert short["tokens delivered"] == pytest.approx(2 / 21)
+    assert (short["error rate"], short["goodput"]) == (0.0, 1.0)
+    assert some["tokens delivered"] == pytest.approx(0.5)
+    assert numbers(bad=np.ones(400, dtype=bool))["tokens delivered"] == 0.0
+
+
+def test_a_request_is_as_late_as_its_user_waited() -> None:
+    """Latencies count from when a request was due, not from when the client got to send it."""
+    found = numbers(sent_s=DUE + 0.03)
+
+    assert found["p95 TTFT"] == pytest.approx(0.05)
+
+
 def test_too_few_requests_give_no_number() -> None:
     """A quantile of nineteen requests is none: NaN, which the gate takes for no comparison."""
     found = numbers(window_s=(0.0, 1.9))
@@ -83,7 +104,7 @@ def test_each_latency_slo_is_an_sli_of_its_own_tier() -> None:
         slo("served", "served", 0.995),
     ]
 
-    assert [sli.name for sli in slis_of(slos)][4:] == ["fast p95", "pace p50"]
+    assert [sli.name for sli in slis_of(slos)][5:] == ["fast p95", "pace p50"]
     tier = np.where(np.arange(400) % 2, "fast", "slow").astype(object)
     first = np.where(tier == "fast", DUE + 0.05, DUE + 3.0)
     found = numbers(slos, tier=tier, first_token_s=first, last_token_s=first + 0.2)

@@ -179,7 +179,7 @@ class Gate:
             self._progress.phase(label, plan.end_s)
             trace_path = self.directory.traces / f"{trace}.parquet"
             try:
-                problems = run_trial(
+                problems, lost = run_trial(
                     plan,
                     plan.sides[name],
                     side,
@@ -202,6 +202,7 @@ class Gate:
                 start_s=round(start_s, 3),
                 length_s=round(self._now_s() - start_s, 3),
                 problems=problems,
+                lost=lost,
             )
             trials = [*self._manifest.trials, entry]
             self._manifest = self._manifest.model_copy(update={"trials": trials})

@@ -139,7 +139,12 @@ def look_back(  # noqa: PLR0913  # what a round is made of
             sides = [side_of(trials, side, sli.name, stage) for side in ("baseline", "candidate")]
             past = history.get(sli.name)
             result = look(
-                sli, *sides, stage=stage, stages=stages, requests=fewest(trials), history=past
+                sli,
+                *sides,
+                stage=stage,
+                stages=stages,
+                requests=fewest([one for one in trials if one.entry.stage <= stage]),
+                history=past,
             )
             found[sli.name] = (result, stage)
         if Stage(found).is_over:
@@ -217,6 +222,14 @@ def spoilt(entries: Collection[TrialEntry]) -> str:
             f" {REPEATED_SHARE_MAX:.0%}, and what is left is a selection"
         )
     return ""
+
+
+def losses(entries: Collection[TrialEntry]) -> list[str]:
+    """Return a note on what the candidate lost under the load; empty: nothing."""
+    found = [one.lost for one in entries if one.lost]
+    if not found:
+        return []
+    return [f"after {len(found)} of its trials the candidate was less than before: {found[0]}"]
 
 
 def fewest(trials: Sequence[Trial]) -> int:

@@ -19,6 +19,7 @@ from faultload.run.gate.deciding import (
     Trial,
     decide,
     look_back,
+    losses,
     measure,
     spoilt,
     stored_trials,
@@ -177,6 +178,7 @@ def _notes(
     elif not manifest.confirm:
         text = f"each of {len(decisions)} SLIs raises a false alarm in about 1 of 100 gates"
         found.append(f"{text}; with --confirm a fail counts only if a fresh repetition fails, too")
+    found += losses(manifest.trials)
     if manifest.outcome is not Outcome.COMPLETED and manifest.reason:
         found.append(f"it ended early: {manifest.reason}")
     if decisions and not manifest.history and manifest.against is None:

@@ -26,7 +26,7 @@ from faultload.spec.slo import RequestsSource
 TRACES = 5
 # Without a history the first look needs two trials a trace and side: one each says nothing about
 # how much trials differ, and a look that can decide nothing would still cost its share of alpha.
-_ROUNDS = {
+ROUNDS = {
     ("quick", True): (1,),
     ("quick", False): (2,),
     ("full", True): (1, 1, 1),
@@ -235,7 +235,7 @@ def prepare_gate(catalogue: Catalogue, asked: Asked) -> GatePlan:
         warmup_s=warmup_s,
         trial_s=trial_s or _long_enough(scenario),
         cooldown_s=COOLDOWN_S if asked.cooldown_s is None else asked.cooldown_s,
-        rounds=_ROUNDS[asked.mode.value, asked.has_history]
+        rounds=ROUNDS[asked.mode.value, asked.has_history]
         if asked.baseline is not None
         else _ROUNDS_ALONE[asked.mode.value],
         mode=asked.mode,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from faultload.targets.plain import describe_endpoint
 _VOLATILE = ("platform_id", "nodes", "context", "cluster_uid", "url", "namespaces")
 """What tells two platforms apart that are configured alike."""
 _VOLATILE_REPLICAS = "replicas"
+_REPLICA_COUNT = re.compile(r"replicas|components\..+\.replicas")
+"""Keys of environments that say how many replicas there are; flags and configuration are others."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,20 @@ def flat(value: Any, key: str = "") -> dict[str, str]:
     else:
         return {key: str(value)}
     return {k: v for name, one in parts for k, v in sorted(flat(one, name).items())}
+
+
+def lost_replicas(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Return whether all that differs between two environments is that there are fewer replicas.
+
+    Of a component that has none any more, nothing else can be seen either.
+    """
+    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    counts = {key for key in changed if _REPLICA_COUNT.fullmatch(key)}
+    fewer = {key for key in counts if int(new.get(key, 0)) < int(old.get(key, 0))}
+    none = {key for key in fewer if new.get(key) == "0" and key.endswith(".replicas")}
+    empty = tuple(key.removesuffix("replicas") for key in none)
+    unseen = {key for key in changed - counts if key not in new and key.startswith(empty)}
+    return bool(fewer) and changed == fewer | unseen
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str], most: int = 8) -> list[str]:

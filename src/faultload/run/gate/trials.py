@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from faultload import __version__
-from faultload.errors import InvalidRunError
+from faultload.errors import InvalidRunError, MissingError
 from faultload.load import LoadGenerator, read_trace
 from faultload.record import (
     LoadSummary,
@@ -27,7 +27,7 @@ from faultload.record import (
 from faultload.record.manifest import Clock
 from faultload.run.events import RunClock
 from faultload.run.gate.plan import GatePlan
-from faultload.run.gate.sides import OpenSide, SideSpec, differences
+from faultload.run.gate.sides import OpenSide, SideSpec, differences, lost_replicas
 from faultload.run.judging import client_problems
 from faultload.run.live import LiveRows
 from faultload.run.progress import Progress
@@ -120,8 +120,11 @@ def run_trial(  # noqa: PLR0913  # what a trial is made of
     environment: dict[str, str],
     progress: Progress,
     player: Play = play,
-) -> list[str]:
-    """Run one trial and seal its record; return why it is invalid, empty when it is not.
+) -> tuple[list[str], str]:
+    """Run one trial and seal its record; return why it is invalid, and what the candidate lost.
+
+    A candidate that loses replicas or dies under the load does so to its users: its rows say what
+    that cost them, and count. A baseline that does is not what was accepted.
 
     Args:
         plan: the gate's.
@@ -134,19 +137,31 @@ def run_trial(  # noqa: PLR0913  # what a trial is made of
         player: plays the trace.
 
     Raises:
-        MissingError: the side is gone.
         Interrupted: a signal came; nothing is sealed.
     """
     try:
         played = player(plan, spec, side, trace, directory, progress)
     except InvalidRunError as error:
         _seal(plan, spec, trace, directory, None, str(error))
-        return [str(error)]
+        return [str(error)], ""
     problems = _problems(plan, directory, played)
-    if changed := differences(environment, side.environment()):
-        problems.append(f"the {spec.side} changed during the gate: {'; '.join(changed)}")
+    changed, lost = _since(environment, side)
+    if lost and spec.side == "baseline":
+        changed, lost = lost, ""
+    if changed:
+        problems.append(f"the {spec.side} changed during the gate: {changed}")
     _seal(plan, spec, trace, directory, played, problems[0] if problems else "")
-    return problems
+    return problems, lost
+
+
+def _since(environment: dict[str, str], side: OpenSide) -> tuple[str, str]:
+    """Return how the side is another one now, or what of it is lost; empty: it is what it was."""
+    try:
+        now = side.environment()
+    except MissingError as error:
+        return "", str(error)
+    changed = "; ".join(differences(environment, now))
+    return ("", changed) if lost_replicas(environment, now) else (changed, "")
 
 
 def _problems(plan: GatePlan, directory: RunDirectory, played: Played) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gates import Bench, planned, threshold
 
-from faultload.errors import SpecError
+from faultload.errors import MissingError, SpecError
 from faultload.judge import Verdict
 from faultload.record import Outcome
 from faultload.record.gate import GateDirectory
@@ -17,6 +18,7 @@ from faultload.report.gate import GateReport
 from faultload.run.gate.conduct import Gate
 from faultload.run.gate.judging import judge_and_write, judge_gate
 from faultload.run.gate.plan import Mode
+from faultload.run.gate.sides import lost_replicas
 from faultload.run.progress import Silent
 
 SAME = {"baseline": 1.0, "candidate": 1.0}
@@ -38,7 +40,7 @@ def judged(directory: GateDirectory) -> GateReport:
 def test_a_platform_compared_with_itself_does_not_fail(tmp_path: Path) -> None:
     """One stage of ten trials, both sides asked the same five traces, and every SLI passes."""
     bench = Bench({1: SAME})
-    plan = planned(tmp_path, traces=5)
+    plan = planned(tmp_path, traces=5, trial_s=25.0)
 
     directory = Gate(plan, Silent(), player=bench.play, opening=bench.opening).run()
     report = judge_gate(directory)
@@ -115,6 +117,16 @@ def test_errors_alone_fail_it(tmp_path: Path) -> None:
     assert next(s.verdict for s in report.slis if s.sli == "error rate") is Verdict.FAIL
 
 
+def test_candidate_that_cuts_answers_short_fails(tmp_path: Path) -> None:
+    """It is as quick as before and refuses nobody, and its users get a tenth of what they asked."""
+    bench = Bench({1: SAME}, tokens={"candidate": 2})
+
+    report = judged(conduct(bench, tmp_path))
+
+    failed = [line.sli for line in report.slis if line.verdict is Verdict.FAIL]
+    assert failed == ["tokens delivered"]
+
+
 def test_invalid_trial_is_repeated_once_and_both_are_kept(tmp_path: Path) -> None:
     """A client that was too slow once costs a trial; what it saw stays in the record, unused."""
     late = {"lag_s_p99": 0.5}
@@ -161,6 +173,76 @@ def test_side_that_changes_during_the_gate_is_no_side(tmp_path: Path) -> None:
 
     assert report.verdict is Verdict.INVALID
     assert "image: v1 → v2" in report.reason
+
+
+def test_candidate_that_loses_replicas_is_measured(tmp_path: Path) -> None:
+    """Its rows say what that cost its users; the report says it beside the numbers."""
+    bench = Bench({1: SLOW}, environments=_fewer("candidate"))
+
+    report = judged(conduct(bench, tmp_path))
+
+    assert report.verdict is Verdict.FAIL
+    assert any("candidate was less than before: replicas: 2 → 1" in note for note in report.notes)
+
+
+def test_candidate_that_dies_is_measured(tmp_path: Path) -> None:
+    """An endpoint that is gone after the load is what its users met, and no end of the gate."""
+    bench = Bench(
+        {1: SAME}, errors={"candidate": 0.6}, environments=_fewer("candidate", is_gone=True)
+    )
+
+    report = judged(conduct(bench, tmp_path))
+
+    assert report.verdict is Verdict.FAIL
+    assert any("does not answer" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_baseline_that_lost_something_is_no_baseline(tmp_path: Path, is_gone: bool) -> None:
+    """A weakened baseline makes every candidate look better: its trial is invalid, and says why."""
+    bench = Bench({1: SAME}, environments=_fewer("baseline", is_gone=is_gone))
+
+    report = judged(conduct(bench, tmp_path))
+
+    assert report.verdict is Verdict.INVALID
+    assert "the baseline changed during the gate" in report.reason
+
+
+def _fewer(which: str, *, is_gone: bool = False) -> Callable[[str, int], dict[str, str]]:
+    def environments(side: str, asked: int) -> dict[str, str]:
+        if side != which or asked <= 2:  # both sides are asked once before the first load
+            return {"image": "v1", "replicas": "2"}
+        if is_gone:
+            raise MissingError("the platform does not answer")
+        return {"image": "v1", "replicas": "1"}
+
+    return environments
+
+
+@pytest.mark.parametrize(
+    ("changes", "lost"),
+    [
+        ({"replicas": "1"}, True),
+        ({"components.engine.replicas": "1"}, True),
+        ({"components.engine.replicas": "0", "components.engine.images[0]": None}, True),
+        ({"components.engine.replicas": "1", "components.engine.images[0]": None}, False),
+        ({"replicas": "3"}, False),
+        ({"replicas": "1", "config.replicas": "1"}, False),
+        ({"components.engine.images[0]": "v2"}, False),
+        ({}, False),
+    ],
+)
+def test_fewer_replicas_are_no_other_side(changes: dict[str, str | None], lost: bool) -> None:
+    """Only a count that sank, and what cannot be seen of none, is a loss; the rest is a change."""
+    old = {
+        "replicas": "2",
+        "config.replicas": "2",
+        "components.engine.replicas": "2",
+        "components.engine.images[0]": "v1",
+    }
+    new = {key: value for key, value in (old | changes).items() if value is not None}
+
+    assert lost_replicas(old, new) is lost
 
 
 def test_gate_cut_short_is_sealed_and_never_passes(tmp_path: Path) -> None:
