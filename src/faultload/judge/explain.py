@@ -157,7 +157,7 @@ class _Case:
         ratios = self.evidence.history.get(result.slo, ())
         rows = f"runs[].slos.{result.slo}"
         told = f"how runs differ is not known before there are {HISTORY_MIN}"
-        how = f"accepted ones, with a bad request before their fault; {told}"
+        how = f"accepted ones; {told} with a bad request, and few without"
         yield Number("earlier_runs", len(ratios), how, _HISTORY, rows)
         spread = Spread.of(ratios)
         if not result.between_runs or spread is None:

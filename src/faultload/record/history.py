@@ -73,13 +73,13 @@ def read_history(path: Path) -> RunHistory | None:
 def ratios_of(runs: Sequence[AcceptedRun], slos: Sequence[SLO]) -> dict[str, list[float]]:
     """Return natural logarithms of bad ratios by SLO, as `Evidence.history` has them.
 
-    Of another SLO by the same name nothing counts; a run without a bad request has no logarithm.
+    Of another SLO by the same name nothing counts; a run without a bad request is minus infinity.
     """
     found = {}
     for slo in slos:
         own = [run.slos[slo.name] for run in runs if slo.name in run.slos]
-        own = [one for one in own if one.bad and one.source == digest_of(slo)]
-        found[slo.name] = [math.log(one.bad / one.events) for one in own]
+        own = [one for one in own if one.events and one.source == digest_of(slo)]
+        found[slo.name] = [math.log(one.bad / one.events) if one.bad else -math.inf for one in own]
     return {name: ratios for name, ratios in found.items() if ratios}
 
 
