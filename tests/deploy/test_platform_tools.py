@@ -28,11 +28,19 @@ def test_checkov_is_the_one_that_is_pinned() -> None:
     assert _said(need("checkov"), "--version").strip() == pinned[1]
 
 
+def test_hadolint_is_the_one_that_is_pinned() -> None:
+    """Another release knows other rules."""
+    pinned = (ROOT / "scripts/hadolint.txt").read_text(encoding="utf-8")
+    version = _said(need("hadolint"), "--version").split()[-1]
+    assert f"\nhadolint-bin=={version} " in pinned
+
+
 def test_every_custom_resource_has_its_schema() -> None:
     """A kind without a schema would be an object that nobody has checked."""
-    files = {path.name for path in need_crds().glob("*.yaml")}
+    files = {path.name for path in need_crds().glob("*")}
     kinds = "podmonitors servicemonitors prometheusrules prometheuses alertmanagers".split()
     assert {f"monitoring.coreos.com_{kind}.yaml" for kind in kinds} <= files
+    assert {"application-crd.yaml", "appproject-crd.yaml", "compose-spec.json"} <= files
     assert {"keda.sh_scaledobjects.yaml", "keda.sh_triggerauthentications.yaml"} <= files
 
 

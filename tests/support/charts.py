@@ -129,6 +129,18 @@ def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
                 yield f"{where} {role}", one["spec"]["leaderWorkerTemplate"][role]
 
 
+def operated_pods(objects: list[Object]) -> list[dict[str, str]]:
+    """Return labels of the pods that the Prometheus operator makes of its custom resources."""
+    return [
+        {
+            "app.kubernetes.io/name": one["kind"].lower(),
+            "app.kubernetes.io/instance": one["metadata"]["name"],
+        }
+        for one in objects
+        if one["kind"] in {"Prometheus", "Alertmanager"}
+    ]
+
+
 def containers(template: Object) -> list[Object]:
     """Return every container of a pod template, those that run first included."""
     return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]

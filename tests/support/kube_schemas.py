@@ -17,6 +17,7 @@ VERSIONS = ("1.33", "1.34", "1.35")
 _CRD_FILES = {
     "keda.sh/v1alpha1": "keda.sh_{}s.yaml",
     "monitoring.coreos.com/v1": "monitoring.coreos.com_{}.yaml",
+    "argoproj.io/v1alpha1": "{}-crd.yaml",
     "monitoring.coreos.com/v1alpha1": "monitoring.coreos.com_{}.yaml",
 }
 _PLURALS = {"prometheus": "prometheuses"}

@@ -13,6 +13,7 @@ from charts import (
     containers,
     every_case,
     lint,
+    operated_pods,
     pod_templates,
     refusal,
     render,
@@ -138,6 +139,7 @@ def test_selectors_find_something(chart: str, layers: tuple[str, ...]) -> None:
     """What selects nothing (Service, budget, policy, monitor) does nothing, and nobody says so."""
     objects = render(chart, *layers)
     pods = [template["metadata"]["labels"] for _, template in pod_templates(objects)]
+    pods += operated_pods(objects)
     services = [one["metadata"]["labels"] for one in objects if one["kind"] == "Service"]
     for one in objects:
         spec = one.get("spec", {})

@@ -1,0 +1,154 @@
+"""What the router chart makes: how a router finds engines, ends, scales, and who may reach it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from charts import Object, only, pod_templates, render, selects
+
+from inference_platform.router import __main__ as command
+from inference_platform.router import discovery
+
+_LAYERS = [(), ("dev",), ("prod",), ("spot",)]
+each_layer = pytest.mark.parametrize("layers", _LAYERS, ids=["-".join(one) for one in _LAYERS])
+
+
+def _pod(*layers: str, **more: Any) -> Object:
+    ((_, template),) = pod_templates(render("router", *layers, **more))
+    return template["spec"]
+
+
+def _router(*layers: str, **more: Any) -> Object:
+    (router,) = _pod(*layers, **more)["containers"]
+    return router
+
+
+@each_layer
+def test_arguments_are_ones_it_knows(layers: tuple[str, ...]) -> None:
+    """A flag that the program has dropped would end every router at its start."""
+    options = command._parser().parse_args(_router(*layers)["args"])
+    assert (options.host, options.port, options.tiers) == ("0.0.0.0", 8080, "fast,reasoning")
+    (sidecar,) = _pod(*layers)["initContainers"]
+    found = discovery._parser().parse_args(sidecar["args"])
+    assert found.into == options.endpoints
+    assert found.namespace == "inference"
+
+
+@each_layer
+def test_answers_end_before_sigkill(layers: tuple[str, ...]) -> None:
+    """preStop, then the drain, then the grace period is over."""
+    options = command._parser().parse_args(_router(*layers)["args"])
+    slept = _router(*layers)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    grace = _pod(*layers)["terminationGracePeriodSeconds"]
+    assert options.whole_reply_timeout_s <= options.drain_s
+    assert slept > 0
+    assert slept + options.drain_s < grace
+
+
+def test_engines_drain_as_long_as_the_router_lets_an_answer_take() -> None:
+    """Two charts, one chain: an engine that ends earlier cuts what the router still allows."""
+    for layers in [(), ("prod",), ("spot",)]:
+        ((_, template),) = pod_templates(render("vllm", *layers))
+        (engine,) = template["spec"]["containers"]
+        flag = next(arg for arg in engine["args"] if arg.startswith("--shutdown-timeout="))
+        drained = int(flag.partition("=")[2])
+        allowed = command._parser().parse_args(_router(*layers)["args"])
+        assert allowed.whole_reply_timeout_s <= drained
+
+
+def test_one_empty_tier_does_not_take_the_others_along() -> None:
+    """/health is 503 as soon as one tier has no replica; as readiness it would end all routers."""
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert _router()[name]["httpGet"]["path"] == "/v1/models"
+
+
+def test_router_starts_with_a_list() -> None:
+    """Discovery is a sidecar: ready before the router starts, and there until it has drained."""
+    (sidecar,) = _pod()["initContainers"]
+    assert sidecar["restartPolicy"] == "Always"
+    assert sidecar["startupProbe"]["exec"]["command"][-1] == "/run/router/endpoints.json"
+
+
+def test_only_discovery_signs_in() -> None:
+    """What speaks to the world has no token of the API, and the token may list slices alone."""
+    objects = render("router")
+    assert "api-token" not in {one["name"] for one in _router()["volumeMounts"]}
+    assert only(objects, "Role")["rules"] == [
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}
+    ]
+
+
+def test_selector_finds_the_services_of_engines() -> None:
+    """The vllm chart names what this one looks for; labels of a Service go on to its slices."""
+    (sidecar,) = _pod()["initContainers"]
+    key, _, value = discovery._parser().parse_args(sidecar["args"]).selector.partition("=")
+    labels = only(render("vllm"), "Service")["metadata"]["labels"]
+    assert selects({"matchLabels": {key: value}}, labels)
+    assert {discovery.TIER_LABEL, discovery.MODEL_LABEL} <= labels.keys()
+
+
+def test_policies_of_both_charts_meet() -> None:
+    """Router to engine, Prometheus to both: what one side lets out the other lets in."""
+    for one, other, port in [("router", "vllm", 8000), ("router", "cache", 6379)]:
+        out = only(render(one), "NetworkPolicy")["spec"]["egress"]
+        ((_, pod), *_) = pod_templates(render(other))
+        assert any(
+            {"protocol": "TCP", "port": port} in rule.get("ports", [])
+            and any(
+                selects(peer["podSelector"], pod["metadata"]["labels"])
+                for peer in rule["to"]
+                if "podSelector" in peer
+            )
+            for rule in out
+        )
+        into = only(render(other), "NetworkPolicy")["spec"]["ingress"]
+        ((_, mine),) = pod_templates(render(one))
+        assert any(
+            selects(peer["podSelector"], mine["metadata"]["labels"])
+            for rule in into
+            for peer in rule["from"]
+        )
+
+
+def test_password_comes_from_a_secret() -> None:
+    """The URL is put together by the kubelet; no object holds the password."""
+    names = [one["name"] for one in _router()["env"]]
+    env = {one["name"]: one for one in _router()["env"]}
+    assert env["REDIS_PASSWORD"]["valueFrom"] == {
+        "secretKeyRef": {"name": "cache", "key": "password"}
+    }
+    url = env[command._REDIS_VARIABLE]["value"]
+    assert url == "redis://:$(REDIS_PASSWORD)@cache:6379/0"
+    assert names.index("REDIS_PASSWORD") < names.index(command._REDIS_VARIABLE)
+    without = _router(change={"redis": {"host": ""}})["env"]
+    assert [one["name"] for one in without] == ["POD_NAME"]
+
+
+def test_a_successor_serves_before_one_goes() -> None:
+    """Nothing is scarce here, so a rollout need not cost a router."""
+    strategy = only(render("router"), "Deployment")["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_scaling_looks_at_the_router_alone() -> None:
+    """The idle sidecar would halve a pod's average; routers that drain go one at a time."""
+    spec = only(render("router"), "HorizontalPodAutoscaler")["spec"]
+    (metric,) = spec["metrics"]
+    assert metric["containerResource"]["container"] == _router()["name"]
+    (policy,) = spec["behavior"]["scaleDown"]["policies"]
+    assert (policy["type"], policy["value"]) == ("Pods", 1)
+    assert "replicas" not in only(render("router"), "Deployment")["spec"]
+
+
+def test_world_sees_the_api_alone() -> None:
+    """Metrics and health are for the inside; TLS ends at the load balancer."""
+    ingress = only(render("router", "prod"), "Ingress")
+    (rule,) = ingress["spec"]["rules"]
+    assert [path["path"] for path in rule["http"]["paths"]] == ["/v1"]
+    notes = ingress["metadata"]["annotations"]
+    assert notes["alb.ingress.kubernetes.io/scheme"] == "internal"
+    assert notes["alb.ingress.kubernetes.io/listen-ports"] == '[{"HTTPS": 443}]'
+    attributes = notes["alb.ingress.kubernetes.io/target-group-attributes"]
+    assert "deregistration_delay.timeout_seconds=110" in attributes
+    assert not [one for one in render("router") if one["kind"] == "Ingress"]

@@ -1,0 +1,154 @@
+"""Mistakes that charts refuse while they are rendered; those of vllm: test_vllm_rules.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from charts import CHARTS, refusal
+
+# Chart, rule, layers, the mistake, and what the refusal must say besides.
+_MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
+    (
+        "router",
+        "prestop-covers-endpoint-removal",
+        (),
+        {"drain": {"preStopSeconds": 0}},
+        "sleeps 0 s .* for 15 s",
+    ),
+    (
+        "router",
+        "drain-covers-longest-answer",
+        (),
+        {"timeouts": {"wholeReplySeconds": 600}},
+        "600 s .* 90 s",
+    ),
+    ("router", "drain-fits-grace", (), {"drain": {"graceSeconds": 115}}, "= 115 s, expected less"),
+    ("router", "budget-keeps-one", (), {"disruption": {"maxUnavailable": 2}}, "2 of 2"),
+    ("router", "scaling-bounds", (), {"autoscaling": {"maxReplicas": 1}}, "at least 2"),
+    (
+        "router",
+        "scale-down-after-drain",
+        (),
+        {"autoscaling": {"scaleDownWindowSeconds": 60}},
+        "60 s .* 120 s",
+    ),
+    (
+        "router",
+        "balancer-outlasts-silence",
+        ("prod",),
+        {"ingress": {"idleTimeoutSeconds": 60}},
+        "60 s .* 90 s",
+    ),
+    ("router", "balancer-may-enter", ("prod",), {"network": {"clientCidrs": []}}, "clientCidrs"),
+    (
+        "router",
+        "probe-timeout-within-period",
+        (),
+        {"probes": {"liveness": {"timeoutSeconds": 11}}},
+        "11 s every 10 s",
+    ),
+    (
+        "router",
+        "liveness-after-readiness",
+        (),
+        {"probes": {"liveness": {"failures": 1}}},
+        "10 s .* 10 s",
+    ),
+    ("cache", "keys-fit-the-limit", (), {"memory": {"maxMiB": 400}}, "400 MiB .* 450 MiB"),
+    (
+        "cache",
+        "not-open-to-all",
+        (),
+        {"passwordSecret": {"name": ""}, "network": {"enabled": False}},
+        "network.enabled",
+    ),
+    ("faultload", "no-standing-consent", (), {"target": {"production": True}}, "production"),
+    (
+        "faultload",
+        "breaks-others-only",
+        (),
+        {"target": {"kubernetes": {"namespaces": ["inference", "faultload"]}}},
+        "namespace faultload",
+    ),
+    (
+        "faultload",
+        "deadline-covers-the-plan",
+        (),
+        {"gameDay": {"deadlineSeconds": 1199}},
+        "1 steps of 1080 s.* are 1200 s; after 1199 s",
+    ),
+    ("faultload", "somebody-sweeps", ("staging",), {"sweeper": {"enabled": False}}, "node"),
+    ("faultload", "load-is-said-once", (), {"target": {"load": {"workers": 2}}}, "load.machines"),
+    ("faultload", "key-has-a-secret", (), {"load": {"apiKeyEnv": "API_KEY"}}, "API_KEY"),
+    (
+        "observability",
+        "retention-covers-the-budget",
+        (),
+        {"prometheus": {"retentionDays": 30}},
+        "30 days .* back 30",
+    ),
+    (
+        "observability",
+        "cluster-has-a-name",
+        (),
+        {"prometheus": {"externalLabels": {"cluster": ""}}},
+        "externalLabels.cluster",
+    ),
+]
+# A rule about files, which no value can break: test_observability.py takes them away.
+_OF_FILES = {"observability": {"there-are-rules"}}
+_CHARTS = [name for name in CHARTS if name != "vllm"]
+
+
+@pytest.mark.parametrize(
+    ("chart", "rule", "layers", "change", "said"),
+    _MISTAKES,
+    ids=[f"{chart}-{rule}" for chart, rule, *_ in _MISTAKES],
+)
+def test_mistake_is_refused_by_its_rule(
+    chart: str, rule: str, layers: tuple[str, ...], change: dict[str, Any], said: str
+) -> None:
+    """Who makes it reads which rule it breaks, the numbers, and what to change."""
+    text = refusal(chart, *layers, change=change)
+    assert f"{chart}: rule {rule}: " in text
+    assert re.search(said, text), text
+
+
+@pytest.mark.parametrize("chart", _CHARTS)
+def test_every_rule_has_its_mistake(chart: str) -> None:
+    """A rule that nothing breaks here may never have worked."""
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in (CHARTS[chart] / "templates").glob("*.tpl")
+    )
+    rules = set(re.findall(r'"rule" "([a-z0-9-]+)"', text))
+    broken = {rule for name, rule, *_ in _MISTAKES if name == chart}
+    assert rules == broken | _OF_FILES.get(chart, set())
+
+
+@pytest.mark.parametrize("chart", _CHARTS)
+def test_schema_knows_every_default(chart: str) -> None:
+    """A value that the schema leaves out is typed by nobody; one too many has no default."""
+    schema = json.loads((CHARTS[chart] / "values.schema.json").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CHARTS[chart] / "values.yaml").read_text(encoding="utf-8"))
+
+    def unknown(found: Any, known: dict[str, Any], path: str) -> list[str]:
+        if not isinstance(found, dict) or "properties" not in known:
+            return []
+        if known["additionalProperties"]:
+            # A document that the program reads, which names each mistake in it.
+            assert "faultload itself checks each key" in known["description"], path
+            return []
+        inner = known["properties"]
+        here = [f"{path}.{key}" for key in inner.keys() ^ found.keys()]
+        return here + [
+            text
+            for key in inner.keys() & found.keys()
+            for text in unknown(found[key], inner[key], f"{path}.{key}")
+        ]
+
+    # Helm itself adds what charts share.
+    assert unknown(values, schema, "") == [".global"]
