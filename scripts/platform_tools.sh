@@ -79,7 +79,8 @@ go_version() {
 # Helm 4 lints and templates as Helm 3 does; what came before cannot read our charts.
 get_helm() {
   local found version
-  found=$(type -P helm || true)
+  # .tools/bin may be on PATH itself, and must not be found as what it links to.
+  found=$(PATH=$(without "$tools/bin") type -P helm || true)
   version=$(if [ -n "$found" ]; then "$found" version --template '{{.Version}}' || true; fi)
   case $version in
     v3.* | v4.*) ;;
@@ -90,6 +91,13 @@ get_helm() {
   esac
   ln -sfn "$found" "$tools/bin/helm"
   "$tools/bin/helm" version
+}
+
+without() {
+  local path=:$PATH:
+  path=${path//:$1:/:}
+  path=${path#:}
+  printf '%s' "${path%:}"
 }
 
 build_helm() {
