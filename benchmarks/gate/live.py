@@ -42,7 +42,7 @@ from live_pool import ARMS, POOL, Kept, Opening, Pool, sketches
 from faultload.errors import ExitCode, FaultloadError, Interrupted, UsageError
 from faultload.record import RunDirectory, read_requests
 from faultload.report.gate import shown
-from faultload.run.gate.conduct import measured
+from faultload.run.gate.deciding import measure as measured
 from faultload.run.gate.plan import Asked, GatePlan, Mode, prepare_gate
 from faultload.run.gate.sides import OpenSide, SideSpec, opened
 from faultload.run.gate.trials import run_trial
@@ -197,9 +197,10 @@ class Measuring:
             problems, _ = run_trial(plan, spec, side, trace, directory, environment, Silent())
             numbers, requests, quantiles = {}, 0, {"ttft_ms": [], "tpot_ms": []}
             if not problems:
-                said = measured(plan, directory)
+                window_s = (plan.warmup_s, plan.end_s)
+                said = measured(directory, plan.slos, plan.scenario, window_s)
                 numbers, requests = dict(said.numbers), said.requests
-                quantiles = sketches(read_requests(directory.requests), (plan.warmup_s, plan.end_s))
+                quantiles = sketches(read_requests(directory.requests), window_s)
         return Kept(
             arm=cell.arm,
             trace=cell.trace,

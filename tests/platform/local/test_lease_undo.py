@@ -104,10 +104,13 @@ def stands(part: Mapping[str, Any]) -> bool:
 
 
 def is_whole(platform: Any) -> bool:
-    """Whether every tier has what it wants, and every component is ready."""
+    """Whether every tier has what it wants and nothing that is still leaving, all of it ready."""
     state = platform.state()
-    return all(t["complete"] for t in state["tiers"]) and all(
-        c["ready"] for c in state["components"]
+    wanted = sum(t["wanted"] for t in state["tiers"])
+    return (
+        all(t["complete"] for t in state["tiers"])
+        and all(c["ready"] for c in state["components"])
+        and len(state["replicas"]) == wanted
     )
 
 

@@ -17,6 +17,8 @@ import pytest
 from faultload.errors import UsageError
 from faultload.judge.trial import ERRORS, TPOT, TTFT
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[3]
 ROUNDS = {"quick": (2,), "full": (2, 1)}
 SLIS = [TTFT, TPOT, ERRORS]

@@ -160,7 +160,7 @@ class KubeState:
             provider_id = f"aws:///{spec.zone}/{machine.instance_id}"
             if machine.state != "lost":  # what has ended is listed still, and no longer paid for
                 about = [name, spec.instance_type, provider_id]
-                about.append("true" if spec.price_typical else "")
+                about.append("true" if spec.price_typical else "false")
                 paid.add_metric(about, spec.price_usd_per_hour)
             if machine.state == "launching":
                 continue  # its node is not registered yet
