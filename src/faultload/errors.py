@@ -109,6 +109,10 @@ class RefusedError(FaultloadError):
 
     exit_code = ExitCode.REFUSED
 
+    def __init__(self, problem: str) -> None:
+        """Keep the one line a person reads, whatever text of a file it quotes."""
+        super().__init__(_on_one_line(problem))
+
 
 class AbortedError(FaultloadError):
     """A stop condition ended the run; says which, what was seen and when."""

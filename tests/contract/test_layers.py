@@ -16,6 +16,16 @@ def test_imports_point_down(root: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def _dragged_in(by: str, strangers: set[str]) -> list[str]:
+    """Return which of the modules an import has loaded."""
+    code = f"import sys, {by}; print(*sorted({strangers} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 def test_command_line_imports_neither_locust_nor_chaos_toolkit_nor_kubernetes() -> None:
     """Importing the command line leaves the interpreter as it was, and does not take long.
 
@@ -23,9 +33,9 @@ def test_command_line_imports_neither_locust_nor_chaos_toolkit_nor_kubernetes() 
     the Kubernetes client takes a second and a half.
     """
     strangers = {"locust", "gevent", "chaoslib", "chaosk8s", "kubernetes"}
-    code = f"import sys, faultload.cli; print(*sorted({strangers} & sys.modules.keys()))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
+    assert _dragged_in("faultload.cli", strangers) == []
+
+
+def test_nothing_pays_for_statistics_before_it_judges() -> None:
+    """`import scipy` loads its parts when one is used: two thirds of a second of every command."""
+    assert _dragged_in("faultload.judge, faultload.run.recover", {"scipy.special"}) == []

@@ -20,8 +20,8 @@ import pytest
 from projects import Project, everyone_is_ready, platform_of, processes_mentioning, wait_for
 
 from faultload.errors import ExitCode
-from faultload.record import RunDirectory
-from faultload.targets import Mark
+from faultload.record import InjectionStep, RunDirectory
+from faultload.targets import LocalTarget, Mark
 
 pytestmark = [pytest.mark.local, pytest.mark.full]
 
@@ -243,23 +243,43 @@ def test_platform_that_hangs_under_a_fault(whole: Project) -> None:
     assert recovered.returncode == ExitCode.PASS, recovered.stdout + recovered.stderr
 
 
+@contextmanager
+def gone(platform: LocalTarget, component: str) -> Iterator[None]:
+    """Take a component away and give it back."""
+    (found,) = platform.workloads(component, None)
+    platform.set_scale(found.name, found.uid, 0, Mark("a-token", 0.0))
+    try:
+        yield
+    finally:
+        platform.set_scale(found.name, found.uid, 1, Mark("a-token", 0.0))
+
+
 def test_prometheus_that_goes_away_under_a_fault_is_never_a_pass(whole: Project) -> None:
     """The run goes on to its end, also with nobody left to read its words; nothing is certified."""
     with closing(platform_of(whole)) as platform, running(whole) as process:
-        (found,) = platform.workloads("prometheus", None)
         under_fault(whole, process)
         for pipe in (process.stdout, process.stderr):
             assert pipe is not None
             pipe.close()
         process.stdout = process.stderr = None
-        platform.set_scale(found.name, found.uid, 0, Mark("a-token", 0.0))
-        try:
+        with gone(platform, "prometheus"):
             process.wait(_ENDS_WITHIN_S)
-        finally:
-            platform.set_scale(found.name, found.uid, 1, Mark("a-token", 0.0))
 
     verdict = is_sealed(whole)
     assert process.returncode in (ExitCode.FAIL, ExitCode.INCONCLUSIVE), verdict
+
+
+def test_redis_that_goes_away_under_a_fault_ends_nothing(whole: Project) -> None:
+    """The router serves without it: the run comes to its end, undoes its fault and is judged."""
+    with closing(platform_of(whole)) as platform, running(whole) as process:
+        under_fault(whole, process)
+        with gone(platform, "redis"):
+            code, words = end_of(process)
+
+    verdict = is_sealed(whole)
+    assert code in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE), words
+    entries = RunDirectory.open(whole.run_directory()).injections.entries()
+    assert entries[-1].step is InjectionStep.VERIFIED_REVERTED, verdict
 
 
 def test_few_files_are_missed_in_one_line(whole: Project) -> None:

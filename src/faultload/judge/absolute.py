@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy import special
+import scipy
 
 from faultload.judge.interval import (
     DEGREES_OF_FREEDOM,
@@ -81,7 +81,7 @@ def bounds_between(trials: Sequence[Slots], history: Sequence[float]) -> tuple[f
     events = sum(float(trial.events.sum()) for trial in trials)
     bad = sum(float(trial.bad.sum()) for trial in trials)
     low, high = jeffreys(bad, events)
-    t, root = float(special.stdtrit(spread.freedom, SIDE)), math.sqrt(len(trials))
+    t, root = float(scipy.special.stdtrit(spread.freedom, SIDE)), math.sqrt(len(trials))
     luck = spread.reach / root if spread.sd > UNEVEN else 0.0
     if not bad:
         # Nothing bad was seen: the next run may still be worse by what runs differ.

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
-from scipy import special
+import scipy
 
 from faultload.judge.rows import Flags, Floats
 
@@ -154,8 +154,8 @@ class Noise:
 
     def p_above(self, errors: float) -> float:
         """One-sided p of a difference of so many standard errors, by Student's t."""
-        return float(special.stdtr(self.freedom, -errors))
+        return float(scipy.special.stdtr(self.freedom, -errors))
 
     def quantile(self, confidence: float) -> float:
         """Return Student's t."""
-        return float(special.stdtrit(self.freedom, confidence))
+        return float(scipy.special.stdtrit(self.freedom, confidence))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import special
+import scipy
 
 from faultload.judge.arrangements import (
     Noise,
@@ -232,7 +232,7 @@ class _Comparison:
 
     def trials(self, spread: float) -> int:
         """Return how many trials a side would find what is tolerated."""
-        z = float(special.ndtri(1 - self.alpha) + special.ndtri(POWER))
+        z = float(scipy.special.ndtri(1 - self.alpha) + scipy.special.ndtri(POWER))
         return max(TRIALS_MIN, math.ceil(2 * (z * spread / self.tolerated) ** 2) + 1)
 
 
@@ -259,8 +259,8 @@ def _permutation(compared: _Comparison, noise: Noise) -> _Test:
     # Trials that agree, such as those without any error, agree by luck: a pass needs more.
     error = compared.spread_min * compared.factor
     worse = max(compared.worse, compared.seen)
-    by_luck = float(special.ndtr((worse - compared.tolerated) / error))
-    reach = float(special.ndtri(1 - compared.gamma)) * error
+    by_luck = float(scipy.special.ndtr((worse - compared.tolerated) / error))
+    reach = float(scipy.special.ndtri(1 - compared.gamma)) * error
     return _Test(
         p_worse=test.p_above(0.0),
         p_tolerated=max(test.p_below(compared.tolerated), by_luck),

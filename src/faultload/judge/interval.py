@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from faultload.judge.rows import Flags, Floats
 
@@ -69,7 +69,7 @@ def interval(slots: Slots) -> tuple[float, float] | None:
     if bad and error:
         ratio = bad / events
         freedom = max(2, min(DEGREES_OF_FREEDOM, len(slots.events) - 1))
-        spread = math.exp(float(special.stdtrit(freedom, SIDE)) * error / ratio)
+        spread = math.exp(float(scipy.special.stdtrit(freedom, SIDE)) * error / ratio)
         low, high = min(low, ratio / spread), max(high, min(1.0, ratio * spread))
     return low, high
 
@@ -90,6 +90,6 @@ def newey_west_error(slots: Slots) -> float:
 def jeffreys(bad: float, events: float, design_effect: float = 1.0) -> tuple[float, float]:
     """Return Jeffreys' 90 % interval of `bad / events`, counts shrunk by a design effect."""
     bad, good = bad / design_effect, (events - bad) / design_effect
-    low = float(special.betaincinv(bad + 0.5, good + 0.5, 1 - SIDE)) if bad else 0.0
-    high = float(special.betaincinv(bad + 0.5, good + 0.5, SIDE)) if good else 1.0
+    low = float(scipy.special.betaincinv(bad + 0.5, good + 0.5, 1 - SIDE)) if bad else 0.0
+    high = float(scipy.special.betaincinv(bad + 0.5, good + 0.5, SIDE)) if good else 1.0
     return low, high

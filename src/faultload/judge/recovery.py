@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from faultload.judge.interval import SIDE, Slots, interval, slot_events
 from faultload.judge.model import Recovery
@@ -138,7 +138,7 @@ def _last_relapse(slots: Slots, budget: float) -> int:
     kept = np.argsort(over, axis=1, kind="stable")[:, : RELAPSE_S - BLIP_S]
     kept += np.arange(len(kept))[:, np.newaxis]
     bad, events = slots.bad[kept].sum(axis=1), slots.events[kept].sum(axis=1)
-    low = special.betaincinv(bad + 0.5, events - bad + 0.5, 1 - SIDE)
+    low = scipy.special.betaincinv(bad + 0.5, events - bad + 0.5, 1 - SIDE)
     found = np.flatnonzero((bad > 0) & (low > budget))
     return int(found[-1]) if len(found) else -1
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from faultload.errors import SpecError
 from faultload.spec.reading import Spec, parse, read_document
@@ -92,15 +92,16 @@ class BurnWindows(Spec):
     """What whoever is paged opens first: a path or an address; the alert's name is appended."""
     windows: list[Window] = Field(min_length=1, max_length=8)
 
-    @model_validator(mode="after")
-    def _one_alert_each(self) -> BurnWindows:
-        longs = [window.long for window in self.windows]
+    @field_validator("windows")
+    @classmethod
+    def _one_alert_each(cls, windows: list[Window]) -> list[Window]:
+        longs = [window.long for window in windows]
         twice = next((long for long in longs if longs.count(long) > 1), None)
         if twice:
             raise ValueError(
                 f"expected every `long` once, as alerts are named by it; found {twice} twice"
             )
-        return self
+        return windows
 
     @property
     def durations(self) -> list[str]:

@@ -48,7 +48,7 @@ def test_windows_are_read_with_their_source(tmp_path: Path) -> None:
         ("long: 1h", "long: 1 hour", "windows[0].long", "found '1 hour'"),
         ("long: 1h", "long: 90d", "windows[0].long", "up to 31 days"),
         ("short: 5m", "short: 1h", "windows[0]", "expected `short` to be shorter than `long`"),
-        ("long: 1h", "long: 3d", "", "found 3d twice"),
+        ("long: 1h", "long: 3d", "windows", "found 3d twice"),
         ("windows:", "windows: []\nrest:", "rest", "unknown key 'rest'"),
     ],
 )
