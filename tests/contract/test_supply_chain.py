@@ -111,13 +111,14 @@ def test_every_dependency_has_its_hash() -> None:
 
 
 def test_every_tool_has_its_hash() -> None:
-    """Checkov, which no lock has, is installed by hash, too; CI does not go on without it."""
-    text = (_ROOT / "scripts" / "checkov.txt").read_text(encoding="utf-8")
-    pinned = re.findall(r"^([\w.-]+)==(.*(?:\n .*)*)", text, re.MULTILINE)
-    assert pinned
-    assert [name for name, rest in pinned if "--hash=sha256:" not in rest] == []
+    """What no lock has is installed by hash, too; CI does not go on without it."""
+    for tool in ("checkov", "hadolint"):
+        text = (_ROOT / "scripts" / f"{tool}.txt").read_text(encoding="utf-8")
+        pinned = re.findall(r"^([\w.-]+)==(.*(?:\n .*)*)", text, re.MULTILINE)
+        assert pinned
+        assert [name for name, rest in pinned if "--hash=sha256:" not in rest] == []
     script = (_ROOT / "scripts" / "platform_tools.sh").read_text(encoding="utf-8")
-    assert "--require-hashes -r scripts/checkov.txt" in script
+    assert '--require-hashes -r "scripts/$name.txt"' in script
     assert "FAULTLOAD_REQUIRE_PLATFORM_TOOLS=1 make test-platform" in (
         (_ROOT / ".ci" / "run").read_text(encoding="utf-8")
     )

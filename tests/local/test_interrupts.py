@@ -165,6 +165,7 @@ def test_run_that_loses_its_lease_is_invalid(left_up: Project) -> None:
     assert left_up.faultload("recover").stdout.strip() == "nothing to recover"
 
 
+@pytest.mark.full
 def test_stop_condition_ends_a_run_and_its_harm(left_up: Project) -> None:
     """What Prometheus shows of the fault ends the run: reverted, sealed as aborted, a fail."""
     wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")

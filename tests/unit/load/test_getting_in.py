@@ -77,7 +77,10 @@ def quoting_the_key(folder: Path) -> list[Path]:
 
 
 @pytest.mark.local
-@pytest.mark.parametrize("workers", [1, 2], ids=["alone", "with-master"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param(1, id="alone"), pytest.param(2, id="with-master", marks=pytest.mark.full)],
+)
 def test_ca_and_key_of_the_target_file_get_the_load_in(
     project: Project, endpoint: tuple[str, list[bytes]], workers: int
 ) -> None:

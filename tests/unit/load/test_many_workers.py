@@ -62,6 +62,7 @@ def worker_of(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes
         process.wait(BOUND_S)
 
 
+@pytest.mark.full
 def test_a_worker_of_another_machine_that_is_cut_off(
     server: StreamingServer,
     worker_of: Callable[[str], subprocess.Popen[bytes]],
