@@ -52,7 +52,14 @@ case "$1" in
     ;;
 esac
 """
-GH = '#!/bin/sh\necho "gh $@" >>"$CALLS"\n'
+GH = """\
+#!/bin/sh
+echo "gh $@" >>"$CALLS"
+if [ "$1" = pr ]; then
+  for last; do :; done
+  cp "$last" "$CALLS.body"
+fi
+"""
 SAME = {"baseline": 1.0, "candidate": 1.0}
 
 
@@ -214,6 +221,9 @@ def test_summary_becomes_a_comment_where_that_is_asked_for(
     """The gate's Markdown goes to the pull request, by its number, whatever the verdict."""
     job = Job(checkout, gates["fail"], base="HEAD", comment="true")
 
-    (comment,) = (one for one in job.text("calls").splitlines() if one.startswith("gh "))
-    assert comment.startswith("gh pr comment 7 --repo o/r ")
-    assert comment.endswith("gate.md")
+    looked, comment = (one for one in job.text("calls").splitlines() if one.startswith("gh "))
+    assert looked.startswith("gh api --paginate repos/o/r/issues/7/comments ")
+    assert comment.startswith("gh pr comment 7 --repo o/r --body-file ")
+    mark, *body = job.text("calls.body").splitlines()
+    assert mark.startswith("<!-- ")
+    assert body[0] == "## SLO gate: FAIL"
