@@ -5,7 +5,7 @@ Helm and the custom resources come from `make test-platform`; without them this 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from charts import NAMESPACES, Object, every_case, pod_templates, render
@@ -14,7 +14,7 @@ from kube_objects import signed_in, wait_for
 from kube_schemas import read_crd
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError
+from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, ResourceNotFoundError
 from platform_tools import need, need_crds
 
 _CASES = every_case()
@@ -31,18 +31,23 @@ def api(control_plane: ControlPlane) -> Iterator[DynamicClient]:
     need("helm")
     with signed_in(control_plane.admin_kubeconfig) as signed:
         client = DynamicClient(signed)
-        for path in sorted(need_crds().glob("*.yaml")):
-            _create(client, read_crd(path))
+        definitions = [read_crd(path) for path in sorted(need_crds().glob("*.yaml"))]
+        for one in definitions:
+            _create(client, one)
         for name in {"inference", *NAMESPACES.values()}:
             metadata = {"name": name, "labels": _RESTRICTED}
             _create(client, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        wait_for(lambda: _is_known(client, "ScaledObject"), "custom resources")
+        kinds = [one["spec"]["names"]["kind"] for one in definitions]
+        wait_for(lambda: _are_known(client, kinds), "custom resources")
         yield client
 
 
-def _is_known(client: DynamicClient, kind: str) -> bool:
-    client.resources.invalidate_cache()
-    return bool(client.resources.search(kind=kind))
+def _are_known(client: DynamicClient, kinds: Sequence[str]) -> bool:
+    try:
+        client.resources.invalidate_cache()
+        return all(client.resources.search(kind=kind) for kind in kinds)
+    except ResourceNotFoundError:  # a group is listed a moment before what it holds
+        return False
 
 
 def _create(client: DynamicClient, one: Object, *, dry: bool = False) -> str:
@@ -87,7 +92,17 @@ def test_pods_are_restricted_ones(api: DynamicClient, chart: str, layers: tuple[
     _prepare(api, objects)
     namespace = NAMESPACES.get(chart, "inference")
     said = []
+    # The controller of StatefulSets puts these in.
+    claims = {
+        f"{one['kind']}/{one['metadata']['name']}": [
+            {"name": claim["metadata"]["name"], "emptyDir": {}}
+            for claim in one["spec"].get("volumeClaimTemplates", [])
+        ]
+        for one in objects
+        if one["kind"] == "StatefulSet"
+    }
     for where, template in pod_templates(objects):
+        template["spec"].setdefault("volumes", []).extend(claims.get(where, []))
         metadata = {**template["metadata"], "name": "pod", "namespace": namespace}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
         said.append(f"{where}: {text}" if (text := _create(api, pod, dry=True)) else "")
