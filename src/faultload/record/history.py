@@ -78,7 +78,7 @@ def ratios_of(runs: Sequence[AcceptedRun], slos: Sequence[SLO]) -> dict[str, lis
     found = {}
     for slo in slos:
         own = [run.slos[slo.name] for run in runs if slo.name in run.slos]
-        own = [one for one in own if one.events and one.source == digest_of(slo)]
+        own = [one for one in own if one.source == digest_of(slo)]
         found[slo.name] = [math.log(one.bad / one.events) if one.bad else -math.inf for one in own]
     return {name: ratios for name, ratios in found.items() if ratios}
 

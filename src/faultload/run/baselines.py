@@ -248,9 +248,9 @@ def fingerprint_of(
     """Return what must be equal for two sets of trials to be compared."""
     environment = manifest.sides[side].environment
     return {
-        "scenario": _digest(directory.scenario.read_bytes()),
-        "slos": _digest(directory.slos.read_bytes()),
-        "traces": _digest(repr(sorted(manifest.traces.items())).encode()),
+        "scenario": digest(directory.scenario.read_bytes()),
+        "slos": digest(directory.slos.read_bytes()),
+        "traces": digest(repr(sorted(manifest.traces.items())).encode()),
         "warmup_s": f"{manifest.warmup_s:g}",
         "trial_s": f"{manifest.trial_s:g}",
         "faultload": manifest.faultload_version,
@@ -290,5 +290,6 @@ def now_utc() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """Return what stands for data where entries are compared: equal for equal data."""
     return hashlib.sha256(data).hexdigest()[:16]

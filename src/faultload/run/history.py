@@ -6,7 +6,6 @@ alike for ever.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from faultload.record import Manifest, PhaseName, RunDirectory
 from faultload.record.baseline import from_text, number_of
 from faultload.record.directory import write_json
 from faultload.record.history import AcceptedRun, Counted, RunHistory, digest_of, read_history
-from faultload.run.baselines import Saved, Store, add, now_utc, open_store
+from faultload.run.baselines import Saved, Store, add, digest, now_utc, open_store
 from faultload.run.gate.sides import environment_of
 from faultload.run.judging import Judged, judge_stored
 from faultload.run.plan import RunPlan
@@ -137,8 +136,8 @@ def _workload(plan: RunPlan, draft: Manifest, directory: RunDirectory) -> dict[s
     if isinstance(arrivals, TraceArrivals):
         recording = (plan.scenario_path.parent / arrivals.path).read_bytes()
     found = {
-        "scenario": _digest(directory.scenario.read_bytes()),
-        "recording": _digest(recording) if recording else "",
+        "scenario": digest(directory.scenario.read_bytes()),
+        "recording": digest(recording) if recording else "",
         "seed": str(plan.seed),
         "warmup_s": f"{plan.warmup_s:g}",
         "baseline_s": f"{plan.baseline_s:g}",
@@ -154,8 +153,4 @@ def _workload(plan: RunPlan, draft: Manifest, directory: RunDirectory) -> dict[s
 
 def name_of(workload: Mapping[str, str]) -> str:
     """Return under which name a store keeps the runs of one kind."""
-    return f"runs-{_digest(repr(sorted(workload.items())).encode())}"
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
+    return f"runs-{digest(repr(sorted(workload.items())).encode())}"
