@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster test-platform check audit chaos catalogue bench bench-gate bench-safety samples screenshot dashboards dashboards-asked reference clean
+.PHONY: help setup demo test test-cluster test-platform terraform-providers check audit chaos catalogue bench bench-gate bench-safety samples screenshot dashboards dashboards-asked reference clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ check: setup  ## Lint, format, types, layers and contracts, in under a minute
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q tests/contract
+
+terraform-providers: setup  ## Build what `terraform validate` needs, with Go, where Terraform's registry cannot be reached
+	@$(BIN)/python scripts/terraform_providers.py
 
 audit: setup  ## Look the dependencies up among known vulnerabilities, where that can be asked; check their hashes
 	@$(BIN)/python scripts/audit.py

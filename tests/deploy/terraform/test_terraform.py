@@ -1,7 +1,8 @@
 """Terraform run for real: its format, and what variables accept, for which no provider is needed.
 
-With `FAULTLOAD_TF_PROVIDERS` naming a folder that `terraform providers mirror` filled, everything
-is validated and planned with mocked providers as well.
+With providers at hand everything is validated and planned with mocked providers as well: those that
+`make terraform-providers` built, or a folder that `terraform providers mirror` filled, which
+`FAULTLOAD_TF_PROVIDERS` names.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import terraform_stubs
 from terraform_code import ENVIRONMENTS, FOLDERS, HARNESS, PLATFORM, ROOT, source
 
 _TIMEOUT_S = 300
-_PROVIDERS = os.environ.get("FAULTLOAD_TF_PROVIDERS")
+_PROVIDERS = Path(os.environ.get("FAULTLOAD_TF_PROVIDERS") or ROOT / ".tools/terraform-providers")
 _SCRIPTS = sorted((PLATFORM / "environments/kubeadm/scripts").glob("*.sh"))
 _GOOD = {
     "cost_center": '"inference"',
@@ -233,7 +234,7 @@ def test_scripts_are_linted(script: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not _PROVIDERS, reason="FAULTLOAD_TF_PROVIDERS names no mirror of providers (docs/deploy.md)"
+    not _PROVIDERS.is_dir(), reason=f"{_PROVIDERS} holds no providers: make terraform-providers"
 )
 @pytest.mark.parametrize("path", FOLDERS, ids=_label)
 def test_validate_and_plan_with_mocked_providers(path: Path, tmp_path: Path) -> None:
