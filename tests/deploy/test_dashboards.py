@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from faultload.measure.metric_lint import lint
+from faultload.measure.promtool import find_promtool
 from faultload.measure.queries import Kind, read_queries
 from faultload.spec.metrics import load_metrics
 
@@ -157,6 +158,88 @@ def test_every_slo_has_its_lines() -> None:
             for name, spec in _slos().items():
                 budget = float(said[name].rpartition("/ ")[2])
                 assert budget == pytest.approx(1 - spec["objectives"][0]["target"])
+
+
+# Grafana's ids: `mbytes` counts in 1024s as MiB does, `decmbytes` in 1000s.
+_DRAWN_AS = {
+    "MiB": "mbytes",
+    "MHz": "MHz",
+    "W": "watt",
+    "°C": "celsius",
+    "percent": "percent",
+    "seconds": "s",
+    "US dollars per hour": "currencyUSD",
+}
+
+
+def test_what_is_drawn_as_it_is_has_its_own_unit() -> None:
+    """A panel of a bare series says it in the unit of metrics.yaml; a ratio is no percentage."""
+    drawn = set()
+    for name, board in BOARDS.items():
+        for panel in panels(board):
+            unit = panel["fieldConfig"]["defaults"]["unit"]
+            for target in panel["targets"]:
+                bare = re.fullmatch(r"(\w[\w:]*)(\{[^{}]*\})?", target["expr"])
+                series = METRICS.by_name.get(bare[1]) if bare else None
+                if series and series.unit in _DRAWN_AS:
+                    assert unit == _DRAWN_AS[series.unit], f"{name}: {panel['title']}"
+                    drawn.add(series.unit)
+    assert {"MiB", "MHz", "W", "°C", "percent"} <= drawn
+
+
+def test_the_bill_is_the_sum_of_its_parts(tmp_path: Path) -> None:
+    """Dollars an hour: the lines by how machines are paid for add up to the line of all."""
+    (panel,) = (p for p in panels(BOARDS["cost-tracking"]) if p["title"] == "US dollars an hour")
+    said = {target["legendFormat"]: target["expr"] for target in panel["targets"]}
+    paid = {
+        "karpenter": (1.5, 'label_karpenter_sh_capacity_type="spot"', 1),
+        "managed-spot": (2.0, 'label_eks_amazonaws_com_capacity_type="SPOT"', 4),
+        "managed": (4.5, 'label_eks_amazonaws_com_capacity_type="ON_DEMAND"', 4),
+        "by-hand": (8.0, "", 1),
+        "without-gpu": (100.0, 'label_eks_amazonaws_com_capacity_type="ON_DEMAND"', 0),
+    }
+    series = [
+        {"series": text, "values": f"{value}x10"}
+        for node, (usd, label, gpus) in paid.items()
+        for text, value in (
+            (f'node_total_hourly_cost{{node="{node}"}}', usd),
+            (f'kube_node_labels{{node="{node}"{"," if label else ""}{label}}}', 1),
+            (f'kube_node_status_allocatable{{node="{node}",resource="nvidia_com_gpu"}}', gpus),
+        )
+    ]
+    expected = [('{capacity_type="spot"}', 3.5), ('{capacity_type="on-demand"}', 4.5), ("{}", 8.0)]
+    test = {
+        "rule_files": [str(HOME / f"rules/{name}.yaml") for name in ("scaling", "cost")],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": series,
+                "promql_expr_test": [
+                    {
+                        "expr": said["{{capacity_type}}"],
+                        "eval_time": "5m",
+                        "exp_samples": [{"labels": k, "value": v} for k, v in expected],
+                    },
+                    {
+                        "expr": f"sum({said['{{capacity_type}}']}) - on() {said['all']}",
+                        "eval_time": "5m",
+                        "exp_samples": [{"labels": "{}", "value": 0}],
+                    },
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "bill.yaml"
+    path.write_text(yaml.safe_dump(test))
+    done = subprocess.run(
+        [find_promtool(ROOT), "test", "rules", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_red_is_where_alerts_and_triggers_act() -> None:

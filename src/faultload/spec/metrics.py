@@ -50,6 +50,8 @@ class Series(Spec):
     """Of labels that have other values here than elsewhere."""
     only_while: str = ""
     """When it is there, if it is not always."""
+    only_on_kubernetes: list[str] = Field(default_factory=list)
+    """Further labels that the exporter sets there and a platform without Kubernetes lacks."""
     from_first_event: bool = False
     """A combination of labels is there from its first event on, not from the start at 0."""
 
@@ -89,7 +91,7 @@ class MetricsFile(Spec):
         jobs = self.jobs.values() if series.job == _EVERY_JOB else [self.jobs[series.job]]
         added = {label for job in jobs for label in (*job.labels, *job.only_on_kubernetes)}
         edges = {"le"} if name.endswith("_bucket") and series.type == "histogram" else set()
-        return _SCRAPED | added | edges | set(series.labels)
+        return _SCRAPED | added | edges | {*series.labels, *series.only_on_kubernetes}
 
     def values_of(self, name: str, label: str) -> tuple[str, ...]:
         """Return the values that a label has in this series; (): any."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
-from charts import CHARTS, Object, only, render, selects
+from charts import CHARTS, Object, every_case, only, render, selects
 from platform_tools import ROOT, need
 
 _WATCHED = ROOT / "platform/observability"
 _TIMEOUT_S = 60
+_DISKS = {"Prometheus", "Alertmanager", "StatefulSet"}
 
 
 def _of(objects: list[Object], kind: str) -> dict[str, Object]:
@@ -34,6 +36,26 @@ def test_every_file_of_rules_is_there_as_it_is(tmp_path: Path) -> None:
         subprocess.run(
             [need("promtool"), "check", "rules", str(again)], check=True, timeout=_TIMEOUT_S
         )
+
+
+@pytest.mark.parametrize("layers", [(), ("dev",), ("prod",)], ids=str)
+def test_alerts_are_about_what_is_scraped(layers: tuple[str, ...]) -> None:
+    """An alert that waits for a job which this cluster has not would fire for ever."""
+    objects = render("observability", *layers)
+    # Engines and routers bring their monitors themselves.
+    scraped = {"engine", "router", *_of(objects, "ServiceMonitor")}
+    rules = _of(objects, "PrometheusRule")
+    waited = {
+        job
+        for one in rules.values()
+        for group in one["spec"]["groups"]
+        for rule in group["rules"]
+        for job in re.findall(r'absent\(up\{job="([\w-]+)"\}\)', rule["expr"])
+    }
+    assert "engine" in waited
+    assert waited <= scraped
+    assert ("gpu" in rules) == ("dcgm" in scraped)
+    assert ("cost" in rules) == ("opencost" in scraped)
 
 
 def test_every_dashboard_is_there_as_it_is() -> None:
@@ -90,20 +112,27 @@ def test_monitors_give_the_labels_that_queries_use() -> None:
     """metrics.yaml lists them for each job; `instance` is Prometheus' own."""
     metrics: dict[str, Any] = yaml.safe_load((_WATCHED / "metrics.yaml").read_text("utf-8"))
     monitors = _of(render("observability"), "ServiceMonitor")
-    assert monitors.keys() == {"dcgm", "kube-state-metrics", "keda"}
+    assert monitors.keys() == {"dcgm", "kube-state-metrics", "keda", "opencost"}
     for name, one in monitors.items():
         (endpoint,) = one["spec"]["endpoints"]
         given = [*endpoint["relabelings"], *endpoint.get("metricRelabelings", [])]
         assert given[0] == {"targetLabel": "job", "replacement": name}
-        if name in metrics["jobs"]:
-            labels = {"instance", *(step["targetLabel"] for step in given)}
-            assert labels == set(metrics["jobs"][name]["labels"])
+        labels = {"instance", *(step["targetLabel"] for step in given if "targetLabel" in step)}
+        assert labels == set(metrics["jobs"][name]["labels"])
+
+
+def test_of_opencost_the_price_alone_is_kept() -> None:
+    """It exports kube-state-metrics' series once more, and sums over them would double."""
+    (endpoint,) = _of(render("observability"), "ServiceMonitor")["opencost"]["spec"]["endpoints"]
+    assert endpoint["metricRelabelings"] == [
+        {"action": "keep", "sourceLabels": ["__name__"], "regex": "node_total_hourly_cost"}
+    ]
 
 
 def test_own_labels_of_exporters_are_kept() -> None:
     """`pod` is the pod that a series is about, and not the exporter's own."""
     monitors = _of(render("observability"), "ServiceMonitor")
-    for name in ("dcgm", "kube-state-metrics"):
+    for name in ("dcgm", "kube-state-metrics", "opencost"):
         assert monitors[name]["spec"]["endpoints"][0]["honorLabels"] is True
 
 
@@ -148,3 +177,40 @@ def test_series_are_deleted_before_the_disk_is_full() -> None:
     spec = only(render("observability"), "Prometheus")["spec"]
     disk = spec["storage"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"]
     assert int(spec["retentionSize"].removesuffix("GiB")) < int(disk.removesuffix("Gi"))
+
+
+@pytest.mark.parametrize("chart", ["observability", "cache"])
+def test_disks_are_of_the_class_that_the_cluster_has(chart: str) -> None:
+    """The EBS add-on makes a default StorageClass; one of another name would leave pods pending."""
+    cases = [layers for name, layers in every_case() if name == chart]
+    specs = [
+        one["spec"] for layers in cases for one in render(chart, *layers) if one["kind"] in _DISKS
+    ]
+    assert specs
+    assert "storageClassName" not in json.dumps(specs)
+    assert "storageClassName" in json.dumps(
+        [
+            render("observability", change={who: {"storageClassName": "fast"}})
+            for who in ("prometheus", "alertmanager")
+        ]
+    )
+
+
+def test_silences_outlive_a_restart() -> None:
+    """Without a volume a silence of a game day ends with the pods, unless it is not wanted."""
+    kept = only(render("observability"), "Alertmanager")["spec"]["storage"]
+    assert kept["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"] == "1Gi"
+    assert "storage" not in only(render("observability", "dev"), "Alertmanager")["spec"]
+
+
+def test_samples_are_sent_to_the_workspace_signed() -> None:
+    """Prod writes to Amazon Managed Prometheus by the ServiceAccount's role, and holds no key."""
+    (there,) = only(render("observability", "prod"), "Prometheus")["spec"]["remoteWrite"]
+    region = there["sigv4"]["region"]
+    assert there["sigv4"].keys() == {"region"}
+    assert there["url"].startswith(f"https://aps-workspaces.{region}.amazonaws.com/workspaces/")
+    assert there["url"].endswith("/api/v1/remote_write")
+    assert "remoteWrite" not in only(render("observability"), "Prometheus")["spec"]
+    # With Pod Identity an annotation of IRSA would come first, and name another account's role.
+    account = only(render("observability", "prod"), "ServiceAccount")
+    assert "annotations" not in account["metadata"]

@@ -93,6 +93,13 @@ _MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
     ),
     (
         "observability",
+        "remote-write-is-signed",
+        (),
+        {"prometheus": {"remoteWrite": {"url": "https://example.com/write"}}},
+        'found "https://example.com/write" and ""',
+    ),
+    (
+        "observability",
         "cluster-has-a-name",
         (),
         {"prometheus": {"externalLabels": {"cluster": ""}}},

@@ -243,6 +243,8 @@ def test_validate_and_plan_with_mocked_providers(path: Path, tmp_path: Path) -> 
     skipped = shutil.ignore_patterns(".terraform*", "*.tfstate*")
     shutil.copytree(PLATFORM, tree / "platform/terraform", ignore=skipped)
     shutil.copytree(HARNESS, tree / "terraform", ignore=skipped)
+    # Files that modules/observability hands to Loki and Alloy.
+    shutil.copytree(ROOT / "platform/observability", tree / "platform/observability")
     folder = tree / _label(path)
     for args in (
         ("init", "-backend=false", "-input=false", f"-plugin-dir={_PROVIDERS}"),

@@ -21,6 +21,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if le (int $p.retentionDays) (int $p.budgetDays) -}}
 {{- include "observability.refuse" (dict "rule" "retention-covers-the-budget" "why" (printf "%v days are kept and an error budget looks back %v: raise prometheus.retentionDays" $p.retentionDays $p.budgetDays)) -}}
 {{- end -}}
+{{- if ne (empty $p.remoteWrite.url) (empty $p.remoteWrite.region) -}}
+{{- include "observability.refuse" (dict "rule" "remote-write-is-signed" "why" (printf "expected both or neither of prometheus.remoteWrite.url and .region, found %q and %q: samples are signed for a region" $p.remoteWrite.url $p.remoteWrite.region)) -}}
+{{- end -}}
 {{- if not $p.externalLabels.cluster -}}
 {{- include "observability.refuse" (dict "rule" "cluster-has-a-name" "why" "an alert would not say of which cluster: set prometheus.externalLabels.cluster") -}}
 {{- end -}}

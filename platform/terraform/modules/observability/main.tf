@@ -1,11 +1,19 @@
 # The operators that charts/observability builds on: each with a pinned version, and no more of its chart
-# than what ours does not make itself (Prometheus, Alertmanager, rules and dashboards are ours).
+# than what ours does not make itself. Prometheus, Alertmanager, rules, dashboards and the monitors of what they
+# ask for are ours: whoever is scraped twice counts twice.
 
 data "aws_caller_identity" "current" {}
 
 data "aws_region" "current" {}
 
 locals {
+  # What is watched, and how: read here as it is in the repository, so that there is one text of it.
+  watched = "${path.module}/../../../observability"
+  loki = yamldecode(templatefile("${local.watched}/loki.yaml", {
+    LOKI_BUCKET = aws_s3_bucket.logs.id
+    AWS_REGION  = data.aws_region.current.region
+  }))
+
   # Only what asks for a GPU runs where one is; these two serve every such node.
   on_gpu_nodes = {
     nodeSelector = { "nvidia.com/gpu.present" = "true" }
@@ -19,9 +27,8 @@ locals {
     loki = {
       repository = "https://grafana-community.github.io/helm-charts"
       version    = var.chart_versions.loki
-      namespace  = "observability"
       values = {
-        deploymentMode = "SingleBinary"
+        deploymentMode = "Monolithic"
         serviceAccount = { name = "loki" }
         singleBinary   = { replicas = 1, persistence = { size = "50Gi" } }
         read           = { replicas = 0 }
@@ -29,32 +36,66 @@ locals {
         backend        = { replicas = 0 }
         chunksCache    = { enabled = false }
         resultsCache   = { enabled = false }
+        gateway        = { enabled = false } # Alloy and Grafana ask it directly
+        lokiCanary     = { enabled = false }
+        test           = { enabled = false }
         loki = {
-          auth_enabled = false # one tenant, reachable from inside the cluster only
-          commonConfig = { replication_factor = 1 }
+          # What the chart fills in around the file, which goes before it.
+          auth_enabled = false
           storage = {
             type        = "s3"
             s3          = { region = data.aws_region.current.region }
             bucketNames = { chunks = aws_s3_bucket.logs.id, ruler = aws_s3_bucket.logs.id, admin = aws_s3_bucket.logs.id }
           }
-          limits_config = { retention_period = "${24 * var.log_days}h" }
-          compactor     = { retention_enabled = true, delete_request_store = "s3" }
-          schemaConfig = { configs = [{
-            from  = "2024-04-01", store = "tsdb", object_store = "s3", schema = "v13"
-            index = { prefix = "index_", period = "24h" }
-          }] }
+          structuredConfig = merge(local.loki, {
+            limits_config = merge(local.loki.limits_config, { retention_period = "${24 * var.log_days}h" })
+          })
+        }
+      }
+    }
+    # Logs of pods, events and kernels, from every node, those with taints too.
+    alloy = {
+      repository = "https://grafana.github.io/helm-charts"
+      version    = var.chart_versions.alloy
+      values = {
+        crds = { create = false }
+        alloy = {
+          configMap       = { content = file("${local.watched}/logs.alloy") }
+          enableReporting = false
+          # One of them reads the cluster's events.
+          clustering = { enabled = true }
+          # The journal of the node's kernel.
+          mounts = { varlog = true }
+          extraEnv = [
+            { name = "LOKI_URL", value = "http://loki.observability.svc:3100/loki/api/v1/push" },
+            { name = "NODE_NAME", valueFrom = { fieldRef = { fieldPath = "spec.nodeName" } } },
+          ]
+        }
+        controller = { tolerations = [{ operator = "Exists" }] }
+      }
+    }
+    # What a node costs. It asks Prometheus, which charts/observability makes later: it is not waited for.
+    opencost = {
+      repository = "https://opencost.github.io/opencost-helm-chart"
+      version    = var.chart_versions.opencost
+      wait       = false
+      values = {
+        opencost = {
+          exporter   = { defaultClusterId = var.cluster_name }
+          prometheus = { internal = { serviceName = "prometheus-operated", namespaceName = "observability", port = 9090 } }
+          ui         = { enabled = false }
+          mcp        = { enabled = false }
         }
       }
     }
     keda = {
       repository = "https://kedacore.github.io/charts"
       version    = var.chart_versions.keda
-      namespace  = "observability"
       values = {
         serviceAccount = { operator = { name = "keda-operator" } }
         # Scaling stops while the operator is away: a second one takes over.
         operator   = { replicaCount = 2 }
-        prometheus = { operator = { enabled = true, serviceMonitor = { enabled = true } } }
+        prometheus = { operator = { enabled = true } }
       }
     }
     nvidia-device-plugin = {
@@ -73,7 +114,7 @@ locals {
       namespace  = "gpu-metrics"
       values = merge(local.on_gpu_nodes, {
         service        = { port = 9400 }
-        serviceMonitor = { enabled = true, interval = "15s", honorLabels = true }
+        serviceMonitor = { enabled = false }
       })
     }
   }
@@ -102,11 +143,28 @@ resource "helm_release" "kube_prometheus_stack" {
     # charts/observability makes these itself.
     prometheus   = { enabled = false }
     alertmanager = { enabled = false }
-    grafana      = { enabled = false }
     defaultRules = { create = false }
+    # Its dashboards are the ConfigMaps that charts/observability labels so. The password of admin is made at
+    # the first installation: Secret kube-prometheus-stack-grafana.
+    grafana = {
+      enabled                  = true
+      defaultDashboardsEnabled = false
+      serviceMonitor           = { enabled = false }
+      sidecar = {
+        dashboards = { enabled = true, label = "grafana_dashboard", labelValue = "1", searchNamespace = "observability" }
+        datasources = {
+          url          = "http://prometheus-operated.observability.svc:9090"
+          alertmanager = { url = "http://alertmanager-operated.observability.svc:9093" }
+        }
+      }
+      additionalDataSources = [
+        { name = "Loki", type = "loki", uid = "loki", access = "proxy", url = "http://loki.observability.svc:3100" },
+      ]
+    }
     # Nodes, pods and deployments as Prometheus sees them.
     kubeStateMetrics = { enabled = true }
     "kube-state-metrics" = {
+      prometheus = { monitor = { enabled = false } }
       # metrics.yaml and the cost queries join on these labels.
       metricLabelsAllowlist = [
         "nodes=[node.kubernetes.io/instance-type,topology.kubernetes.io/zone,eks.amazonaws.com/capacityType,karpenter.sh/capacity-type,faultload.io/gpu]",
@@ -114,10 +172,15 @@ resource "helm_release" "kube_prometheus_stack" {
       ]
     }
     nodeExporter = { enabled = true }
-    # EKS does not let anyone scrape these.
+    # EKS does not let anyone scrape the first three; nothing of ours asks for the others, nor has our
+    # Prometheus the rights.
     kubeControllerManager = { enabled = false }
     kubeScheduler         = { enabled = false }
     kubeEtcd              = { enabled = false }
+    kubeApiServer         = { enabled = false }
+    kubelet               = { enabled = false }
+    kubeProxy             = { enabled = false }
+    coreDns               = { enabled = false }
   })]
 }
 
@@ -128,9 +191,10 @@ resource "helm_release" "this" {
   repository       = each.value.repository
   chart            = each.key
   version          = each.value.version
-  namespace        = each.value.namespace
+  namespace        = try(each.value.namespace, "observability")
   create_namespace = true
   timeout          = 600
+  wait             = try(each.value.wait, true)
 
   values = [yamlencode(each.value.values)]
 

@@ -81,6 +81,8 @@ variable "chart_versions" {
   type = object({
     kube_prometheus_stack = optional(string, "88.3.0")
     loki                  = optional(string, "18.7.6")
+    alloy                 = optional(string, "1.11.1")
+    opencost              = optional(string, "2.5.17")
     keda                  = optional(string, "2.21.0")
     nvidia_device_plugin  = optional(string, "0.18.0")
     dcgm_exporter         = optional(string, "4.8.2")
