@@ -4,6 +4,7 @@
 #   bin/helm     from PATH where that has Helm 3 or 4, else built with Go (scripts/helm/go.mod)
 #   bin/checkov  in an environment of its own (scripts/checkov.txt)
 #   bin/hadolint likewise (scripts/hadolint.txt)
+#   bin/shellcheck likewise (scripts/shellcheck.txt)
 #   bin/amtool   of Alertmanager, as scripts/fetch_tools.py finds it
 #   crds/        schemas of the custom resources that our charts and Argo CD's manifests make, and of
 #                Compose files, as their projects publish them
@@ -15,7 +16,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
 readonly tools=$root/.tools log=$root/.tools/platform.log ready=$root/.tools/platform-ready
-readonly inputs="scripts/platform_tools.sh scripts/helm/go.mod scripts/helm/go.sum scripts/checkov.txt scripts/hadolint.txt scripts/fetch_tools.py"
+readonly inputs="scripts/platform_tools.sh scripts/helm/go.mod scripts/helm/go.sum scripts/checkov.txt scripts/hadolint.txt scripts/shellcheck.txt scripts/fetch_tools.py"
 
 # Module, version, and Go's checksum of it, then the files with its schemas.
 readonly CRDS="
@@ -37,6 +38,7 @@ main() {
   have Checkov get_checkov "run: make setup"
   have amtool get_amtool "install prometheus-alertmanager"
   have hadolint get_hadolint "run: make setup"
+  have ShellCheck get_shellcheck "run: make setup"
   if [ "$missing" -eq 0 ]; then
     printf '%s\n' "$root" >"$ready"
   elif [ "${FAULTLOAD_REQUIRE_PLATFORM_TOOLS:-}" = 1 ]; then
@@ -139,6 +141,7 @@ get_crds() {
 
 get_checkov() { get_package checkov; }
 get_hadolint() { get_package hadolint; }
+get_shellcheck() { get_package shellcheck; }
 
 # A program from PyPI, in an environment of its own, with the hashes of scripts/NAME.txt.
 get_package() {

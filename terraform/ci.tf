@@ -1,4 +1,5 @@
-# GitHub Actions signs in by OIDC: no key of AWS is ever stored there, and only one branch gets in.
+# GitHub Actions signs in by OIDC: no key of AWS is ever stored there, and only one branch gets in. No workflow of
+# this repository does: its API server answers no address of GitHub's, so a run needs a runner inside the VPC.
 
 locals {
   github          = "token.actions.githubusercontent.com"
@@ -29,6 +30,14 @@ resource "aws_iam_role" "ci" {
       } }
     }]
   })
+}
+
+# Into the cluster as a group without rights of its own: charts/faultload gives those of its capabilities to it
+# where its value `groups` names it.
+resource "aws_eks_access_entry" "ci" {
+  cluster_name      = var.cluster_name
+  principal_arn     = aws_iam_role.ci.arn
+  kubernetes_groups = ["faultload"]
 }
 
 resource "aws_iam_role_policy" "ci" {

@@ -29,6 +29,13 @@ locals {
   ]
 }
 
+# FIS makes it when an experiment first starts, for which whoever starts one would need rights to make roles.
+resource "aws_iam_service_linked_role" "fis" {
+  count = var.create_fis_role ? 1 : 0
+
+  aws_service_name = "fis.amazonaws.com"
+}
+
 resource "aws_iam_role" "fis" {
   name = "${local.name}-fis"
 
@@ -82,8 +89,9 @@ resource "aws_cloudwatch_log_group" "fis" {
   kms_key_id        = aws_kms_key.this.arn
 }
 
-# AWS's own brake, for when the harness that should stop an experiment is gone itself. No requests is no
-# data is an alarm: without load there is nothing to learn, and FIS does not start while the alarm is on.
+# AWS's own brake, for when the harness that should stop an experiment is gone itself. It counts what comes
+# through the load balancer, so load has to come that way. No requests is no data is an alarm: without load there
+# is nothing to learn, and FIS does not start while the alarm is on.
 resource "aws_cloudwatch_metric_alarm" "stop" {
   alarm_name          = "${local.name}-stop"
   alarm_description   = "Stops experiments: ${var.stop_at_error_percent} % of requests or more got a 5xx over a minute, or there were none"
@@ -183,4 +191,6 @@ resource "aws_fis_experiment_template" "spot" {
   }
 
   tags = { Name = "${local.name}-${each.key}" }
+
+  depends_on = [aws_iam_service_linked_role.fis]
 }

@@ -9,7 +9,7 @@ output "faultload_irsa_role_arn" {
 }
 
 output "ci_role_arn" {
-  description = "Role that GitHub Actions takes (role-to-assume)."
+  description = "Role that GitHub Actions takes (role-to-assume); in the cluster it is of the group faultload."
   value       = aws_iam_role.ci.arn
 }
 

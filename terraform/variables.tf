@@ -54,8 +54,20 @@ variable "spot_node_groups" {
   }
 }
 
+variable "create_fis_role" {
+  description = "Whether the account still lacks AWSServiceRoleForFIS, the role with which FIS finds its victims and watches its alarm; false where an experiment has run before."
+  type        = bool
+  default     = true
+  nullable    = false
+
+  validation {
+    condition     = contains([true, false], var.create_fis_role)
+    error_message = "create_fis_role: expected true or false."
+  }
+}
+
 variable "load_balancer_arn_suffix" {
-  description = "Load balancer whose errors stop an experiment: the platform's output load_balancer_arn_suffix."
+  description = "Load balancer whose errors stop an experiment: the platform's output load_balancer_arn_suffix. A run's load has to come through it, so the target's inference_url is the platform's output url."
   type        = string
   nullable    = false
 

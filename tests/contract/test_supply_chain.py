@@ -112,7 +112,7 @@ def test_every_dependency_has_its_hash() -> None:
 
 def test_every_tool_has_its_hash() -> None:
     """What no lock has is installed by hash, too; CI does not go on without it."""
-    for tool in ("checkov", "hadolint"):
+    for tool in ("checkov", "hadolint", "shellcheck"):
         text = (_ROOT / "scripts" / f"{tool}.txt").read_text(encoding="utf-8")
         pinned = re.findall(r"^([\w.-]+)==(.*(?:\n .*)*)", text, re.MULTILINE)
         assert pinned

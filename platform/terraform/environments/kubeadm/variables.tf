@@ -40,8 +40,8 @@ variable "kubernetes_version" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^1\\.3[3-5]\\.[0-9]+$", var.kubernetes_version))
-    error_message = "kubernetes_version: expected an exact version of 1.33, 1.34 or 1.35, like 1.35.0."
+    condition     = can(regex("^1\\.3[45]\\.[0-9]+$", var.kubernetes_version))
+    error_message = "kubernetes_version: expected an exact version of 1.34 or 1.35, like 1.35.0."
   }
 }
 
@@ -52,8 +52,8 @@ variable "calico_version" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^v3\\.[0-9]+\\.[0-9]+$", var.calico_version))
-    error_message = "calico_version: expected an exact version like v3.31.2."
+    condition     = can(regex("^v3\\.3[01]\\.[0-9]+$", var.calico_version))
+    error_message = "calico_version: expected an exact version of 3.30 or 3.31, whose manifests control-plane.sh knows, like v3.31.2."
   }
 }
 

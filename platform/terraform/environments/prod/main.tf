@@ -1,5 +1,5 @@
-# Where users are: a gateway a zone, what must be there on demand, the rest on spot, and nothing that
-# can be deleted by mistake.
+# Where users are: a gateway a zone, both tiers on demand, spot for what asks for it, and nothing that can
+# be deleted by mistake.
 
 locals {
   tags = {
@@ -28,8 +28,9 @@ module "platform" {
 
   cidr         = "10.40.0.0/16"
   nat_gateways = "per_zone"
-  # Images can be pulled while a NAT gateway is gone; layers come through the S3 endpoint anyway.
-  interface_endpoints = ["ecr.api", "ecr.dkr", "sts"]
+  # Images can be pulled while a NAT gateway is gone; layers come through the S3 endpoint anyway. Not sts: Pod
+  # Identity does not ask it, and its name would be an address of the VPC then, where the charts let no pod go.
+  interface_endpoints = ["ecr.api", "ecr.dkr"]
 
   system_nodes = {
     instance_types = ["m7i.xlarge", "m6i.xlarge"]
@@ -44,16 +45,16 @@ module "platform" {
       instance_types = ["g6.xlarge", "g6.2xlarge"]
     }
     l4-spot = {
-      gpu            = "l4", gpus = 1, capacity_type = "SPOT", size_min = 0, size = 2, size_max = 16
+      gpu            = "l4", gpus = 1, capacity_type = "SPOT", size_min = 0, size = 0, size_max = 16
       instance_types = ["g6.xlarge", "g6.2xlarge", "g6.4xlarge", "g6.8xlarge"]
     }
     # The reasoning tier: four GPUs an engine, tensor parallel.
     l40s-x4 = {
-      gpu            = "l40s", gpus = 4, capacity_type = "ON_DEMAND", size_min = 1, size = 1, size_max = 4
+      gpu            = "l40s", gpus = 4, capacity_type = "ON_DEMAND", size_min = 2, size = 2, size_max = 4
       instance_types = ["g6e.12xlarge", "g6e.24xlarge"]
     }
     l40s-x4-spot = {
-      gpu            = "l40s", gpus = 4, capacity_type = "SPOT", size_min = 0, size = 1, size_max = 4
+      gpu            = "l40s", gpus = 4, capacity_type = "SPOT", size_min = 0, size = 0, size_max = 4
       instance_types = ["g6e.12xlarge", "g6e.24xlarge", "g6e.48xlarge"]
     }
     # For models that fit nowhere else; none runs until one is asked for.

@@ -1,4 +1,4 @@
-# Prod in small: the same parts and both tiers, one machine of each. Game days happen here.
+# Prod in small: the same parts and both tiers, the reasoning tier on spot machines. Game days happen here.
 
 locals {
   tags = {
@@ -36,23 +36,25 @@ module "platform" {
 
   gpu_groups = {
     l4 = {
-      gpu            = "l4", gpus = 1, capacity_type = "ON_DEMAND", size_min = 1, size = 1, size_max = 4
+      gpu            = "l4", gpus = 1, capacity_type = "ON_DEMAND", size_min = 2, size = 2, size_max = 4
       instance_types = ["g6.xlarge"]
     }
+    # The fast tier runs on demand: none of these until something asks for spot.
     l4-spot = {
-      gpu            = "l4", gpus = 1, capacity_type = "SPOT", size_min = 0, size = 1, size_max = 6
+      gpu            = "l4", gpus = 1, capacity_type = "SPOT", size_min = 0, size = 0, size_max = 6
       instance_types = ["g6.xlarge", "g6.2xlarge", "g6.4xlarge", "g6.8xlarge"]
     }
-    # Four GPUs in one machine, for tensor parallelism.
+    # The reasoning tier: four GPUs an engine, tensor parallel. Where interruptions are tried.
     l40s-x4-spot = {
-      gpu            = "l40s", gpus = 4, capacity_type = "SPOT", size_min = 0, size = 1, size_max = 2
+      gpu            = "l40s", gpus = 4, capacity_type = "SPOT", size_min = 0, size = 2, size_max = 4
       instance_types = ["g6e.12xlarge", "g6e.24xlarge", "g6e.48xlarge"]
     }
   }
 
-  karpenter           = { enabled = true }
-  lustre              = { enabled = true }
-  waf                 = { enabled = true }
+  karpenter = { enabled = true }
+  lustre    = { enabled = true }
+  # A game day's load comes through the load balancer from one address, the NAT gateway's.
+  waf                 = { enabled = true, requests_per_5min = 60000 }
   managed_prometheus  = false
   deletion_protection = false
   log_retention_days  = 90
@@ -62,5 +64,5 @@ module "platform" {
   model_bucket_name   = var.model_bucket_name
   domain              = var.domain
   install_operators   = var.install_operators
-  budget              = { usd_per_month = 8000, emails = var.budget_emails }
+  budget              = { usd_per_month = 10000, emails = var.budget_emails }
 }

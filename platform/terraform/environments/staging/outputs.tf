@@ -18,9 +18,14 @@ output "url" {
   value       = module.platform.url
 }
 
-output "target_group_binding" {
-  description = "What binds the router's Service to the load balancer, for `kubectl apply`."
-  value       = module.platform.target_group_binding
+output "client_cidrs" {
+  description = "Where the router's requests come from, the load balancer's subnets, for network.clientCidrs of charts/router."
+  value       = module.platform.client_cidrs
+}
+
+output "target_group_arn" {
+  description = "Target group of the router's pods, for targetGroupBinding.arn of charts/router."
+  value       = module.platform.target_group_arn
 }
 
 output "load_balancer_arn_suffix" {

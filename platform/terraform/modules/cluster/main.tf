@@ -125,6 +125,8 @@ locals {
     aws-ebs-csi-driver = jsonencode({ defaultStorageClass = { enabled = true } })
     # No role: it only mounts the file system that modules/storage makes.
     aws-fsx-csi-driver = null
+    # What HorizontalPodAutoscalers of processor and memory ask.
+    metrics-server = null
     # Reads the kernel's log for Xid errors and tells node repair.
     eks-node-monitoring-agent = null
   }
@@ -287,7 +289,7 @@ resource "aws_eks_node_group" "system" {
   }
 
   lifecycle {
-    # An autoscaler's business after creation.
+    # Whoever gives the group another size, in an incident or a game day, is not undone by the next apply.
     ignore_changes = [scaling_config[0].desired_size]
   }
 

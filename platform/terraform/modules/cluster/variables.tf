@@ -16,8 +16,10 @@ variable "kubernetes_version" {
   nullable    = false
 
   validation {
-    condition     = contains(["1.33", "1.34", "1.35"], var.kubernetes_version)
-    error_message = "kubernetes_version: expected 1.33, 1.34 or 1.35, which the charts are checked against."
+    # Of those that the charts are checked against, what EKS supports as standard, without which a cluster
+    # cannot be made (`upgrade_policy`): 1.33 was until 2026-07-29; 1.34 is until 2026-12-02, 1.35 until 2027-03-27.
+    condition     = contains(["1.34", "1.35"], var.kubernetes_version)
+    error_message = "kubernetes_version: expected 1.34 or 1.35: the charts are checked against them, and EKS has them in standard support."
   }
 }
 

@@ -1,5 +1,5 @@
 # Option: Karpenter launches GPU nodes for pods that fit nowhere, of the same groups' instance types.
-# Managed groups keep what must always be there; Karpenter adds and removes the rest.
+# Managed groups keep what must always be there, at the size they were given; Karpenter adds and removes the rest.
 
 data "aws_caller_identity" "current" {}
 
@@ -30,6 +30,9 @@ locals {
     security_group_id = var.security_group_id
     subnet_ids        = values(var.subnet_ids)
     tags              = var.tags
+    # One node class for all pools: as much disk as the group with most.
+    disk_gib = max([for group in var.groups : group.disk_gib]...)
+    zones    = { for name, group in var.groups : name => group.zones == null ? keys(var.subnet_ids) : tolist(group.zones) }
   })
 }
 
@@ -105,6 +108,19 @@ resource "aws_iam_role_policy" "karpenter" {
           })
         })
       },
+      # Once an instance runs: its name, and the claim that it was launched for.
+      {
+        Sid      = "TagItsOwnInstances"
+        Effect   = "Allow"
+        Action   = "ec2:CreateTags"
+        Resource = "${local.ec2_arn}:*:instance/*"
+        Condition = {
+          StringEquals                = local.owned.StringEquals
+          StringLike                  = { "aws:ResourceTag/karpenter.sh/nodepool" = "*" }
+          StringEqualsIfExists        = { "aws:RequestTag/eks:eks-cluster-name" = var.cluster_name }
+          "ForAllValues:StringEquals" = { "aws:TagKeys" = ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"] }
+        }
+      },
       {
         Sid       = "EndItsOwn"
         Effect    = "Allow"
@@ -144,6 +160,13 @@ resource "aws_iam_role_policy" "karpenter" {
         Effect   = "Allow"
         Action   = "iam:GetInstanceProfile"
         Resource = aws_iam_instance_profile.karpenter[0].arn
+      },
+      # It looks for profiles of its own making to clean up; ours is none, so it finds nothing.
+      {
+        Sid      = "ListInstanceProfiles"
+        Effect   = "Allow"
+        Action   = "iam:ListInstanceProfiles"
+        Resource = "${local.arn_prefix}:iam::${data.aws_caller_identity.current.account_id}:instance-profile/*"
       },
       {
         Sid      = "FindTheCluster"
@@ -236,7 +259,7 @@ resource "aws_cloudwatch_event_target" "interruptions" {
 # ------------------------------------------------------------------ the controller
 
 resource "helm_release" "karpenter" {
-  count = local.karpenter_count
+  count = var.install_operators ? local.karpenter_count : 0
 
   name       = "karpenter"
   repository = "oci://public.ecr.aws/karpenter"

@@ -88,7 +88,7 @@ resource "aws_eks_node_group" "gpu" {
   }
 
   lifecycle {
-    # An autoscaler's business after creation.
+    # Whoever gives a group another size, in an incident or a game day, is not undone by the next apply.
     ignore_changes = [scaling_config[0].desired_size]
   }
 }

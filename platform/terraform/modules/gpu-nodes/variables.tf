@@ -78,7 +78,8 @@ variable "subnet_ids" {
 variable "groups" {
   description = <<-EOT
     GPU nodes by group name. All instance types of a group have the same GPU, and `gpus` of them or more.
-    capacity_type: ON_DEMAND or SPOT. size is the number at creation; an autoscaler owns it afterwards.
+    capacity_type: ON_DEMAND or SPOT. size is the number at creation, which nothing changes by itself: where pods
+    are to bring nodes, Karpenter adds some of the same kind beside the group, up to size_max of its own.
     zones: those to use, all when left out. disk_gib: the image of vLLM alone unpacks to about 25 GiB.
   EOT
   type = map(object({
@@ -96,19 +97,19 @@ variable "groups" {
   nullable = false
 
   validation {
-    condition     = alltrue([for each in var.groups : contains(["l4", "a10g", "l40s", "h100"], each.gpu)])
-    error_message = "groups: expected a gpu of l4, a10g, l40s or h100."
+    condition     = alltrue([for each in var.groups : contains(["t4", "l4", "a10g", "l40s", "h100"], each.gpu)])
+    error_message = "groups: expected a gpu of t4, l4, a10g, l40s or h100."
   }
 
   validation {
     condition = alltrue([
       for each in var.groups : alltrue([
         for type in each.instance_types : startswith(type, lookup({
-          l4 = "g6.", a10g = "g5.", l40s = "g6e.", h100 = "p5."
+          t4 = "g4dn.", l4 = "g6.", a10g = "g5.", l40s = "g6e.", h100 = "p5."
         }, each.gpu, "?"))
       ])
     ])
-    error_message = "groups: expected instance types with the group's gpu: g6 for l4, g5 for a10g, g6e for l40s, p5 for h100."
+    error_message = "groups: expected instance types with the group's gpu: g4dn for t4, g6 for l4, g5 for a10g, g6e for l40s, p5 for h100."
   }
 
   validation {
@@ -149,6 +150,18 @@ variable "karpenter" {
   validation {
     condition     = can(regex("^1\\.[0-9]+\\.[0-9]+$", var.karpenter.chart_version))
     error_message = "karpenter: expected an exact chart_version like 1.14.0."
+  }
+}
+
+variable "install_operators" {
+  description = "Whether to install Karpenter's chart where Karpenter is on; false while there is no way to the API server: until then no node is added."
+  type        = bool
+  default     = true
+  nullable    = false
+
+  validation {
+    condition     = contains([true, false], var.install_operators)
+    error_message = "install_operators: expected true or false."
   }
 }
 

@@ -13,6 +13,11 @@ output "private_subnet_ids" {
   value       = { for zone, subnet in aws_subnet.private : zone => subnet.id }
 }
 
+output "public_cidrs" {
+  description = "Addresses of the public subnets: whatever a load balancer sends comes from one of them."
+  value       = [for zone in var.zones : local.public_cidrs[zone]]
+}
+
 output "public_subnet_ids" {
   description = "Public subnets by zone: load balancers and NAT gateways."
   value       = { for zone, subnet in aws_subnet.public : zone => subnet.id }

@@ -42,6 +42,30 @@ resource "aws_kms_key" "this" {
           ]
         } }
       },
+      # A file system that is linked to the bucket reads it with a role of its own, which FSx makes then, names
+      # after the file system, and gives rights to S3 and none to keys.
+      {
+        Sid       = "FileSystemsOfTheModels"
+        Effect    = "Allow"
+        Principal = { AWS = "*" }
+        Action    = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
+        Resource  = "*"
+        Condition = {
+          StringEquals = {
+            "kms:CallerAccount" = data.aws_caller_identity.current.account_id
+            "kms:ViaService"    = "s3.${data.aws_region.current.region}.amazonaws.com"
+          }
+          # With bucket keys S3 names the bucket, without them the object.
+          StringLike = {
+            "kms:EncryptionContext:aws:s3:arn" = [
+              for suffix in ["", "/*"] : "arn:${data.aws_partition.current.partition}:s3:::${var.model_bucket_name}${suffix}"
+            ]
+          }
+          ArnLike = {
+            "aws:PrincipalArn" = "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Access_*"
+          }
+        }
+      },
     ]
   })
 }
@@ -94,6 +118,7 @@ module "gpu_nodes" {
   subnet_ids         = module.network.private_subnet_ids
   groups             = var.gpu_groups
   karpenter          = var.karpenter
+  install_operators  = var.install_operators
   tags               = var.tags
 }
 

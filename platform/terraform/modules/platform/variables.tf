@@ -61,8 +61,10 @@ variable "kubernetes_version" {
   nullable    = false
 
   validation {
-    condition     = contains(["1.33", "1.34", "1.35"], var.kubernetes_version)
-    error_message = "kubernetes_version: expected 1.33, 1.34 or 1.35, which the charts are checked against."
+    # Of those that the charts are checked against, what EKS supports as standard, without which a cluster
+    # cannot be made (`upgrade_policy`): 1.33 was until 2026-07-29; 1.34 is until 2026-12-02, 1.35 until 2027-03-27.
+    condition     = contains(["1.34", "1.35"], var.kubernetes_version)
+    error_message = "kubernetes_version: expected 1.34 or 1.35: the charts are checked against them, and EKS has them in standard support."
   }
 }
 
@@ -131,7 +133,8 @@ variable "system_nodes" {
 variable "gpu_groups" {
   description = <<-EOT
     GPU nodes by group name. All instance types of a group have the same GPU, and `gpus` of them or more.
-    capacity_type: ON_DEMAND or SPOT. size is the number at creation; an autoscaler owns it afterwards.
+    capacity_type: ON_DEMAND or SPOT. size is the number at creation, which nothing changes by itself: where pods
+    are to bring nodes, Karpenter adds some of the same kind beside the group, up to size_max of its own.
     zones: those to use, all when left out. disk_gib: the image of vLLM alone unpacks to about 25 GiB.
   EOT
   type = map(object({
@@ -253,7 +256,7 @@ variable "managed_prometheus" {
 }
 
 variable "install_operators" {
-  description = "Whether to install the operators' charts; false where Argo CD does, or while there is no way to the API server."
+  description = "Whether Terraform installs the operators' charts. Nothing else does: without them nothing is scaled, scraped or given traffic and no GPU is offered, so false is for as long as there is no way to the API server."
   type        = bool
   nullable    = false
 

@@ -80,8 +80,9 @@ resource "aws_fsx_lustre_file_system" "models" {
 resource "aws_fsx_data_repository_association" "models" {
   count = local.lustre_count
 
-  file_system_id       = aws_fsx_lustre_file_system.models[0].id
-  file_system_path     = "/models"
+  file_system_id = aws_fsx_lustre_file_system.models[0].id
+  # The whole file system is the bucket's models: mounted at /models, it has /models/NAME/VERSION.
+  file_system_path     = "/"
   data_repository_path = "s3://${var.model_bucket}/models"
   # Names at once, contents when first read.
   batch_import_meta_data_on_create = true

@@ -7,8 +7,10 @@ export KUBECONFIG=/etc/kubernetes/admin.conf
 
 kubeadm init --kubernetes-version "v${KUBERNETES_VERSION}" --pod-network-cidr "$POD_CIDR"
 
-kubectl create -f \
-  "https://raw.githubusercontent.com/projectcalico/calico/${CALICO_VERSION}/manifests/tigera-operator.yaml"
+# The operator's kinds are a file of their own from Calico 3.30 on; `kubectl wait` fails at once for what is not there.
+for manifest in operator-crds tigera-operator; do
+  kubectl create -f "https://raw.githubusercontent.com/projectcalico/calico/${CALICO_VERSION}/manifests/${manifest}.yaml"
+done
 kubectl wait --for condition=established --timeout 120s crd/installations.operator.tigera.io
 kubectl create -f - <<CALICO
 apiVersion: operator.tigera.io/v1

@@ -23,10 +23,21 @@ curl --fail --silent --show-error --location --retry 5 --max-time 60 \
 printf 'deb [signed-by=/etc/apt/keyrings/kubernetes.gpg] https://pkgs.k8s.io/core:/stable:/v%s/deb/ /\n' \
   "$minor" >/etc/apt/sources.list.d/kubernetes.list
 
-apt-get update -q
-apt-get install -q -y containerd unzip \
+# Ubuntu's own first updates hold apt's locks for minutes. Installing can be told to wait for them, updating cannot.
+deadline=$((SECONDS + 600))
+until apt-get update -q 2>/tmp/apt-error; do
+  if [ "$SECONDS" -ge "$deadline" ]; then
+    printf 'apt-get update failed for 10 minutes; last: %s\n' "$(tail -n 1 /tmp/apt-error)" >&2
+    exit 1
+  fi
+  sleep 5
+done
+# The GPU image has Docker's containerd.io, which the distribution's containerd would throw out.
+runtime=()
+command -v containerd >/dev/null || runtime=(containerd)
+apt-get -o DPkg::Lock::Timeout=600 install -q -y unzip "${runtime[@]}" \
   "kubelet=${KUBERNETES_VERSION}-*" "kubeadm=${KUBERNETES_VERSION}-*" "kubectl=${KUBERNETES_VERSION}-*"
-apt-mark hold kubelet kubeadm kubectl containerd
+apt-mark hold kubelet kubeadm kubectl "${runtime[@]}"
 
 # kubelet and containerd have to agree on who owns the cgroups.
 install -d /etc/containerd

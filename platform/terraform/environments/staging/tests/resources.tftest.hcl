@@ -1,43 +1,25 @@
 # What is planned. Needs the AWS and Helm providers' schemas, but neither an account nor credentials.
 mock_provider "aws" {
-  override_during = plan
-
   mock_data "aws_default_tags" {
     defaults = { tags = { Project = "p", Environment = "staging", ManagedBy = "terraform", CostCenter = "c" } }
   }
 
-  mock_resource "aws_kms_key" {
-    defaults = { arn = "arn:aws:kms:us-east-1:111122223333:key/1" }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
   }
 
-  mock_resource "aws_eks_cluster" {
-    defaults = {
-      arn                   = "arn:aws:eks:us-east-1:111122223333:cluster/inference-staging"
-      endpoint              = "https://example.com"
-      certificate_authority = [{ data = "Y2E=" }]
-      identity              = [{ oidc = [{ issuer = "https://oidc.eks.us-east-1.amazonaws.com/id/1" }] }]
-      vpc_config            = { cluster_security_group_id = "sg-0123" }
-    }
+  mock_data "aws_region" {
+    defaults = { region = "us-east-1" }
   }
 
-  mock_resource "aws_vpc" {
-    defaults = { id = "vpc-0123" }
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111122223333" }
   }
 
-  mock_resource "aws_iam_role" {
-    defaults = { arn = "arn:aws:iam::111122223333:role/mock" }
-  }
-
-  mock_resource "aws_s3_bucket" {
-    defaults = { arn = "arn:aws:s3:::mock" }
-  }
-
-  mock_resource "aws_dynamodb_table" {
-    defaults = { arn = "arn:aws:dynamodb:us-east-1:111122223333:table/mock" }
-  }
-
-  mock_resource "aws_prometheus_workspace" {
-    defaults = { arn = "arn:aws:aps:us-east-1:111122223333:workspace/mock" }
+  # Its records are known before it is made, as with the real provider.
+  mock_resource "aws_acm_certificate" {
+    override_during = plan
+    defaults        = { arn = "arn:aws:acm:us-east-1:111122223333:certificate/1", domain_validation_options = [] }
   }
 }
 
@@ -57,5 +39,28 @@ run "whole_environment" {
   assert {
     condition     = output.cluster_name == "inference-staging"
     error_message = "The cluster is named for its environment."
+  }
+
+  assert {
+    condition     = output.client_cidrs == ["10.30.224.0/24", "10.30.225.0/24", "10.30.226.0/24"]
+    error_message = "GitOps gives the router these addresses of its clients."
+  }
+
+  assert {
+    condition     = toset(output.gpu_node_groups) == toset(["l4", "l4-spot", "l40s-x4-spot"])
+    error_message = "The environment has the GPU groups that its engines ask for."
+  }
+}
+
+run "no_way_to_the_api_server" {
+  command = plan
+
+  variables {
+    install_operators = false
+  }
+
+  assert {
+    condition     = length(output.operator_charts) == 0
+    error_message = "Without a way to the API server no chart is installed."
   }
 }

@@ -1,5 +1,9 @@
 # What the variables refuse. Needs no AWS: tests/deploy/terraform runs it on variables and locals alone.
-mock_provider "aws" {}
+mock_provider "aws" {
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+}
 
 variables {
   name                = "inference-test"
@@ -50,6 +54,16 @@ run "version_that_charts_are_not_checked_against" {
 
   variables {
     kubernetes_version = "1.29"
+  }
+
+  expect_failures = [var.kubernetes_version]
+}
+
+run "version_past_its_standard_support" {
+  command = plan
+
+  variables {
+    kubernetes_version = "1.33"
   }
 
   expect_failures = [var.kubernetes_version]
