@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from charts import CHARTS, refusal, render, value_files
+from charts import CHARTS, pod_templates, refusal, render, value_files
 
 # Rule, layers, the mistake, and what the refusal must say besides.
 _MISTAKES: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
@@ -40,6 +40,13 @@ _MISTAKES: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
         "3 of 2 replicas",
     ),
     ("budget-keeps-one", (), {"disruption": {"maxUnavailable": 2}}, "2 of 2 replicas"),
+    ("budget-keeps-one", ("spot",), {"disruption": {"maxUnavailable": "51%"}}, "51% of 2 replicas"),
+    (
+        "budget-of-groups-is-a-number",
+        ("multi-node",),
+        {"disruption": {"maxUnavailable": "50%"}},
+        "50% with 2 nodes",
+    ),
     ("budget-says-one-thing", (), {"disruption": {"minAvailable": 1}}, "found 1 and 1"),
     ("budget-says-one-thing", (), {"disruption": {"maxUnavailable": None}}, "minAvailable"),
     ("rollout-keeps-serving", (), {"autoscaling": {"minReplicas": 1}}, "cold start of 300 s"),
@@ -49,6 +56,7 @@ _MISTAKES: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
     ("t4-has-no-bfloat16", ("awq",), {"model": {"dtype": "bfloat16"}}, "half"),
     ("t4-has-no-bfloat16", (), {"placement": {"gpus": ["t4"]}}, "dtype auto"),
     ("queue-holds-the-batch", (), {"engine": {"maxNumQueuedReqs": 32}}, "a batch has 64"),
+    ("extra-args-are-others", (), {"engine": {"extraArgs": ["--nnodes=2"]}}, '"--nnodes=2".*value'),
     ("vllm-has-weights", (), {"source": {"kind": "none"}}, "needs a source"),
     ("vllm-has-weights", ("dev-simulator",), {"source": {"kind": "s3"}}, "simulator"),
     ("tier-has-triggers", (), {"tier": "unheard-of"}, '"unheard-of".*triggers.yaml'),
@@ -99,10 +107,14 @@ def test_every_rule_has_its_mistake() -> None:
         ({"model": {"dtype": "fp32"}}, "dtype"),
         ({"engine": {"gpuMemoryUtilization": 92}}, "gpuMemoryUtilization"),
         ({"engine": {"tensorParallelSize": 3}}, "tensorParallelSize"),
-        ({"engine": {"extraArgs": ["--shutdown-timeout=0"]}}, "extraArgs"),
+        ({"engine": {"extraArgs": ["-tp=4"]}}, "extraArgs"),
+        ({"engine": {"extraArgs": ["-pp", "2"]}}, "extraArgs"),
+        ({"engine": {"extraArgs": ["-O3"]}}, "extraArgs"),
         ({"engine": {"env": {"VLLM_API_KEY": "secret"}}}, "VLLM_API_KEY"),
         ({"placement": {"capacity": "SPOT"}}, "capacity"),
         ({"disruption": {"maxUnavailable": 0}}, "maxUnavailable"),
+        ({"disruption": {"maxUnavailable": "0%"}}, "maxUnavailable"),
+        ({"disruption": {"maxUnavailable": "100%"}}, "maxUnavailable"),
         ({"source": {"s3Uri": "https://bucket/models"}}, "s3Uri"),
         ({"source": {"volume": {"fsx": {"fileSystemId": "fs-0123456789abcdef0"}}}}, "fsx"),
         ({"spot": {"noticeSeconds": 300}}, "noticeSeconds"),
@@ -112,6 +124,46 @@ def test_every_rule_has_its_mistake() -> None:
 def test_value_of_another_type_is_refused(change: dict[str, Any], where: str) -> None:
     """Units, ranges and names are the schema's: what it does not know is not ignored."""
     assert where in refusal("vllm", change=change)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--shutdown-timeout=0",
+        "--shutdown_timeout=0",
+        "--shutdown-t=0",
+        "--tensor_parallel-size=2",
+        "--data-parallel-size=2",
+        "--data_parallel_size_local=2",
+        "--data-par=2",
+        "--node-rank=1",
+        "--headless",
+        "--config=/tmp/more.yaml",
+        "--model=/models/other",
+        "--api_key=secret",
+        "--uds=/tmp/socket",
+        "--ssl-keyfile=/tmp/key",
+    ],
+)
+def test_flag_that_a_rule_rests_on_is_refused(flag: str) -> None:
+    """Underscores and abbreviations are the flag, too, for vLLM, and the last of a name counts."""
+    text = refusal("vllm", change={"engine": {"extraArgs": [flag]}})
+    assert "rule extra-args-are-others: " in text
+    assert flag in text
+
+
+def test_other_flags_are_passed_on() -> None:
+    """Names that only resemble those of the chart are vLLM's own business."""
+    flags = [
+        "--max-num-batched-tokens=8192",
+        "--model-impl=vllm",
+        "--kv-cache-dtype=fp8",
+        "--enable-prefix-caching",
+        "--compilation-config.level=3",
+    ]
+    objects = render("vllm", change={"engine": {"extraArgs": flags}})
+    ((_, template),) = pod_templates(objects)
+    assert template["spec"]["containers"][0]["args"][-len(flags) :] == flags
 
 
 @pytest.mark.parametrize("shape", ["single-gpu", "tensor-parallel", "multi-node", "awq", "spot"])

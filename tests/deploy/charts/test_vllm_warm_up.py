@@ -21,7 +21,8 @@ _WAIT_S_MAX = 30.0
 
 
 def _engine(*layers: str) -> Object:
-    ((_, template),) = pod_templates(render("vllm", *layers))
+    """Return the container of the pod that serves; of a group it is the first."""
+    _, template = next(pod_templates(render("vllm", *layers)))
     engine: Object = template["spec"]["containers"][0]
     return engine
 
@@ -47,6 +48,12 @@ def _answering(status: int, body: object, seen: list[str] | None = None) -> Iter
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(body).encode())
+
+        def do_GET(self) -> None:
+            if seen is not None:
+                seen.append(self.path)
+            self.send_response(status)
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -98,6 +105,43 @@ def test_engine_that_does_not_listen_is_not_ready() -> None:
     done = _warm_up(url)
     assert done.returncode == 1
     assert "no first answer yet" in done.stderr
+
+
+def _ask_leader(url: str) -> subprocess.CompletedProcess[str]:
+    """Run the readiness probe of a pod that helps, with the port of `url` for the leader's."""
+    *_, (_, template) = pod_templates(render("vllm", "multi-node"))
+    (helping,) = template["spec"]["containers"]
+    _, *rest = helping["readinessProbe"]["exec"]["command"]
+    host, port = url.removeprefix("http://").split(":")
+    assert sum(":8000" in part for part in rest) == 1
+    return subprocess.run(
+        [sys.executable, *(part.replace(":8000", f":{port}") for part in rest)],
+        env={"PATH": os.environ["PATH"], "LWS_LEADER_ADDRESS": host},
+        capture_output=True,
+        text=True,
+        timeout=_WAIT_S_MAX,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("status", "said"), [(200, ""), (503, "503")])
+def test_pod_that_helps_is_ready_with_its_leader(status: int, said: str) -> None:
+    """A group that loads is away as a whole, or nodes are drained until all groups load at once."""
+    seen: list[str] = []
+    with _answering(status, {}, seen) as url:
+        done = _ask_leader(url)
+    assert (done.returncode == 0, seen) == (status == 200, ["/health"])
+    assert said in done.stderr
+
+
+def test_pod_that_helps_is_not_ready_before_its_leader_listens() -> None:
+    """An engine refuses connections until it has loaded; the line says who was asked."""
+    with _answering(200, {}) as url:
+        pass
+    done = _ask_leader(url)
+    assert done.returncode == 1
+    assert "/health: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_simulator_starts_with_the_chart_s_own_arguments(tmp_path: Path) -> None:

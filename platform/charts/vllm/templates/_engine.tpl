@@ -18,6 +18,16 @@ if not answer["usage"]["completion_tokens"]:
     sys.exit("the first answer has no token")
 {{- end -}}
 
+{{/* Whether the pod that serves is ready, asked by one that lends it its GPUs; LeaderWorkerSet gives the address. */}}
+{{- define "vllm.askLeader" -}}
+import os, sys, urllib.request
+url = "http://%s:8000/health" % os.environ["LWS_LEADER_ADDRESS"]
+try:
+    urllib.request.urlopen(url, timeout=float(sys.argv[1]))
+except (OSError, ValueError) as error:
+    sys.exit("%s: %s" % (url, error))
+{{- end -}}
+
 {{/* Arguments of the engine; `worker` is true for pods of a multi-node replica that do not serve. */}}
 {{- define "vllm.args" -}}
 {{- $v := .root.Values -}}
@@ -137,6 +147,20 @@ readinessProbe:
   periodSeconds: {{ int $v.probes.readiness.periodSeconds }}
   timeoutSeconds: {{ int $v.probes.readiness.timeoutSeconds }}
   failureThreshold: {{ int $v.probes.readiness.failures }}
+{{- else }}
+# It serves nothing itself: it is ready when its replica is, so that the budget sees a group that loads as one that is away.
+readinessProbe:
+  exec:
+    command:
+      - python3
+      - -c
+      - |
+        {{- include "vllm.askLeader" .root | nindent 8 }}
+      - {{ $v.probes.readiness.timeoutSeconds | quote }}
+  periodSeconds: {{ int $v.probes.readiness.periodSeconds }}
+  # A second more than it waits, so that it says itself what was wrong.
+  timeoutSeconds: {{ add $v.probes.readiness.timeoutSeconds 1 }}
+  failureThreshold: {{ int $v.probes.readiness.failures }}
 {{- end }}
 lifecycle:
   preStop:
@@ -169,9 +193,10 @@ args:
   - --model={{ $v.model.name }}
   - --version={{ $v.model.version }}
   - --into=/models/{{ $v.model.name }}/{{ $v.model.version }}
-  # Each file is read and held against its checksum, also one that another pod put there; and a whole
-  # version needs no store.
+  {{- if $v.source.fetch.verify }}
   - --verify
+  {{- end }}
+  # A whole version needs no store, and no right to write.
   - --offline-ok
   - --timeout={{ int $v.source.fetch.silenceSeconds }}
   - --deadline={{ int $v.source.fetch.deadlineSeconds }}

@@ -29,6 +29,12 @@ app.kubernetes.io/name: vllm-worker
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Every pod of the release, serving or not: what a policy or a budget is about. */}}
+{{- define "vllm.allPods" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: engine
+{{- end -}}
+
 {{- define "vllm.image" -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}

@@ -32,7 +32,7 @@ spec:
     runAsUser: 10001
     runAsGroup: 10001
     fsGroup: 10001
-    # A shared volume of weights has thousands of files; their owner is right already.
+    # For a volume of one pod. On one that many share (FSx) Kubernetes changes no owner, so weights there are read as they are.
     fsGroupChangePolicy: OnRootMismatch
     seccompProfile: {type: RuntimeDefault}
   {{- include "vllm.placement" .root | nindent 2 }}

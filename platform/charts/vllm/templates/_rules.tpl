@@ -11,6 +11,7 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- include "vllm.rules.probes" . -}}
 {{- include "vllm.rules.disruption" . -}}
 {{- include "vllm.rules.machine" . -}}
+{{- include "vllm.rules.extraArgs" . -}}
 {{- if .Values.autoscaling.enabled }}{{ include "vllm.rules.scaling" . }}{{ end -}}
 {{- end -}}
 
@@ -24,7 +25,7 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- include "vllm.refuse" (dict "rule" "drain-fits-grace" "why" (printf "preStop %v s + shutdown timeout %v s + margin %v s = %v s, expected less than the grace period of %v s: raise drain.graceSeconds or lower drain.shutdownTimeoutSeconds" $d.preStopSeconds $d.shutdownTimeoutSeconds $d.marginSeconds $need $d.graceSeconds)) -}}
 {{- end -}}
 {{- if gt (int $d.longestAnswerSeconds) (int $d.shutdownTimeoutSeconds) -}}
-{{- include "vllm.refuse" (dict "rule" "drain-covers-longest-answer" "why" (printf "an answer may take %v s and is drained for %v s; what is not done then hangs: raise drain.shutdownTimeoutSeconds or let the router end answers earlier" $d.longestAnswerSeconds $d.shutdownTimeoutSeconds)) -}}
+{{- include "vllm.refuse" (dict "rule" "drain-covers-longest-answer" "why" (printf "an answer, streamed or not, may take %v s and is drained for %v s; what is not done then hangs: raise drain.shutdownTimeoutSeconds, or lower drain.longestAnswerSeconds, and timeouts.answerSeconds of the router's chart with it" $d.longestAnswerSeconds $d.shutdownTimeoutSeconds)) -}}
 {{- end -}}
 {{- $chain := add .Values.spot.detectionSeconds $d.graceSeconds -}}
 {{- if and (eq .Values.placement.capacity "spot") (ge (int $chain) (int .Values.spot.noticeSeconds)) -}}
@@ -61,8 +62,16 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- if and (not $none) (ge (int $p.minAvailable) $replicas) -}}
 {{- include "vllm.refuse" (dict "rule" "budget-lets-one-go" "why" (printf "minAvailable %v of %v replicas: no node could ever be drained; expected %v at most: lower disruption.minAvailable or use maxUnavailable" $p.minAvailable $replicas (sub $replicas 1))) -}}
 {{- end -}}
-{{- if and $none (gt $replicas 1) (ge (int $p.maxUnavailable) $replicas) -}}
+{{- if and $none (kindIs "string" $p.maxUnavailable) (include "vllm.multiNode" .) -}}
+{{- include "vllm.refuse" (dict "rule" "budget-of-groups-is-a-number" "why" (printf "maxUnavailable %v with %v nodes a replica: a share would be one of pods; expected a number of replicas" $p.maxUnavailable .Values.nodesPerReplica)) -}}
+{{- end -}}
+{{- if and $none (gt $replicas 1) -}}
+{{- $gone := $p.maxUnavailable -}}
+{{- /* Kubernetes rounds a share up. */ -}}
+{{- if kindIs "string" $gone }}{{ $gone = div (add (mul (trimSuffix "%" $gone | int) $replicas) 99) 100 }}{{ end -}}
+{{- if ge (int $gone) $replicas -}}
 {{- include "vllm.refuse" (dict "rule" "budget-keeps-one" "why" (printf "maxUnavailable %v of %v replicas: a drain of two nodes could take all; expected %v at most: lower disruption.maxUnavailable" $p.maxUnavailable $replicas (sub $replicas 1))) -}}
+{{- end -}}
 {{- end -}}
 {{- if and (le $replicas 1) (eq (include "vllm.surge" . | int) 0) (not .Values.rollout.acceptOutage) -}}
 {{- include "vllm.refuse" (dict "rule" "rollout-keeps-serving" "why" (printf "%v replica and %v spare GPUs: a rollout would take the model away for a cold start of %v s: raise replicas or rollout.spareGpus, or set rollout.acceptOutage" $replicas .Values.rollout.spareGpus .Values.startup.coldStartSeconds)) -}}
@@ -88,6 +97,22 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- end -}}
 {{- if ne $e.simulator (eq .Values.source.kind "none") -}}
 {{- include "vllm.refuse" (dict "rule" "vllm-has-weights" "why" (printf "engine.simulator is %v and source.kind is %s: vLLM needs a source, the simulator has none" $e.simulator .Values.source.kind)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Flags that a value sets, or that change what the rules count: further ones must be others. */}}
+{{- define "vllm.rules.extraArgs" -}}
+{{- $taken := list "model" "served-model-name" "host" "port" "uds" "grpc" "api-key" "api-server-count" "config" "max-model-len" "dtype" "quantization" "gpu-memory-utilization" "max-num-seqs" "max-num-queued-reqs" "tensor-parallel-size" "pipeline-parallel-size" "prefill-context-parallel-size" "distributed-executor-backend" "nnodes" "node-rank" "master-addr" "headless" "shutdown-timeout" -}}
+{{- $families := list "data-parallel-" "ssl-" -}}
+{{- range $given := .Values.engine.extraArgs -}}
+{{- /* vLLM takes underscores for hyphens, and any beginning that only one of its flags has for that flag. */ -}}
+{{- $flag := regexFind "^[^=.]*" $given | trimPrefix "--" | replace "_" "-" -}}
+{{- $found := "" -}}
+{{- range $name := $taken }}{{ if hasPrefix $flag $name }}{{ $found = $name }}{{ end }}{{ end -}}
+{{- range $name := $families }}{{ if or (hasPrefix $flag $name) (hasPrefix $name $flag) }}{{ $found = printf "%s*" $name }}{{ end }}{{ end -}}
+{{- if $found -}}
+{{- include "vllm.refuse" (dict "rule" "extra-args-are-others" "why" (printf "engine.extraArgs has %q, which is or abbreviates --%s: the chart sets that itself, or counts on its default; use the value for it, or leave it out" $given $found)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     pod.add_argument(
         "--offline-ok",
         action="store_true",
-        help="an intact cache will do when the store has no answer",
+        help="an intact cache will do when the store has no answer; with --version it is not asked",
     )
     for name, default, text in (
         ("--timeout", 60.0, "longest silence of the store, connecting included"),
