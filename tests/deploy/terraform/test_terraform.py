@@ -82,8 +82,9 @@ def test_variables_refuse_what_they_should(path: Path, tmp_path: Path) -> None:
         if (path / name).exists():
             shutil.copy(path / name, tmp_path)
     native = (path / "tests/variables.tftest.hcl").read_text()
+    mocks = r"^mock_provider [^\n]*(?:\{\}|\{\n.*?^\})\n"
     (tmp_path / "tests/variables.tftest.hcl").write_text(
-        re.sub(r"^mock_provider .*\n", "", native, flags=re.MULTILINE)
+        re.sub(mocks, "", native, flags=re.MULTILINE | re.DOTALL)
     )
     assert _terraform(tmp_path, "init", "-backend=false", "-input=false").returncode == 0
     done = _terraform(tmp_path, "test")
