@@ -69,6 +69,23 @@ _LEADER_WORKER_SET: dict[str, Any] = {
     },
 }
 
+# Nor is that of the AWS Load Balancer Controller: the fields of its API v1beta1 that we use.
+_TARGET_GROUP_BINDING: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["targetGroupARN", "targetType", "serviceRef"],
+    "properties": {
+        "targetGroupARN": {"type": "string"},
+        "targetType": {"const": "ip"},
+        "serviceRef": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["name", "port"],
+            "properties": {"name": {"type": "string"}, "port": {"type": ["integer", "string"]}},
+        },
+    },
+}
+
 
 def problems(one: dict[str, Any], version: str) -> list[str]:
     """Return what is wrong with an object in a Kubernetes version, unknown fields included.
@@ -78,6 +95,9 @@ def problems(one: dict[str, Any], version: str) -> list[str]:
     api, kind = one["apiVersion"], one["kind"]
     if api == "leaderworkerset.x-k8s.io/v1":
         return list(_leader_worker_set(one, version))
+    if (api, kind) == ("elbv2.k8s.aws/v1beta1", "TargetGroupBinding"):
+        validator = jsonschema.Draft202012Validator(_TARGET_GROUP_BINDING)
+        return [_line(error) for error in validator.iter_errors(one["spec"])]
     if api in _CRD_FILES:
         validator = _custom(api, kind)
     else:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
-from charts import Object, only, pod_templates, render, selects
+import yaml
+from charts import CHARTS, Object, only, pod_templates, render, selects
+from kube_schemas import problems
+from platform_tools import ROOT
+from terraform_code import PLATFORM, parse
 
 from inference_platform.router import __main__ as command
 from inference_platform.router import discovery
+
+# As an environment says it: Terraform's outputs target_group_arn and client_cidrs.
+_GROUP = (
+    "arn:aws:elasticloadbalancing:us-east-1:123456789012:"
+    "targetgroup/inference-prod-router/0123456789abcdef"
+)
+_CIDRS = ["10.40.224.0/24", "10.40.225.0/24", "10.40.226.0/24"]
+_BOUND = {"targetGroupBinding": {"arn": _GROUP}, "network": {"clientCidrs": _CIDRS}}
+_INGRESS = {"ingress": {"enabled": True}, "network": {"clientCidrs": _CIDRS}}
+_ENVIRONMENTS = sorted((ROOT / "platform/gitops/environments").glob("*.yaml"))
 
 _LAYERS = [(), ("dev",), ("prod",), ("spot",)]
 each_layer = pytest.mark.parametrize("layers", _LAYERS, ids=["-".join(one) for one in _LAYERS])
@@ -41,20 +56,78 @@ def test_answers_end_before_sigkill(layers: tuple[str, ...]) -> None:
     options = command._parser().parse_args(_router(*layers)["args"])
     slept = _router(*layers)["lifecycle"]["preStop"]["sleep"]["seconds"]
     grace = _pod(*layers)["terminationGracePeriodSeconds"]
-    assert options.whole_reply_timeout_s <= options.drain_s
+    assert options.answer_timeout_s <= options.drain_s
+    waits = (options.first_byte_timeout_s, options.idle_timeout_s, options.whole_reply_timeout_s)
+    assert max(waits) <= options.answer_timeout_s
     assert slept > 0
     assert slept + options.drain_s < grace
 
 
-def test_engines_drain_as_long_as_the_router_lets_an_answer_take() -> None:
-    """Two charts, one chain: an engine that ends earlier cuts what the router still allows."""
-    for layers in [(), ("prod",), ("spot",)]:
-        ((_, template),) = pod_templates(render("vllm", *layers))
-        (engine,) = template["spec"]["containers"]
-        flag = next(arg for arg in engine["args"] if arg.startswith("--shutdown-timeout="))
-        drained = int(flag.partition("=")[2])
-        allowed = command._parser().parse_args(_router(*layers)["args"])
-        assert allowed.whole_reply_timeout_s <= drained
+class _Release(NamedTuple):
+    """A chart as an environment installs it."""
+
+    chart: str
+    layers: tuple[str, ...]
+    change: dict[str, Any]
+
+    def flag(self, name: str) -> int:
+        """Return the whole seconds that its pods' own container is told."""
+        objects = render(self.chart, *self.layers, change=self.change)
+        ((_, template), *_) = pod_templates(objects)
+        (own,) = template["spec"]["containers"]
+        (said,) = (arg for arg in own["args"] if arg.startswith(f"{name}="))
+        return int(said.partition("=")[2])
+
+
+def _deployed(environment: Path) -> dict[str, _Release]:
+    found = {}
+    for one in yaml.safe_load_all(environment.read_text(encoding="utf-8")):
+        source = one["spec"]["source"]
+        chart = next((name for name, path in CHARTS.items() if path == ROOT / source["path"]), None)
+        if chart not in {"router", "vllm"}:
+            continue
+        helm = source.get("helm", {})
+        change = dict(helm.get("valuesObject", {}))
+        for parameter in helm.get("parameters", []):
+            *outer, last = parameter["name"].split(".")
+            inner = change
+            for key in outer:
+                inner = inner.setdefault(key, {})
+            inner[last] = yaml.safe_load(parameter["value"])
+        layers = tuple(Path(file).stem for file in helm.get("valueFiles", []))
+        found[one["metadata"]["name"]] = _Release(chart, layers, change)
+    return found
+
+
+def _cut(releases: dict[str, _Release]) -> list[str]:
+    """Return the engines that end before the router in front of them ends an answer."""
+    (router,) = (one for one in releases.values() if one.chart == "router")
+    allowed_s = router.flag("--answer-timeout-s")
+    return [
+        f"{name}: an answer may take {allowed_s} s, its engine drains {drained_s} s"
+        for name, one in releases.items()
+        if one.chart == "vllm" and (drained_s := one.flag("--shutdown-timeout")) < allowed_s
+    ]
+
+
+@pytest.mark.parametrize("environment", _ENVIRONMENTS, ids=lambda path: path.stem)
+def test_engines_drain_as_long_as_the_router_lets_an_answer_take(environment: Path) -> None:
+    """Two charts, one chain, as deployed: an engine that ends earlier cuts what is allowed."""
+    releases = _deployed(environment)
+    assert sorted(one.chart for one in releases.values()) == ["router", "vllm", "vllm"]
+    assert _cut(releases) == []
+
+
+def test_spot_engines_want_a_router_that_knows_it() -> None:
+    """It has one bound for all its tiers, so one tier on spot machines shortens it for all."""
+    engines = {
+        "chat-fast": _Release("vllm", ("single-gpu", "spot"), {}),
+        "chat-reasoning": _Release("vllm", ("tensor-parallel",), {}),
+    }
+    assert _cut({"router": _Release("router", (), {}), **engines}) == [
+        "chat-fast: an answer may take 90 s, its engine drains 75 s"
+    ]
+    assert _cut({"router": _Release("router", ("spot",), {}), **engines}) == []
 
 
 def test_one_empty_tier_does_not_take_the_others_along() -> None:
@@ -141,9 +214,20 @@ def test_scaling_looks_at_the_router_alone() -> None:
     assert "replicas" not in only(render("router"), "Deployment")["spec"]
 
 
-def test_world_sees_the_api_alone() -> None:
+@each_layer
+def test_routers_spread_over_nodes_that_take_them(layers: tuple[str, ...]) -> None:
+    """A node whose taints keep routers away counts as empty otherwise, and others must wait."""
+    spread = _pod(*layers)["topologySpreadConstraints"]
+    assert {one["topologyKey"] for one in spread} == {
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    }
+    assert [one.get("nodeTaintsPolicy") for one in spread] == ["Honor", "Honor"]
+
+
+def test_ingress_shows_the_api_alone() -> None:
     """Metrics and health are for the inside; TLS ends at the load balancer."""
-    ingress = only(render("router", "prod"), "Ingress")
+    ingress = only(render("router", "prod", change=_INGRESS), "Ingress")
     (rule,) = ingress["spec"]["rules"]
     assert [path["path"] for path in rule["http"]["paths"]] == ["/v1"]
     notes = ingress["metadata"]["annotations"]
@@ -151,4 +235,57 @@ def test_world_sees_the_api_alone() -> None:
     assert notes["alb.ingress.kubernetes.io/listen-ports"] == '[{"HTTPS": 443}]'
     attributes = notes["alb.ingress.kubernetes.io/target-group-attributes"]
     assert "deregistration_delay.timeout_seconds=110" in attributes
-    assert not [one for one in render("router") if one["kind"] == "Ingress"]
+    assert problems(ingress, "1.35") == []
+
+
+@each_layer
+def test_no_layer_makes_a_second_load_balancer(layers: tuple[str, ...]) -> None:
+    """Terraform's controller may not make one, so an Ingress would wait for ever."""
+    kinds = {one["kind"] for one in render("router", *layers)}
+    assert kinds.isdisjoint({"Ingress", "TargetGroupBinding"})
+
+
+def test_pods_are_bound_to_a_group_that_is_there() -> None:
+    """Addresses of pods in Terraform's group; who may reach them its security groups say."""
+    objects = render("router", "prod", change=_BOUND)
+    binding = only(objects, "TargetGroupBinding")
+    service = only(objects, "Service")
+    assert binding["spec"] == {
+        "targetGroupARN": _GROUP,
+        "targetType": "ip",
+        "serviceRef": {
+            "name": service["metadata"]["name"],
+            "port": service["spec"]["ports"][0]["name"],
+        },
+    }
+    assert binding["metadata"]["namespace"] == service["metadata"]["namespace"]
+    assert problems(binding, "1.35") == []
+
+
+def test_policy_lets_the_load_balancer_in() -> None:
+    """It asks from its own subnets, and policies hold for whoever comes from outside, too."""
+    policy = only(render("router", "prod", change=_BOUND), "NetworkPolicy")
+    (rule,) = policy["spec"]["ingress"]
+    blocks = [peer["ipBlock"]["cidr"] for peer in rule["from"] if "ipBlock" in peer]
+    assert blocks == _CIDRS
+
+
+@each_layer
+def test_terraforms_load_balancer_fits(layers: tuple[str, ...]) -> None:
+    """It asks what probes ask, waits as long as routers do, and shows the world the API alone."""
+    module = {one.address: one.body for one in parse(PLATFORM / "modules/ingress").resources}
+    options = command._parser().parse_args(_router(*layers)["args"])
+    group, balancer = module["aws_lb_target_group.router"], module["aws_lb.this"]
+    (health,) = group["health_check"]
+    assert health["path"] == _router(*layers)["readinessProbe"]["httpGet"]["path"]
+    slept = _router(*layers)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert group["deregistration_delay"] >= slept + options.drain_s
+    waits = (options.first_byte_timeout_s, options.idle_timeout_s, options.whole_reply_timeout_s)
+    assert balancer["idle_timeout"] > max(waits)
+
+    (otherwise,) = module["aws_lb_listener.https"]["default_action"]
+    assert otherwise["type"] == "fixed-response"
+    assert otherwise["fixed_response"][0]["status_code"] == "404"
+    rule = module["aws_lb_listener_rule.api"]
+    assert rule["condition"][0]["path_pattern"][0]["values"] == ["/v1/*"]
+    assert rule["action"][0]["target_group_arn"] == "${aws_lb_target_group.router.arn}"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from charts import CHARTS, refusal
 
+_GROUP = "elasticloadbalancing:us-east-1:123456789012:targetgroup"
 # Chart, rule, layers, the mistake, and what the refusal must say besides.
 _MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
     (
@@ -23,9 +24,11 @@ _MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
         "router",
         "drain-covers-longest-answer",
         (),
-        {"timeouts": {"wholeReplySeconds": 600}},
+        {"timeouts": {"answerSeconds": 600}},
         "600 s .* 90 s",
     ),
+    ("router", "answer-covers-waits", (), {"timeouts": {"wholeReplySeconds": 91}}, "91 s .* 90 s"),
+    ("router", "answer-covers-waits", (), {"timeouts": {"answerSeconds": 80}}, "90 s .* 80 s"),
     ("router", "drain-fits-grace", (), {"drain": {"graceSeconds": 115}}, "= 115 s, expected less"),
     ("router", "budget-keeps-one", (), {"disruption": {"maxUnavailable": 2}}, "2 of 2"),
     ("router", "scaling-bounds", (), {"autoscaling": {"maxReplicas": 1}}, "at least 2"),
@@ -39,11 +42,18 @@ _MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
     (
         "router",
         "balancer-outlasts-silence",
-        ("prod",),
-        {"ingress": {"idleTimeoutSeconds": 60}},
+        (),
+        {"ingress": {"enabled": True, "idleTimeoutSeconds": 60}},
         "60 s .* 90 s",
     ),
-    ("router", "balancer-may-enter", ("prod",), {"network": {"clientCidrs": []}}, "clientCidrs"),
+    ("router", "balancer-may-enter", (), {"ingress": {"enabled": True}}, "clientCidrs"),
+    (
+        "router",
+        "balancer-may-enter",
+        ("prod",),
+        {"targetGroupBinding": {"arn": f"arn:aws:{_GROUP}/inference-prod-router/0123456789abcdef"}},
+        "targetGroupBinding.arn.* network.clientCidrs",
+    ),
     (
         "router",
         "probe-timeout-within-period",

@@ -20,6 +20,15 @@ COMPOSE: dict[str, Any] = yaml.safe_load(
     (ROOT / "platform/compose.yaml").read_text(encoding="utf-8")
 )
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def _config(source: str) -> Path:
+    """Return the file of a config, which says nothing else."""
+    (key, path) = next(iter(COMPOSE["configs"][source].items()))
+    assert (key, len(COMPOSE["configs"][source])) == ("file", 1)
+    return ROOT / "platform" / path
+
+
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -44,6 +53,13 @@ def test_containers_have_no_rights(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "privileged" not in service
     assert not [one for one in service.get("volumes", []) if "docker.sock" in str(one)]
+
+
+@each_service
+def test_configs_are_files(name: str) -> None:
+    """Compose mounts a file; an inline text it copies, and a read-only container does not start."""
+    for config in SERVICES[name].get("configs", []):
+        assert _config(config["source"]).is_file()
 
 
 @each_service
@@ -77,7 +93,7 @@ def test_images_are_pinned_or_built_here(name: str) -> None:
         assert (context / service["build"]["dockerfile"]).is_file()
 
 
-def test_programs_take_their_arguments(tmp_path: Path) -> None:
+def test_programs_take_their_arguments() -> None:
     """A flag that was renamed would end a container at its start."""
     for name in ("engine-0", "engine-1"):
         found = flags.parse(SERVICES[name]["command"])
@@ -86,24 +102,23 @@ def test_programs_take_their_arguments(tmp_path: Path) -> None:
     options = router._parser().parse_args(SERVICES["router"]["command"])
     (config,) = SERVICES["router"]["configs"]
     assert str(options.endpoints) == config["target"]
-    assert options.whole_reply_timeout_s <= options.drain_s
+    assert options.whole_reply_timeout_s <= options.answer_timeout_s <= options.drain_s
     assert options.drain_s < int(SERVICES["router"]["stop_grace_period"].rstrip("s"))
-    path = tmp_path / "endpoints.json"
-    path.write_text(COMPOSE["configs"][config["source"]]["content"], encoding="utf-8")
     seen: list[list[Endpoint]] = []
-    EndpointsFile(path, seen.append).poll()
+    EndpointsFile(_config(config["source"]), seen.append).poll()
     (endpoints,) = seen
     assert [one.address for one in endpoints] == [("engine-0", 8000), ("engine-1", 8000)]
     assert {one.tier for one in endpoints} == {options.tiers}
 
 
-def test_prometheus_takes_its_file(tmp_path: Path) -> None:
+def test_prometheus_takes_its_file() -> None:
     """And series have the labels that queries use."""
-    text = COMPOSE["configs"]["prometheus"]["content"]
-    path = tmp_path / "prometheus.yml"
-    path.write_text(text, encoding="utf-8")
+    (config,) = SERVICES["prometheus"]["configs"]
+    path = _config(config["source"])
     subprocess.run([need("promtool"), "check", "config", str(path)], check=True, timeout=60)
-    jobs = {one["job_name"]: one for one in yaml.safe_load(text)["scrape_configs"]}
+    jobs = {
+        one["job_name"]: one for one in yaml.safe_load(path.read_text("utf-8"))["scrape_configs"]
+    }
     metrics = yaml.safe_load((ROOT / "platform/observability/metrics.yaml").read_text("utf-8"))
     assert jobs.keys() == {"router", "engine"}
     for job, one in jobs.items():

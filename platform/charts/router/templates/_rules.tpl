@@ -12,9 +12,12 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- if lt (int $d.preStopSeconds) (int $d.endpointRemovalSeconds) -}}
 {{- include "router.refuse" (dict "rule" "prestop-covers-endpoint-removal" "why" (printf "preStop sleeps %v s and requests still arrive for %v s, at a port that is closed by then: raise drain.preStopSeconds" $d.preStopSeconds $d.endpointRemovalSeconds)) -}}
 {{- end -}}
-{{- $longest := max $t.wholeReplySeconds $t.firstByteSeconds -}}
-{{- if gt (int $longest) (int $d.drainSeconds) -}}
-{{- include "router.refuse" (dict "rule" "drain-covers-longest-answer" "why" (printf "an answer may take %v s and be drained for %v s, then it is cut: raise drain.drainSeconds or lower timeouts" $longest $d.drainSeconds)) -}}
+{{- if gt (int $t.answerSeconds) (int $d.drainSeconds) -}}
+{{- include "router.refuse" (dict "rule" "drain-covers-longest-answer" "why" (printf "an answer, streamed or not, may take %v s and is drained for %v s, then it is cut: raise drain.drainSeconds or lower timeouts.answerSeconds" $t.answerSeconds $d.drainSeconds)) -}}
+{{- end -}}
+{{- $wait := max $t.firstByteSeconds $t.wholeReplySeconds $t.idleSeconds -}}
+{{- if gt (int $wait) (int $t.answerSeconds) -}}
+{{- include "router.refuse" (dict "rule" "answer-covers-waits" "why" (printf "a wait inside an answer may take %v s and the whole answer %v s, so that wait is never that long: lower the other timeouts or raise timeouts.answerSeconds" $wait $t.answerSeconds)) -}}
 {{- end -}}
 {{- $need := add $d.preStopSeconds $d.drainSeconds $d.marginSeconds -}}
 {{- if ge (int $need) (int $d.graceSeconds) -}}
@@ -37,9 +40,9 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- if le (int .Values.ingress.idleTimeoutSeconds) (int $silent) -}}
 {{- include "router.refuse" (dict "rule" "balancer-outlasts-silence" "why" (printf "the load balancer closes a connection after %v s of silence and the router allows %v s; expected more, or users get a 504 from it: raise ingress.idleTimeoutSeconds" .Values.ingress.idleTimeoutSeconds $silent)) -}}
 {{- end -}}
-{{- if and .Values.network.enabled (not .Values.network.clientCidrs) -}}
-{{- include "router.refuse" (dict "rule" "balancer-may-enter" "why" "ingress.enabled, and no address outside the cluster may reach a router: set network.clientCidrs to the subnets of the load balancer") -}}
 {{- end -}}
+{{- if and (or .Values.ingress.enabled .Values.targetGroupBinding.arn) .Values.network.enabled (not .Values.network.clientCidrs) -}}
+{{- include "router.refuse" (dict "rule" "balancer-may-enter" "why" "there is a load balancer (ingress.enabled or targetGroupBinding.arn), and no address outside the cluster may reach a router: set network.clientCidrs to the subnets of the load balancer") -}}
 {{- end -}}
 {{- range $name, $p := .Values.probes -}}
 {{- if gt (int $p.timeoutSeconds) (int $p.periodSeconds) -}}

@@ -19,6 +19,7 @@ _FLAGS = {
     "first_byte_timeout_s": "longest wait for a stream's first event",
     "idle_timeout_s": "longest silence inside a stream",
     "whole_reply_timeout_s": "longest wait for a reply that is not streamed",
+    "answer_timeout_s": "longest time of an answer, streams too, all attempts together",
     "retries": "further attempts before the first byte",
     "retry_backoff_s": "mean pause before the first retry",
     "no_replica_wait_s": "longest wait for any replica to be ready",

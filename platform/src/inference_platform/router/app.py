@@ -77,7 +77,7 @@ class RouterApp(FastAPI):
                         "404": {"description": "No such model."},
                         "502": {"description": "Every attempt lost its replica."},
                         "503": {"description": "No replica is ready; see Retry-After."},
-                        "504": {"description": "The replica sent nothing in time."},
+                        "504": {"description": "Nothing came in time, or not all of it."},
                     },
                 }
             }

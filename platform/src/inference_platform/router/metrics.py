@@ -82,6 +82,12 @@ class Metrics:
             ("tier", "replica"),
             registry=self.registry,
         )
+        self.overdue = Counter(
+            "inference_router_overdue_total",
+            "Answers that the router ended because they took longer than it allows.",
+            ("tier",),
+            registry=self.registry,
+        )
         self.affinity = Counter(
             "inference_router_affinity_total",
             "Requests with a session, by what affinity did for them.",
@@ -111,6 +117,7 @@ class Metrics:
             self.requests.labels(tier, USUAL_CODES[outcome], outcome)
         for reason in RETRY_REASONS:
             self.retries.labels(tier, reason)
+        self.overdue.labels(tier)
         self.ttft.labels(tier)
         self.e2e.labels(tier)
 

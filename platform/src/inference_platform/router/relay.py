@@ -6,6 +6,7 @@ event only with the first token, so the response head waits for the first event.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from inference_platform.router.upstream import (
 RETRIED_STATUSES = frozenset({500, 503})
 # A reply that is not streamed is held in memory whole, so that a loss inside it can be retried.
 WHOLE_REPLY_BYTES_MAX = 64 * 2**20
+# Who does not read its stream cannot be told for long that it is over.
+LAST_WORDS_S = 1.0
 # Not ours to pass on: they speak about one connection, or the server in front of us writes them.
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection transfer-encoding te trailer upgrade content-length "
@@ -54,6 +57,8 @@ class Job:
     retries: int = 0
     code: int = 0
     """HTTP status sent to the client; 0 as long as nothing was."""
+    begun: bool = False
+    """Whether a stream has begun, which can then only go on or be cut."""
     outcome: str = "ok"
     replica: Replica | None = None
     tried: set[Replica] = field(default_factory=set)
@@ -111,8 +116,18 @@ class Relay:
     async def serve(self, job: Job) -> None:
         """Answer the job; raises Refused if no reply can be had, with nothing sent.
 
-        Cancelled when the client leaves; the connection to the replica is then closed at once.
+        Over within `answer_timeout_s`, however the time was spent: in attempts, waits, a stream
+        that goes on or a client that does not read it. Cancelled when the client leaves; the
+        connection to the replica is in both cases closed at once.
         """
+        try:
+            async with asyncio.timeout(self._settings.answer_timeout_s):
+                await self._serve(job)
+        except TimeoutError:
+            await self._end_overdue(job)
+
+    async def _serve(self, job: Job) -> None:
+        """Make attempts until one answers the job; raises Refused."""
         known_uid, asked = await self._session_replica(job)
         wait_left_s = self._settings.no_replica_wait_s
         while True:
@@ -172,6 +187,29 @@ class Relay:
         else:
             raise Refused(502, "upstream_lost", f"upstream replica lost ({error.reason})")
 
+    async def _end_overdue(self, job: Job) -> None:
+        """Say that the answer took too long; raises Refused when nothing was sent."""
+        self._metrics.overdue.labels(job.tier).inc()
+        allowed_s = self._settings.answer_timeout_s
+        why = f"the answer took longer than {allowed_s:g} s as a whole: ask for fewer tokens"
+        if not job.code:
+            raise Refused(504, "answer_timeout", why)
+        if job.begun:
+            if job.outcome != "cut":
+                self._count_cut(job)
+            words = last_words(why, "answer_timeout", 504)
+            end = {"type": "http.response.body", "body": words, "more_body": False}
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await job.send(end)
+        # Else a whole reply that its client does not take: the server closes the connection.
+        job.outcome = "cut"
+
+    def _count_cut(self, job: Job) -> None:
+        job.outcome = "cut"
+        replica = job.replica.name if job.replica is not None else ""
+        self._metrics.streams_cut.labels(job.tier, replica).inc()
+
     async def _attempt(self, job: Job, replica: Replica, *, remember: bool) -> None:
         """One replica's try at the job; raises UpstreamError only while nothing was sent."""
         try:
@@ -195,6 +233,7 @@ class Relay:
             else:
                 start = {"type": "http.response.start", "status": job.code, "headers": headers}
                 await job.send(start)
+                job.begun = True
                 await self._stream(job, reply.connection, reply.gate, reply.data)
         finally:
             replica.pool.release(reply.connection)
@@ -290,9 +329,7 @@ class Relay:
             lost = last_words("upstream replica lost mid-stream", "upstream_lost")
             end = b"" if gate.done else lost
         if gate.failed or not gate.done:
-            job.outcome = "cut"
-            replica = job.replica.name if job.replica is not None else ""
-            self._metrics.streams_cut.labels(job.tier, replica).inc()
+            self._count_cut(job)
         await send({"type": "http.response.body", "body": end, "more_body": False})
 
 

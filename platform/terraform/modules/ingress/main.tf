@@ -2,7 +2,7 @@
 #
 # Terraform owns the load balancer. The controller in the cluster does one thing: it keeps the pods of a
 # Service registered in the target group, so its role needs two calls on one target group instead of the
-# right to make load balancers and security groups.
+# right to make load balancers and security groups. What tells it so is the router chart's TargetGroupBinding.
 
 data "aws_caller_identity" "current" {}
 
@@ -209,12 +209,13 @@ resource "aws_lb_target_group" "router" {
   # TLS ends here; from here to the router's pods the traffic stays inside the VPC.
   protocol = "HTTP"
   port     = local.router_port
-  # As long as a stream may still run on a router that is going: its drain of 120 s.
+  # As long as a stream may still run on a router that is going: its grace period.
   deregistration_delay          = 120
   load_balancing_algorithm_type = "least_outstanding_requests"
 
   health_check {
-    path                = "/health"
+    # Not /health, which is 503 as soon as one tier has no replica: all routers would leave.
+    path                = "/v1/models"
     interval            = 5
     timeout             = 3
     healthy_threshold   = 2
@@ -230,8 +231,30 @@ resource "aws_lb_listener" "https" {
   certificate_arn   = aws_acm_certificate_validation.this.certificate_arn
 
   default_action {
+    type = "fixed-response"
+
+    fixed_response {
+      content_type = "text/plain"
+      message_body = "not found"
+      status_code  = "404"
+    }
+  }
+}
+
+# The API alone: metrics, health and the API's documents are for the inside.
+resource "aws_lb_listener_rule" "api" {
+  listener_arn = aws_lb_listener.https.arn
+  priority     = 100
+
+  action {
     type             = "forward"
     target_group_arn = aws_lb_target_group.router.arn
+  }
+
+  condition {
+    path_pattern {
+      values = ["/v1/*"]
+    }
   }
 }
 

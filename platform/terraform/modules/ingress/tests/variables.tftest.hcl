@@ -1,5 +1,8 @@
 # What the variables refuse. Needs no AWS: tests/deploy/terraform runs it on variables and locals alone.
-mock_provider "aws" {}
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
 mock_provider "helm" {}
 
 variables {
