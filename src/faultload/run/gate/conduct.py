@@ -9,8 +9,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-import yaml
-
 from faultload import __version__
 from faultload.errors import Interrupted, InvalidRunError
 from faultload.judge import Verdict
@@ -27,6 +25,7 @@ from faultload.record.gate import (
 )
 from faultload.report.gate import shown
 from faultload.run.baselines import Saved, check_comparable, fingerprint_of, trials_of
+from faultload.run.fault_free import versions
 from faultload.run.gate.deciding import (
     Look,
     Stage,
@@ -39,10 +38,10 @@ from faultload.run.gate.deciding import (
 from faultload.run.gate.looks import Numbers, look_at
 from faultload.run.gate.plan import GatePlan
 from faultload.run.gate.sides import OpenSide, differences, opened
-from faultload.run.gate.trials import Play, play, run_trial, versions
+from faultload.run.gate.trials import Play, play, run_trial
 from faultload.run.progress import Progress
 from faultload.run.room import as_invalid, check_room
-from faultload.run.sealing import commit_of
+from faultload.run.sealing import commit_of, write_yaml
 from faultload.run.signals import SignalGuard
 from faultload.secrecy import private_files
 
@@ -278,13 +277,8 @@ class Gate:
 
     def _first_manifest(self, gate_id: str) -> GateManifest:
         plan = self._plan
-        for path, models in (
-            (self.directory.scenario, [plan.scenario]),
-            (self.directory.slos, list(plan.slos)),
-        ):
-            documents = [model.model_dump(mode="json", by_alias=True) for model in models]
-            text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
-            path.write_text(text, encoding="utf-8")
+        write_yaml(self.directory.scenario, plan.scenario)
+        write_yaml(self.directory.slos, *plan.slos)
         return GateManifest(
             gate_id=gate_id,
             mode=plan.mode.value,
