@@ -49,6 +49,7 @@ class Bench:
         tokens: that each answer has, by side; 21 are asked for, and delivered by others.
         spoil: turns what the client said of itself into something invalid; by side and attempt.
         environments: what each side says it is; may change between calls.
+        gone: what opening both sides anew, to confirm a fail, ends with; None: nothing does.
         played: side and trace of each load, in order.
         opened: how often the sides were opened.
         open_now: sides that are open.
@@ -60,6 +61,7 @@ class Bench:
     tokens: Mapping[str, int] = field(default_factory=dict)
     spoil: Callable[[str, int], dict[str, Any]] = lambda side, count: {}
     environments: Callable[[str, int], dict[str, str]] = lambda side, count: {"kind": "memory"}
+    gone: Exception | None = None
     played: list[tuple[str, str]] = field(default_factory=list)
     opened: int = 0
     open_now: int = 0
@@ -70,6 +72,8 @@ class Bench:
     def opening(self, catalogue: Catalogue, specs: Sequence[Any], holder: str) -> Iterator[Any]:
         """Open both sides; they are closed when the block ends."""
         self.opened += 1
+        if self.opened > 1 and self.gone is not None:
+            raise self.gone
         self.open_now += 1
         try:
             yield {spec.side: _Side(self, spec.side) for spec in specs}

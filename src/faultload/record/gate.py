@@ -94,6 +94,9 @@ class GateManifest(_Model):
     """SLI → trace → numbers of a stored baseline, for the noise alone; empty: none was given."""
     against: Against | None = None
     """None: both sides were run, turn by turn."""
+    candidate_gone: str = ""
+    """What was said when both sides were opened anew to confirm a fail, and only the candidate did
+    not start or answer; "": it did, or nobody tried."""
     outcome: Outcome
     reason: str = ""
     """Why it ended early; "": it did not."""

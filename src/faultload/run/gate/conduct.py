@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from faultload import __version__
-from faultload.errors import Interrupted, InvalidRunError
+from faultload.errors import (
+    FaultloadError,
+    Interrupted,
+    InvalidRunError,
+    MissingError,
+    RefusedError,
+    UsageError,
+)
 from faultload.judge import Verdict
 from faultload.judge.trial import Sli
 from faultload.record import Outcome, RunDirectory
@@ -37,7 +44,7 @@ from faultload.run.gate.deciding import (
 )
 from faultload.run.gate.looks import Numbers, look_at
 from faultload.run.gate.plan import GatePlan
-from faultload.run.gate.sides import OpenSide, differences, opened
+from faultload.run.gate.sides import OpenSide, SideGoneError, differences, opened
 from faultload.run.gate.trials import Play, play, run_trial
 from faultload.run.progress import Progress
 from faultload.run.room import as_invalid, check_room
@@ -95,7 +102,7 @@ class Gate:
         """Run it; what was observed is sealed however it ended.
 
         Raises:
-            FaultloadError: it could not begin, or a side went away.
+            FaultloadError: it could not begin.
             Interrupted: a signal came; sides and load are ended, what was observed is sealed.
         """
         plan, signals = self._plan, signals or SignalGuard()
@@ -128,7 +135,22 @@ class Gate:
         failed = seen.of(Verdict.FAIL)
         if self._plan.confirm and failed and not seen.of(Verdict.INVALID):
             self._progress.note(f"a fresh repetition is to confirm: {', '.join(failed)}")
-            self._round(2, [sli for sli in self._slis if sli.name in failed])
+            try:
+                self._round(2, [sli for sli in self._slis if sli.name in failed])
+            except (MissingError, RefusedError, UsageError) as error:
+                raise self._unrepeated(failed, error) from None
+
+    def _unrepeated(self, failed: Sequence[str], error: FaultloadError) -> InvalidRunError:
+        """Return what ends a gate that has failed, and that something keeps from being confirmed.
+
+        A candidate that died a moment later would be measured, and a baseline would spoil its
+        trial; a moment earlier they are the same.
+        """
+        what = "no repetition could confirm it"
+        if isinstance(error, SideGoneError) and error.side == "candidate":
+            what = "the candidate was gone when it was to be tried again"
+            self._manifest = self._manifest.model_copy(update={"candidate_gone": str(error)})
+        return InvalidRunError(f"{', '.join(failed)} failed, and {what}: {error}")
 
     def _round(self, number: int, slis: Sequence[Sli]) -> Stage:
         """Open both sides and run stages until a look is final; a round has sides of its own."""
