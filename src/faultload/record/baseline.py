@@ -1,7 +1,8 @@
 """A stored baseline: what was accepted, as numbers a trial, under the fingerprint it holds for.
 
 A store is a log of small JSON files, `NAME/000001.json` and so on. Nothing in it is ever changed:
-a baseline is one entry, that it is now the accepted one is another. Keys are sorted and every
+a baseline is one entry, that it is now the accepted one is another; so are a run and that it counts
+no more. Keys are sorted and every
 number stands on a line of its own, so that two entries diff well. Accepted runs of experiments
 lie beside them (`faultload.record.history`).
 """
@@ -16,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from faultload.errors import SpecError, UsageError
-from faultload.record.history import AcceptedRun
+from faultload.record.history import AcceptedRun, Withdrawal
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ENTRY = re.compile(r"(\d{6})\.json")
@@ -56,7 +57,7 @@ class Promotion(_Model):
     reason: str
 
 
-AnyEntry = Baseline | Promotion | AcceptedRun
+AnyEntry = Baseline | Promotion | AcceptedRun | Withdrawal
 Entry = Annotated[AnyEntry, Field(discriminator="kind")]
 _ENTRIES: TypeAdapter[AnyEntry] = TypeAdapter(Entry)
 

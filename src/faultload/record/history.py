@@ -45,6 +45,17 @@ class AcceptedRun(_Model):
     slos: dict[str, Counted]
 
 
+class Withdrawal(_Model):
+    """Says that an accepted run counts no more; another entry of the store."""
+
+    kind: Literal["withdrawal"] = "withdrawal"
+    schema_version: Literal[1] = 1
+    saved: str
+    entry: str
+    """Of the run: `000001`."""
+    reason: str
+
+
 class RunHistory(_Model):
     """`history.json` of a record."""
 
