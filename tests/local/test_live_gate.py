@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +17,10 @@ from projects import Project, wait_for
 from streaming_server import streaming_server
 
 from faultload.judge import Verdict
+from faultload.record.gate import SideName
 from faultload.run.gate.conduct import Gate
 from faultload.run.gate.judging import judge_gate
+from faultload.run.gate.sides import OpenSide, opened
 from faultload.run.progress import Silent
 
 # Short trials are noisy: a decode that is much slower is what they can tell.
@@ -58,6 +60,30 @@ def test_trial_is_what_a_real_server_answered(tmp_path: Path) -> None:
     assert (ttft.baseline, ttft.candidate) == pytest.approx((0.1, 0.3), abs=0.05)
     assert report.repeated == 0
     assert [one.problems for one in directory.manifest().trials] == [[], []]
+
+
+@pytest.mark.full
+def test_candidate_that_is_slow_and_then_gone_fails(tmp_path: Path) -> None:
+    """Its server ends after the first round: nobody answers there, and that confirms the fail."""
+    with streaming_server(ttft_s=0.1) as quick, contextlib.ExitStack() as candidate:
+        slow, rounds = candidate.enter_context(streaming_server(ttft_s=0.3)), list[int]()
+
+        @contextlib.contextmanager
+        def opening(*asked: Any) -> Iterator[Mapping[SideName, OpenSide]]:
+            if rounds:
+                candidate.close()
+            rounds.append(len(rounds) + 1)
+            with opened(*asked) as sides:
+                yield sides
+
+        plan = planned(tmp_path, baseline=quick.url, candidate=slow.url, confirm=True)
+        directory = Gate(plan, Silent(), opening=opening, look=threshold).run()
+
+    report = judge_gate(directory, threshold)
+    assert rounds == [1, 2]
+    assert report.verdict is Verdict.FAIL, report.lines()
+    ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
+    assert f"was not there: {slow.url}/v1/models does not answer" in ttft.reason
 
 
 @pytest.mark.local

@@ -15,9 +15,10 @@ from scenes import rows
 from faultload.judge import GateResult, Verdict
 from faultload.judge.trial import Sli
 from faultload.load import read_trace
-from faultload.record import REQUEST_SCHEMA, LoadSummary, RunDirectory, write_table
+from faultload.record import REQUEST_SCHEMA, LoadSummary, write_table
+from faultload.run.events import RunClock
+from faultload.run.fault_free import FaultFreeRun, Played
 from faultload.run.gate.plan import Asked, GatePlan, prepare_gate
-from faultload.run.gate.trials import Played
 from faultload.spec import Catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,7 @@ class Bench:
         tokens: that each answer has, by side; 21 are asked for, and delivered by others.
         spoil: turns what the client said of itself into something invalid; by side and attempt.
         environments: what each side says it is; may change between calls.
+        gone: what opening both sides anew, to confirm a fail, ends with; None: nothing does.
         played: side and trace of each load, in order.
         opened: how often the sides were opened.
         open_now: sides that are open.
@@ -59,6 +61,7 @@ class Bench:
     tokens: Mapping[str, int] = field(default_factory=dict)
     spoil: Callable[[str, int], dict[str, Any]] = lambda side, count: {}
     environments: Callable[[str, int], dict[str, str]] = lambda side, count: {"kind": "memory"}
+    gone: Exception | None = None
     played: list[tuple[str, str]] = field(default_factory=list)
     opened: int = 0
     open_now: int = 0
@@ -69,30 +72,31 @@ class Bench:
     def opening(self, catalogue: Catalogue, specs: Sequence[Any], holder: str) -> Iterator[Any]:
         """Open both sides; they are closed when the block ends."""
         self.opened += 1
+        if self.opened > 1 and self.gone is not None:
+            raise self.gone
         self.open_now += 1
         try:
             yield {spec.side: _Side(self, spec.side) for spec in specs}
         finally:
             self.open_now -= 1
 
-    def play(
-        self, plan: GatePlan, spec: Any, side: Any, trace: Path, directory: RunDirectory, _: Any
-    ) -> Played:
+    def play(self, trial: FaultFreeRun, _: Any) -> Played:
         """Write the rows of a load that took no time."""
         if self.interrupt_at and len(self.played) + 1 == self.interrupt_at:
             raise KeyboardInterrupt
-        self.played.append((spec.side, trace.stem))
+        side = trial.url.rpartition("/")[2]
+        self.played.append((side, trial.trace.stem))
         generator = np.random.default_rng([len(self.played), 7])
-        asked = read_trace(trace)
-        asked = asked[asked["due_s"] < plan.end_s]
+        asked = read_trace(trial.trace)
+        asked = asked[asked["due_s"] < trial.end_s]
         due = asked["due_s"].to_numpy()
         # Every trial has the same distribution but for its side's factor and its own noise.
         base = np.quantile(_LATENCIES, generator.permutation(len(due)) / len(due))
-        factor = self.slower[self.opened][spec.side] * np.exp(generator.normal(0, self.noise))
+        factor = self.slower[self.opened][side] * np.exp(generator.normal(0, self.noise))
         first = due + 0.05 * base * factor
-        tokens = self.tokens.get(spec.side, 21)
+        tokens = self.tokens.get(side, 21)
         last = first + (tokens - 1) * 0.01 * factor
-        bad = generator.random(len(due)) < self.errors.get(spec.side, 0.0)
+        bad = generator.random(len(due)) < self.errors.get(side, 0.0)
         table = rows(due, bad).assign(tier=asked["tier"].to_numpy())
         table = table.assign(
             first_token_s=np.where(bad, np.nan, first),
@@ -100,8 +104,8 @@ class Bench:
             end_s=np.where(bad, due + 0.01, last),
             output_tokens=np.where(bad, 0, tokens),
         )
-        write_table(table, REQUEST_SCHEMA, directory.requests)
-        count = sum(one == (spec.side, trace.stem) for one in self.played)
+        write_table(table, REQUEST_SCHEMA, trial.directory.requests)
+        count = self.played.count(self.played[-1])
         summary = LoadSummary(
             requests_due=len(due),
             requests_sent=len(due),
@@ -110,15 +114,18 @@ class Bench:
             cpu_share_max=0.1,
             workers=1,
             loop="open",
-        ).model_copy(update=self.spoil(spec.side, count))
-        return Played(summary, 1_700_000_000.0, 0.0, 0.0)
+        ).model_copy(update=self.spoil(side, count))
+        return Played(summary, RunClock(1_700_000_000.0, 0.0))
 
 
 @dataclass
 class _Side:
     bench: Bench
     name: str
-    url: str = "http://127.0.0.1:1"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:1/{self.name}"
 
     def environment(self) -> dict[str, str]:
         self.bench.asked += 1

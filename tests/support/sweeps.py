@@ -15,10 +15,11 @@ from fleets import NodeSeen, PodSeen, fleet_series
 from scenes import rows
 
 from faultload.errors import InvalidRunError
-from faultload.record import REQUEST_SCHEMA, SERIES_SCHEMA, LoadSummary, RunDirectory, write_table
+from faultload.record import REQUEST_SCHEMA, SERIES_SCHEMA, LoadSummary, write_table
 from faultload.run.events import RunClock
+from faultload.run.fault_free import FaultFreeRun, Played
 from faultload.run.progress import Silent
-from faultload.run.tune.conduct import Played, Sweep
+from faultload.run.tune.conduct import Sweep
 from faultload.run.tune.plan import Asked, TunePlan, prepare_tune
 from faultload.spec import Catalogue
 from faultload.targets.base import Endpoints, Identity
@@ -76,12 +77,10 @@ class Platforms:
     def _close(self) -> None:
         self.open_now -= 1
 
-    def play(
-        self, plan: TunePlan, scenario: Any, trace: Path, target: Any, run: RunDirectory, _: Any
-    ) -> Played:
+    def play(self, plan: TunePlan, target: Any, run: FaultFreeRun, _: Any) -> Played:
         """Write the rows of a load that took no time: every seat of both engines is taken."""
-        del trace
-        users = scenario.arrivals.steps[0].users
+        del target
+        users = run.scenario.arrivals.steps[0].users  # type: ignore[union-attr]
         batch = users // 2
         self.played.append(batch)
         if batch == self.interrupt_at:
@@ -95,7 +94,7 @@ class Platforms:
         table = table.assign(
             first_token_s=first, last_token_s=first + 20 * step_s, end_s=first + 20 * step_s
         )
-        write_table(table, REQUEST_SCHEMA, run.requests)
+        write_table(table, REQUEST_SCHEMA, run.directory.requests)
         summary = LoadSummary(
             requests_due=len(due),
             requests_sent=len(due),
@@ -108,7 +107,7 @@ class Platforms:
         clock = RunClock.starting_in(0.0)
         series = _series(plan, float(batch), clock.t0_unix_s)
         collector: Any = SimpleNamespace(finish=lambda _: series, warnings=[], close=lambda: None)
-        return Played(summary, clock, collector)
+        return Played(summary, clock, collector=collector)
 
 
 def _series(plan: TunePlan, batch: float, t0_unix_s: float) -> pd.DataFrame:

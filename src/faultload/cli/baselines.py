@@ -54,15 +54,30 @@ def accept(
         say(f"accepted {relative(path)} as {saved.name}@{saved.number}")
 
 
+@baselines.command("withdraw")
+def withdraw(
+    runs: Annotated[list[str], typer.Argument(help="Accepted runs, by id or directory.")],
+    reason: Annotated[str, typer.Option(help="Why they count no more; goes into the store.")] = "",
+    store: _Store = STORE,
+) -> None:
+    """Have accepted runs count no more; their entries stay, and a new one says so."""
+    from faultload.run.baselines import open_store
+    from faultload.run.history import withdraw as add
+
+    for run in runs:
+        for one in add(open_store(store), run, reason):
+            say(f"withdrew {Path(run).name}, accepted as {one.name}@{one.number}")
+
+
 @baselines.command("list")
 def list_(
     name: Annotated[str, typer.Argument(help="Only this one.")] = "",
     store: _Store = STORE,
     as_json: Json = False,
 ) -> None:
-    """List the log of every baseline, oldest first; the one that counts is marked."""
+    """List the log of every name, oldest first; *: counts, of baselines. -: was withdrawn."""
     from faultload.record.baseline import Baseline
-    from faultload.record.history import AcceptedRun
+    from faultload.record.history import AcceptedRun, Withdrawal
     from faultload.run.baselines import entries, open_store
 
     found = entries(open_store(store), name)
@@ -73,7 +88,7 @@ def list_(
     if not found:
         say(f"{store}: none is saved")
     for one in found:
-        mark = "*" if one.promoted else " "
+        mark = "*" if one.promoted else "-" if one.withdrawn else " "
         entry = one.entry
         if isinstance(entry, Baseline):
             count = sum(map(len, next(iter(entry.trials.values()), {}).values()))
@@ -81,7 +96,8 @@ def list_(
         elif isinstance(entry, AcceptedRun):
             about = f"accepted {entry.run_id}"
         else:
-            about = f"promotes {entry.entry}{': ' if entry.reason else ''}{entry.reason}"
+            does = "withdraws" if isinstance(entry, Withdrawal) else "promotes"
+            about = f"{does} {entry.entry}{': ' if entry.reason else ''}{entry.reason}"
         echo_lines([f"{mark} {one.name}@{one.number}  {entry.saved}  {about}"])
 
 

@@ -1,7 +1,8 @@
 """A stored baseline: what was accepted, as numbers a trial, under the fingerprint it holds for.
 
 A store is a log of small JSON files, `NAME/000001.json` and so on. Nothing in it is ever changed:
-a baseline is one entry, that it is now the accepted one is another. Keys are sorted and every
+a baseline is one entry, that it is now the accepted one is another; so are a run and that it counts
+no more. Keys are sorted and every
 number stands on a line of its own, so that two entries diff well. Accepted runs of experiments
 lie beside them (`faultload.record.history`).
 """
@@ -13,20 +14,17 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
-from faultload.errors import SpecError, UsageError
-from faultload.record.history import AcceptedRun
+from faultload.errors import UsageError
+from faultload.record.history import AcceptedRun, Withdrawal
+from faultload.record.stored import Stored, parsed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ENTRY = re.compile(r"(\d{6})\.json")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Baseline(_Model):
+class Baseline(Stored):
     """One accepted state, measured."""
 
     kind: Literal["baseline"] = "baseline"
@@ -45,7 +43,7 @@ class Baseline(_Model):
     """SLI → trace → one number a trial."""
 
 
-class Promotion(_Model):
+class Promotion(Stored):
     """Says which baseline is the accepted one from here on."""
 
     kind: Literal["promotion"] = "promotion"
@@ -56,7 +54,7 @@ class Promotion(_Model):
     reason: str
 
 
-AnyEntry = Baseline | Promotion | AcceptedRun
+AnyEntry = Baseline | Promotion | AcceptedRun | Withdrawal
 Entry = Annotated[AnyEntry, Field(discriminator="kind")]
 _ENTRIES: TypeAdapter[AnyEntry] = TypeAdapter(Entry)
 
@@ -94,11 +92,7 @@ def from_text(where: str, data: bytes) -> AnyEntry:
     Raises:
         SpecError: it is none.
     """
-    try:
-        return _ENTRIES.validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise SpecError(where, ".".join(map(str, first["loc"])), str(first["msg"])) from None
+    return parsed(_ENTRIES.validate_json, data, where)
 
 
 def unlike(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

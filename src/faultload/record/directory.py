@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from faultload.errors import MissingError, SpecError, UsageError, is_full, told_by_machine
 from faultload.record.injections import InjectionJournal
 from faultload.record.manifest import Manifest
+from faultload.record.stored import parsed
 from faultload.secrecy import redacted_data
 
 
@@ -167,16 +166,12 @@ class RunDirectory:
         Raises:
             SpecError: missing (the run was never sealed) or not a manifest.
         """
+        path = self.manifest_path
         try:
-            return Manifest.model_validate_json(self.manifest_path.read_bytes())
+            return parsed(Manifest.model_validate_json, path.read_bytes(), path)
         except FileNotFoundError:
-            raise SpecError(
-                self.manifest_path, "", "no manifest: the run was not sealed; try faultload recover"
-            ) from None
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(map(str, first["loc"]))
-            raise SpecError(self.manifest_path, key, str(first["msg"])) from None
+            problem = "no manifest: the run was not sealed; try faultload recover"
+            raise SpecError(path, "", problem) from None
 
     def seal(self, manifest: Manifest) -> Manifest:
         """Write the manifest with the SHA-256 of every other file; the record is final after it."""

@@ -14,22 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from faultload.errors import SpecError, UsageError
 from faultload.record.baseline import Baseline
 from faultload.record.directory import RunDirectory, make_folders, refuse_changed, write_json
 from faultload.record.manifest import Outcome
+from faultload.record.stored import Stored, parsed
 from faultload.secrecy import redacted_data
 
 SideName = Literal["baseline", "candidate"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TrialEntry(_Model):
+class TrialEntry(Stored):
     """One trial, in the order they were run."""
 
     name: str
@@ -51,7 +48,7 @@ class TrialEntry(_Model):
     """What a candidate was seen to lose in it, such as replicas; "": nothing."""
 
 
-class SideEntry(_Model):
+class SideEntry(Stored):
     """One side of the comparison."""
 
     name: str
@@ -61,7 +58,7 @@ class SideEntry(_Model):
     """What it was: engine flags, images, replicas; flat, the same for the same platform."""
 
 
-class Against(_Model):
+class Against(Stored):
     """The stored baseline that a candidate was held against; no baseline was run."""
 
     name: str
@@ -71,7 +68,7 @@ class Against(_Model):
     """What of their fingerprints was said to be meant to differ, a clause each."""
 
 
-class GateManifest(_Model):
+class GateManifest(Stored):
     """`manifest.json` of a gate."""
 
     schema_version: Literal[1] = 1
@@ -94,6 +91,9 @@ class GateManifest(_Model):
     """SLI → trace → numbers of a stored baseline, for the noise alone; empty: none was given."""
     against: Against | None = None
     """None: both sides were run, turn by turn."""
+    candidate_gone: str = ""
+    """What was said when both sides were opened anew to confirm a fail, and only the candidate did
+    not start or answer; "": it did, or nobody tried."""
     outcome: Outcome
     reason: str = ""
     """Why it ended early; "": it did not."""
@@ -177,14 +177,11 @@ class GateDirectory:
         Raises:
             SpecError: it is missing, or is none.
         """
+        path = self.manifest_path
         try:
-            return GateManifest.model_validate_json(self.manifest_path.read_bytes())
+            return parsed(GateManifest.model_validate_json, path.read_bytes(), path)
         except FileNotFoundError:
-            raise SpecError(self.manifest_path, "", "no manifest: this is no gate") from None
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(map(str, first["loc"]))
-            raise SpecError(self.manifest_path, key, str(first["msg"])) from None
+            raise SpecError(path, "", "no manifest: this is no gate") from None
 
     def seal(self, manifest: GateManifest) -> GateManifest:
         """Write the manifest with the SHA-256 of what is there now; each trial has its own."""

@@ -12,17 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from faultload.errors import SpecError
+from faultload.record.stored import Stored, parsed
 from faultload.spec.slo import SLO
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Counted(_Model):
+class Counted(Stored):
     """What the baseline phase of a run held of one SLO."""
 
     source: str
@@ -31,7 +27,7 @@ class Counted(_Model):
     bad: int = Field(ge=0)
 
 
-class AcceptedRun(_Model):
+class AcceptedRun(Stored):
     """One run that somebody accepted; an entry of the baseline store."""
 
     kind: Literal["run"] = "run"
@@ -45,7 +41,18 @@ class AcceptedRun(_Model):
     slos: dict[str, Counted]
 
 
-class RunHistory(_Model):
+class Withdrawal(Stored):
+    """Says that an accepted run counts no more; another entry of the store."""
+
+    kind: Literal["withdrawal"] = "withdrawal"
+    schema_version: Literal[1] = 1
+    saved: str
+    entry: str
+    """Of the run: `000001`."""
+    reason: str
+
+
+class RunHistory(Stored):
     """`history.json` of a record."""
 
     schema_version: Literal[1] = 1
@@ -62,12 +69,9 @@ def read_history(path: Path) -> RunHistory | None:
         SpecError: it is damaged.
     """
     try:
-        return RunHistory.model_validate_json(path.read_bytes())
+        return parsed(RunHistory.model_validate_json, path.read_bytes(), path)
     except FileNotFoundError:
         return None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise SpecError(path, ".".join(map(str, first["loc"])), str(first["msg"])) from None
 
 
 def ratios_of(runs: Sequence[AcceptedRun], slos: Sequence[SLO]) -> dict[str, list[float]]:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,7 @@ from faultload.record.baseline import (
     unlike,
 )
 from faultload.record.gate import GateDirectory, GateManifest, SideName
+from faultload.record.history import AcceptedRun, Withdrawal
 from faultload.run.gate.deciding import Trial, fewest, side_of
 from faultload.run.gate.judging import of_no_use, read_gate
 from faultload.targets.objects import ObjectStore
@@ -101,12 +102,14 @@ class Saved:
         number: its place in the log of that name: `000001`.
         entry: what it says.
         promoted: it is the accepted one now; False of what is no baseline.
+        withdrawn: it counts no more; False of what is no run.
     """
 
     name: str
     number: str
     entry: AnyEntry
-    promoted: bool
+    promoted: bool = False
+    withdrawn: bool = False
 
 
 def open_store(place: str) -> Store:
@@ -169,6 +172,7 @@ def entries(store: Store, name: str = "") -> list[Saved]:
     """
     found: list[Saved] = []
     accepted: dict[str, str] = {}
+    withdrawn = set[tuple[str, str]]()
     for key in store.keys():  # noqa: SIM118  # it is no mapping
         about = number_of(key)
         if about is None or (name and about[0] != name):
@@ -176,11 +180,15 @@ def entries(store: Store, name: str = "") -> list[Saved]:
         entry = from_text(f"{store.where}/{key}", store.read(key))
         if isinstance(entry, Promotion):
             accepted[about[0]] = entry.entry
-        found.append(Saved(about[0], f"{about[1]:06d}", entry, promoted=False))
+        if isinstance(entry, Withdrawal):
+            withdrawn.add((about[0], entry.entry))
+        found.append(Saved(about[0], f"{about[1]:06d}", entry))
     return [
-        Saved(one.name, one.number, one.entry, promoted=True)
-        if isinstance(one.entry, Baseline) and accepted.get(one.name) == one.number
-        else one
+        replace(
+            one,
+            promoted=isinstance(one.entry, Baseline) and accepted.get(one.name) == one.number,
+            withdrawn=isinstance(one.entry, AcceptedRun) and (one.name, one.number) in withdrawn,
+        )
         for one in found
     ]
 
@@ -281,7 +289,7 @@ def add(store: Store, name: str, entry: AnyEntry) -> Saved:
         taken = [found[1] for key in store.keys() if (found := number_of(key)) and found[0] == name]  # noqa: SIM118
         number = max(taken, default=0) + 1
         if store.create(key_of(name, number), to_text(entry).encode()):
-            return Saved(name, f"{number:06d}", entry, promoted=False)
+            return Saved(name, f"{number:06d}", entry)
     raise RefusedError(f"{store.where}: others save under {name!r} all the time; try again")
 
 

@@ -10,13 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from faultload import __version__
-from faultload.errors import RefusedError
+from faultload.errors import RefusedError, UsageError, nearest
 from faultload.judge import Verdict
 from faultload.record import Manifest, PhaseName, RunDirectory
 from faultload.record.baseline import from_text, number_of
 from faultload.record.directory import write_json
-from faultload.record.history import AcceptedRun, Counted, RunHistory, digest_of, read_history
-from faultload.run.baselines import Saved, Store, add, digest, now_utc, open_store
+from faultload.record.history import (
+    AcceptedRun,
+    Counted,
+    RunHistory,
+    Withdrawal,
+    digest_of,
+    read_history,
+)
+from faultload.run.baselines import Saved, Store, add, digest, entries, now_utc, open_store
 from faultload.run.gate.sides import environment_of
 from faultload.run.judging import Judged, judge_stored
 from faultload.run.plan import RunPlan
@@ -48,15 +55,29 @@ def save_history(plan: RunPlan, draft: Manifest, directory: RunDirectory) -> Non
 
 
 def earlier_runs(store: Store, workload: Mapping[str, str]) -> list[AcceptedRun]:
-    """Return the newest accepted runs of one kind, oldest first.
+    """Return the newest accepted runs of one kind that were not withdrawn, oldest first.
 
     Raises:
         SpecError: an entry cannot be read.
     """
     name = name_of(workload)
-    keys = [key for key in store.keys() if (number_of(key) or ("",))[0] == name]  # noqa: SIM118  # it is no mapping
-    found = [from_text(f"{store.where}/{key}", store.read(key)) for key in keys[-RUNS_MAX:]]
-    return [one for one in found if isinstance(one, AcceptedRun) and one.workload == workload]
+    found, withdrawn = list[AcceptedRun](), set[str]()
+    for key in reversed(store.keys()):  # a run is withdrawn by a later entry
+        about = number_of(key)
+        if about is None or about[0] != name:
+            continue
+        entry, number = from_text(f"{store.where}/{key}", store.read(key)), f"{about[1]:06d}"
+        if isinstance(entry, Withdrawal):
+            withdrawn.add(entry.entry)
+        elif (
+            isinstance(entry, AcceptedRun)
+            and number not in withdrawn
+            and entry.workload == workload
+        ):
+            found.append(entry)
+        if len(found) == RUNS_MAX:
+            break
+    return found[::-1]
 
 
 def earlier_runs_of(store: Store, run: RunDirectory) -> list[AcceptedRun]:
@@ -92,6 +113,38 @@ def accept(store: Store, path: Path) -> Saved:
     if any(one.run_id == entry.run_id for one in earlier_runs(store, entry.workload)):
         raise RefusedError(f"{path}: {entry.run_id} is accepted already, and would count twice")
     return add(store, name_of(entry.workload), entry)
+
+
+def withdraw(store: Store, run: str, reason: str) -> list[Saved]:
+    """Say that an accepted run counts no more; return its entries, which stay where they are.
+
+    Args:
+        store: where it was accepted.
+        run: its id, or its directory, which may be gone.
+        reason: why; goes into the store.
+
+    Raises:
+        UsageError: there is no such run, or no reason.
+        RefusedError: it was withdrawn before.
+    """
+    name, reason = Path(run).name, " ".join(reason.split())
+    if not reason:
+        raise UsageError("--reason: expected why the run counts no more, found nothing")
+    known = [
+        (one, one.entry.run_id) for one in entries(store) if isinstance(one.entry, AcceptedRun)
+    ]
+    own = [one for one, run_id in known if run_id == name]
+    if not own:
+        near = nearest(name, [run_id for _, run_id in known])
+        raise UsageError(
+            f"{store.where}: no accepted run {name!r}{near}; faultload baseline list shows them"
+        )
+    counting = [one for one in own if not one.withdrawn]
+    if not counting:
+        raise RefusedError(f"{store.where}: {name} is withdrawn already")
+    for one in counting:
+        add(store, one.name, Withdrawal(saved=now_utc(), entry=one.number, reason=reason))
+    return counting
 
 
 def _given(run: RunDirectory) -> RunHistory:

@@ -41,13 +41,13 @@ _REPORTED = ("chaostoolkit-lib", "locust", "numpy", "pandas", "pyarrow", "scipy"
 
 def save_inputs(plan: RunPlan, directory: RunDirectory) -> None:
     """Copy what the run was given into its record, as it will be used."""
-    _write_yaml(directory.experiment, plan.experiment.raw)
-    _write_yaml(directory.scenario, *_plain(plan.scenario))
-    _write_yaml(directory.slos, *_plain(*plan.slos))
-    _write_yaml(directory.target, *_plain(plan.target))
+    write_yaml(directory.experiment, plan.experiment.raw)
+    write_yaml(directory.scenario, plan.scenario)
+    write_yaml(directory.slos, *plan.slos)
+    write_yaml(directory.target, plan.target)
     if plan.windows is not None:
-        _write_yaml(directory.windows, *_plain(plan.windows))
-    _write_yaml(directory.prices, *load_price_book(prices_beside(plan.target_path)).plain())
+        write_yaml(directory.windows, plan.windows)
+    write_yaml(directory.prices, *load_price_book(prices_beside(plan.target_path)).plain())
 
 
 def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) -> Manifest:
@@ -78,10 +78,10 @@ def first_manifest(plan: RunPlan, target: Target, run_id: str, clock: RunClock) 
     )
 
 
-def begin_collecting(plan: RunPlan, target: Target, clock: RunClock) -> Collector | None:
+def begin_collecting(spec: TargetSpec, target: Target, clock: RunClock) -> Collector | None:
     """Collect the run's series from now on; None: it cannot be known where they are."""
     try:
-        collector = _collector(plan.target, target, clock.t0_unix_s, clock.now_s)
+        collector = _collector(spec, target, clock.t0_unix_s, clock.now_s)
     except FaultloadError:
         return None  # asked again when the record is sealed, and said then
     collector.start()
@@ -170,12 +170,13 @@ def _note_platform_events(target: Target, events: EventLog, t0_unix_s: float, en
         events.add(t_s, "platform", event.reason, text, subject=event.subject)
 
 
-def _plain(*models: BaseModel) -> list[dict[str, Any]]:
-    return [model.model_dump(mode="json", by_alias=True) for model in models]
-
-
-def _write_yaml(path: Path, *documents: dict[str, Any]) -> None:
-    text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
+def write_yaml(path: Path, *documents: BaseModel | dict[str, Any]) -> None:
+    """Write documents as they were used, with every default in them."""
+    plain = [
+        one.model_dump(mode="json", by_alias=True) if isinstance(one, BaseModel) else one
+        for one in documents
+    ]
+    text = yaml.safe_dump_all(plain, sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
 
 

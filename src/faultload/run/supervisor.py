@@ -167,7 +167,7 @@ class Supervisor:
         self._load.go(self._clock.t0_unix_s)
         self._aborts = AbortWatch.begin(plan, self._due_s, self._target, self._clock, self.tell)
         self._held.callback(self._aborts.close)
-        self._collector = begin_collecting(plan, self._target, self._clock)
+        self._collector = begin_collecting(plan.target, self._target, self._clock)
         self.tell("load", "started", f"{plan.scenario.name} with seed {plan.seed} at {url}")
 
     def pass_time(self, name: PhaseName, length_s: float) -> None:

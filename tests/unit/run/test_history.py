@@ -24,13 +24,22 @@ from faultload.record.history import (
     AcceptedRun,
     Counted,
     RunHistory,
+    Withdrawal,
     digest_of,
     ratios_of,
     read_history,
 )
 from faultload.report import render_summary
+from faultload.run import history
 from faultload.run.baselines import Store, add, entries, open_store
-from faultload.run.history import accept, earlier_runs, earlier_runs_of, name_of, save_history
+from faultload.run.history import (
+    accept,
+    earlier_runs,
+    earlier_runs_of,
+    name_of,
+    save_history,
+    withdraw,
+)
 from faultload.run.judging import explain_stored, judge_stored
 from faultload.run.plan import RunPlan, prepare
 from faultload.run.sealing import save_inputs
@@ -158,6 +167,101 @@ def test_a_run_without_a_bad_request_is_told(home: Store, tmp_path: Path) -> Non
 
     assert found
     assert all(own == [-math.inf] for own in found.values())
+
+
+def test_a_withdrawn_run_counts_no_more_and_nothing_is_deleted(home: Store, tmp_path: Path) -> None:
+    """Later runs are held beside the others; who was given it before is judged as ever."""
+    add_runs(home, BAD)
+    old = beside(run(tmp_path, "old", 2), home)
+    before = {key: home.read(key) for key in home.keys()}  # noqa: SIM118  # it is no mapping
+    judged = json.dumps(judge_stored(old).judgement.as_json())
+
+    (gone,) = withdraw(home, "reports/r1", "  another run\nused the machine ")
+
+    assert [one.run_id for one in earlier_runs(home, KIND)] == ["r0", "r2", "r3", "r4"]
+    assert gone.number == "000002"
+    assert {key: home.read(key) for key in before} == before
+    assert json.dumps(judge_stored(old).judgement.as_json()) == judged
+    last = entries(home)[-1]
+    assert isinstance(last.entry, Withdrawal)
+    assert (last.entry.entry, last.entry.reason) == ("000002", "another run used the machine")
+    assert [one.number for one in entries(home) if one.withdrawn] == ["000002"]
+
+
+def test_a_withdrawn_run_can_be_accepted_again(home: Store, tmp_path: Path) -> None:
+    """What is withdrawn is one entry: the next one of that run counts."""
+    own = run(tmp_path, "own", 1)
+    accept(home, own.path)
+    withdraw(home, "own", "by mistake")
+    assert earlier_runs(home, KIND) == []
+
+    accept(home, own.path)
+
+    assert [one.run_id for one in earlier_runs(home, KIND)] == ["own"]
+
+
+def test_what_was_withdrawn_takes_no_room_among_the_newest(
+    home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the run nor the entry that says so: an older run comes in for it."""
+    monkeypatch.setattr(history, "RUNS_MAX", 3)
+    add_runs(home, BAD)
+    assert [one.run_id for one in earlier_runs(home, KIND)] == ["r2", "r3", "r4"]
+
+    withdraw(home, "r4", "spoilt")
+    withdraw(home, "r2", "spoilt")
+
+    assert [one.run_id for one in earlier_runs(home, KIND)] == ["r0", "r1", "r3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["rr0", "--reason", "x"], 64, "no accepted run 'rr0'; did you mean 'r0'?"),
+        (["reports/none", "--reason", "x"], 64, "baseline list shows them"),
+        (["r0"], 64, "--reason: expected why the run counts no more, found nothing"),
+        (["r0", "--reason", " "], 64, "--reason: expected why the run counts no more"),
+        (["r1", "--reason", "x"], 75, "r1 is withdrawn already"),
+    ],
+)
+def test_what_cannot_be_withdrawn_is_one_line(
+    home: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    said: str,
+) -> None:
+    """The store stays as it was."""
+    add_runs(home, BAD[:2])
+    withdraw(home, "r1", "spoilt")
+    before = home.keys()
+
+    assert invoke(["baseline", "withdraw", *words, "--store", str(tmp_path / "baselines")]) == code
+
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert home.keys() == before
+
+
+def test_runs_are_withdrawn_and_listed_by_command(
+    home: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log shows both entries, and which run counts no more; so does its JSON."""
+    add_runs(home, BAD[:3])
+    store = ["--store", str(tmp_path / "baselines")]
+
+    assert invoke(["baseline", "withdraw", "r0", "r2", "--reason", "cold machine", *store]) == 0
+
+    assert capsys.readouterr().out.count("withdrew r") == 2
+    assert invoke(["baseline", "list", *store]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[0] for line in lines] == ["-", " ", "-", " ", " "]
+    assert lines[3].endswith("withdraws 000001: cold machine")
+    assert invoke(["baseline", "list", *store, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [one["withdrawn"] for one in said] == [True, False, True, False, False]
 
 
 @pytest.mark.full

@@ -28,9 +28,8 @@ def test_a_run_collects_the_series_of_its_own_target(monkeypatch: pytest.MonkeyP
     target = load_target(ROOT / "targets/staging.example.yaml")
     at = SimpleNamespace(prometheus_url="http://127.0.0.1:9", prometheus_headers=dict)
 
-    plan: Any = SimpleNamespace(target=target)
     live: Any = SimpleNamespace(endpoints=at)
-    sealing.begin_collecting(plan, live, RunClock.starting_in(0.0))
+    sealing.begin_collecting(target, live, RunClock.starting_in(0.0))
 
     assert asked[1] == catalogue_of(target)
     assert asked[4] == target.scrape_interval_s

@@ -1,4 +1,4 @@
-"""The action of a pull request, step by step: summary, annotation and exit code of each verdict.
+"""The action of a pull request, step by step: what each verdict comes to, and its comment.
 
 What GitHub does with a composite action is played: its steps in order, in bash as GitHub calls it.
 Both platforms are stand-ins that start nothing, and the gate is a stored one, judged for real.
@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from gates import Bench, planned
 from faultload.run.gate.conduct import Gate
 from faultload.run.progress import Silent
 
-pytestmark = pytest.mark.full
-
 ROOT = Path(__file__).parents[3]
 ACTION = yaml.safe_load((ROOT / ".github/actions/slo-gate/action.yml").read_text(encoding="utf-8"))
+STEPS: list[dict[str, Any]] = ACTION["runs"]["steps"]
+INPUTS = {name: one.get("default", "") for name, one in ACTION["inputs"].items()}
 SETUP = f"""\
 #!/usr/bin/env bash
 set -eu
@@ -54,11 +55,9 @@ esac
 """
 GH = """\
 #!/bin/sh
-echo "gh $@" >>"$CALLS"
-if [ "$1" = pr ]; then
-  for last; do :; done
-  cp "$last" "$CALLS.body"
-fi
+echo "gh $*" >>"$CALLS"
+case "$*" in *--paginate*) printf '%s' "$OWN" ;; esac
+exit "${GH_EXIT:-0}"
 """
 SAME = {"baseline": 1.0, "candidate": 1.0}
 
@@ -90,7 +89,8 @@ def checkout(tmp_path: Path) -> Path:
     for name, text in (("setup.sh", SETUP), ("faultload", FAULTLOAD)):
         (home / "scripts" / name).write_text(text, encoding="utf-8")
         (home / "scripts" / name).chmod(0o755)
-    (tmp_path / "bin").mkdir()
+    for name in ("bin", "tmp"):
+        (tmp_path / name).mkdir()
     (tmp_path / "bin/gh").write_text(GH, encoding="utf-8")
     (tmp_path / "bin/gh").chmod(0o755)
     who = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
@@ -102,25 +102,27 @@ def checkout(tmp_path: Path) -> Path:
 class Job:
     """What a job that uses the action comes to."""
 
-    def __init__(self, checkout: Path, stored: Path | None, **inputs: str) -> None:
-        """Play every step; one that fails skips those that do not always run."""
-        self.home = checkout.parent
-        given = {name: one.get("default", "") for name, one in ACTION["inputs"].items()} | inputs
+    def __init__(self, checkout: Path, stored: Path | None = None, **environment: str) -> None:
+        """Play nothing yet; `stored` is the gate, `environment` what its surroundings say."""
+        self._checkout, self.home = checkout, checkout.parent
+        self._environment = {"STORED": str(stored or ""), **environment}
+        self.code, self.said = 0, ""
+
+    def play(self, steps: Sequence[dict[str, Any]] = STEPS, **inputs: str) -> Job:
+        """Play steps in order; one that fails skips those that do not always run."""
+        given = INPUTS | inputs
         known = {f"inputs.{name}": value for name, value in given.items()}
         known |= {"github.token": "t", "github.event.pull_request.number": "7"}
-        self.code, self.said = 0, ""
-        for step in ACTION["runs"]["steps"]:
+        for step in steps:
             condition = step.get("if", "")
-            is_always = "always()" in condition
-            wants_comment = "inputs.comment == 'true'" in condition
-            if (self.code and not is_always) or (wants_comment and given["comment"] != "true"):
+            is_unwanted = "inputs.comment == 'true'" in condition and given["comment"] != "true"
+            if is_unwanted or (self.code and "always()" not in condition):
                 continue
             known |= {f"steps.gate.outputs.{k}": v for k, v in self._outputs().items()}
-            self._play(step, known, checkout, stored)
+            self._play(step, known)
+        return self
 
-    def _play(
-        self, step: dict[str, Any], known: dict[str, str], checkout: Path, stored: Path | None
-    ) -> None:
+    def _play(self, step: dict[str, Any], known: dict[str, str]) -> None:
         def shown(text: str) -> str:
             return re.sub(r"\$\{\{ (.*?) \}\}", lambda found: known.get(found[1], ""), text)
 
@@ -128,16 +130,17 @@ class Job:
         script.write_text(step["run"], encoding="utf-8")
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
-            cwd=checkout,
+            cwd=self._checkout,
             env={
                 **os.environ,
+                **self._environment,
                 **{key: shown(value) for key, value in step.get("env", {}).items()},
                 "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}",
+                "TMPDIR": str(self.home / "tmp"),
                 "GITHUB_OUTPUT": str(self.home / "output"),
                 "GITHUB_STEP_SUMMARY": str(self.home / "summary"),
                 "GITHUB_REPOSITORY": "o/r",
                 "CALLS": str(self.home / "calls"),
-                "STORED": str(stored or ""),
             },
             capture_output=True,
             text=True,
@@ -156,11 +159,23 @@ class Job:
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
     @property
+    def comment(self) -> list[str]:
+        """The lines of the comment that was written, or was to be."""
+        (body,) = (self.home / "tmp").glob("tmp.*")
+        return body.read_text(encoding="utf-8").splitlines()
+
+    @property
+    def asked(self) -> list[str]:
+        """What GitHub was asked for, in order."""
+        return [call for call in self.text("calls").splitlines() if call.startswith("gh ")]
+
+    @property
     def annotations(self) -> list[str]:
         """The lines that GitHub shows at the top."""
         return [line for line in self.said.splitlines() if line.startswith("::")]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("verdict", "code", "annotation"),
     [
@@ -174,7 +189,7 @@ def test_each_verdict_has_its_summary_annotation_and_code(
     checkout: Path, gates: dict[str, Path], verdict: str, code: int, annotation: str
 ) -> None:
     """A fail and an invalid gate block, an inconclusive one warns; both platforms are ended."""
-    job = Job(checkout, gates[verdict], base="HEAD")
+    job = Job(checkout, gates[verdict]).play(base="HEAD")
 
     assert job.text("summary").startswith(f"## SLO gate: {verdict.upper()}\n"), job.said
     assert job.code == code
@@ -184,15 +199,16 @@ def test_each_verdict_has_its_summary_annotation_and_code(
     assert calls.count("platform up --json") == calls.count("platform down") == 2
     asked = "gate --baseline http://127.0.0.1:1 --candidate http://127.0.0.1:1"
     assert f"{asked} --mode quick --confirm" in calls
-    assert not [call for call in calls if call.startswith("gh ")]
+    assert job.asked == []
     listed = ["git", "worktree", "list", "--porcelain"]
     done = subprocess.run(listed, cwd=checkout, capture_output=True, check=True, timeout=60)
     assert done.stdout.count(b"worktree ") == 1
 
 
+@pytest.mark.full
 def test_usage_error_is_no_verdict(checkout: Path) -> None:
     """An unknown base: the summary says that there is no verdict, and the job fails with 64."""
-    job = Job(checkout, None, base="no-such-commit")
+    job = Job(checkout).play(base="no-such-commit")
 
     assert job.code == 64
     assert job.text("summary") == "## SLO gate: no verdict, exit code 64; the log says why\n"
@@ -201,13 +217,10 @@ def test_usage_error_is_no_verdict(checkout: Path) -> None:
     assert job.text("calls") == ""
 
 
-def test_platform_that_does_not_start_is_no_verdict(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.full
+def test_platform_that_does_not_start_is_no_verdict(checkout: Path) -> None:
     """Its own exit code is the job's, and not 1, which would say that an SLI got worse."""
-    monkeypatch.setenv("UP_EXIT", "69")
-
-    job = Job(checkout, None, base="HEAD")
+    job = Job(checkout, UP_EXIT="69").play(base="HEAD")
 
     assert job.code == 69
     assert job.text("summary") == "## SLO gate: no verdict, exit code 69; the log says why\n"
@@ -215,15 +228,47 @@ def test_platform_that_does_not_start_is_no_verdict(
     assert "gate" not in {call.split()[0] for call in job.text("calls").splitlines()}
 
 
+@pytest.mark.full
 def test_summary_becomes_a_comment_where_that_is_asked_for(
     checkout: Path, gates: dict[str, Path]
 ) -> None:
     """The gate's Markdown goes to the pull request, by its number, whatever the verdict."""
-    job = Job(checkout, gates["fail"], base="HEAD", comment="true")
+    job = Job(checkout, gates["fail"]).play(base="HEAD", comment="true")
 
-    looked, comment = (one for one in job.text("calls").splitlines() if one.startswith("gh "))
+    looked, comment = job.asked
     assert looked.startswith("gh api --paginate repos/o/r/issues/7/comments ")
     assert comment.startswith("gh pr comment 7 --repo o/r --body-file ")
-    mark, *body = job.text("calls.body").splitlines()
-    assert mark.startswith("<!-- ")
-    assert body[0] == "## SLO gate: FAIL"
+    assert job.comment[:2] == ["<!-- faultload gate -->", "## SLO gate: FAIL"]
+
+
+def commented(checkout: Path, **environment: str) -> Job:
+    """Play the step that comments alone, after a gate whose summary is one word."""
+    (checkout / "reports/gate-1").mkdir(parents=True)
+    (checkout / "reports/gate-1/gate.md").write_text("pass\n", encoding="utf-8")
+    (step,) = (step for step in STEPS if "inputs.comment" in step.get("if", ""))
+    job = Job(checkout, **environment).play([step], comment="true")
+    assert (job.code, job.comment) == (0, ["<!-- faultload gate -->", "pass"]), job.said
+    return job
+
+
+@pytest.mark.parametrize(
+    ("own", "asks"),
+    [
+        ("", "gh pr comment 7 --repo o/r --body-file "),
+        ("11\n12", "gh api --method PATCH repos/o/r/issues/comments/12 -F body=@"),
+    ],
+)
+def test_its_own_comment_is_renewed_and_no_other(checkout: Path, own: str, asks: str) -> None:
+    """What another workflow wrote last stays as it is."""
+    job = commented(checkout, OWN=own)
+
+    assert job.asked[-1].startswith(asks)
+    assert not [call for call in job.asked if "--edit-last" in call]
+    assert not job.said
+
+
+def test_a_comment_that_may_not_be_written_is_a_warning(checkout: Path) -> None:
+    """A fork's pull request has a token that only reads; the gate's own verdict counts."""
+    (said,) = commented(checkout, GH_EXIT="1").annotations
+
+    assert said.startswith("::warning title=SLO gate::")

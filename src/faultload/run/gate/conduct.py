@@ -9,10 +9,15 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-import yaml
-
 from faultload import __version__
-from faultload.errors import Interrupted, InvalidRunError
+from faultload.errors import (
+    FaultloadError,
+    Interrupted,
+    InvalidRunError,
+    MissingError,
+    RefusedError,
+    UsageError,
+)
 from faultload.judge import Verdict
 from faultload.judge.trial import Sli
 from faultload.record import Outcome, RunDirectory
@@ -27,6 +32,7 @@ from faultload.record.gate import (
 )
 from faultload.report.gate import shown
 from faultload.run.baselines import Saved, check_comparable, fingerprint_of, trials_of
+from faultload.run.fault_free import versions
 from faultload.run.gate.deciding import (
     Look,
     Stage,
@@ -38,11 +44,11 @@ from faultload.run.gate.deciding import (
 )
 from faultload.run.gate.looks import Numbers, look_at
 from faultload.run.gate.plan import GatePlan
-from faultload.run.gate.sides import OpenSide, differences, opened
-from faultload.run.gate.trials import Play, play, run_trial, versions
+from faultload.run.gate.sides import OpenSide, SideGoneError, differences, opened
+from faultload.run.gate.trials import Play, play, run_trial
 from faultload.run.progress import Progress
 from faultload.run.room import as_invalid, check_room
-from faultload.run.sealing import commit_of
+from faultload.run.sealing import commit_of, write_yaml
 from faultload.run.signals import SignalGuard
 from faultload.secrecy import private_files
 
@@ -96,7 +102,7 @@ class Gate:
         """Run it; what was observed is sealed however it ended.
 
         Raises:
-            FaultloadError: it could not begin, or a side went away.
+            FaultloadError: it could not begin.
             Interrupted: a signal came; sides and load are ended, what was observed is sealed.
         """
         plan, signals = self._plan, signals or SignalGuard()
@@ -129,7 +135,22 @@ class Gate:
         failed = seen.of(Verdict.FAIL)
         if self._plan.confirm and failed and not seen.of(Verdict.INVALID):
             self._progress.note(f"a fresh repetition is to confirm: {', '.join(failed)}")
-            self._round(2, [sli for sli in self._slis if sli.name in failed])
+            try:
+                self._round(2, [sli for sli in self._slis if sli.name in failed])
+            except (MissingError, RefusedError, UsageError) as error:
+                raise self._unrepeated(failed, error) from None
+
+    def _unrepeated(self, failed: Sequence[str], error: FaultloadError) -> InvalidRunError:
+        """Return what ends a gate that has failed, and that something keeps from being confirmed.
+
+        A candidate that died a moment later would be measured, and a baseline would spoil its
+        trial; a moment earlier they are the same.
+        """
+        what = "no repetition could confirm it"
+        if isinstance(error, SideGoneError) and error.side == "candidate":
+            what = "the candidate was gone when it was to be tried again"
+            self._manifest = self._manifest.model_copy(update={"candidate_gone": str(error)})
+        return InvalidRunError(f"{', '.join(failed)} failed, and {what}: {error}")
 
     def _round(self, number: int, slis: Sequence[Sli]) -> Stage:
         """Open both sides and run stages until a look is final; a round has sides of its own."""
@@ -278,13 +299,8 @@ class Gate:
 
     def _first_manifest(self, gate_id: str) -> GateManifest:
         plan = self._plan
-        for path, models in (
-            (self.directory.scenario, [plan.scenario]),
-            (self.directory.slos, list(plan.slos)),
-        ):
-            documents = [model.model_dump(mode="json", by_alias=True) for model in models]
-            text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
-            path.write_text(text, encoding="utf-8")
+        write_yaml(self.directory.scenario, plan.scenario)
+        write_yaml(self.directory.slos, *plan.slos)
         return GateManifest(
             gate_id=gate_id,
             mode=plan.mode.value,

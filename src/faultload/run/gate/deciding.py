@@ -152,6 +152,18 @@ def look_back(  # noqa: PLR0913  # what a round is made of
     return Stage(found)
 
 
+def unanswered(slis: Sequence[str], why: str) -> Stage:
+    """Return what a repetition says for which there was no candidate: it would serve nobody.
+
+    Args:
+        slis: that it was to confirm.
+        why: what was said instead of an answer.
+    """
+    reason = f"both sides were opened anew, and only the candidate was not there: {why}"
+    result = GateResult(Verdict.FAIL, reason, None, None, None, None, 0)
+    return Stage(dict.fromkeys(slis, (result, 1)))
+
+
 def decide(
     first: Sequence[Trial],
     slis: Sequence[Sli],
@@ -166,7 +178,7 @@ def decide(
         first: valid trials of the first round.
         slis: what is compared.
         seen: the first round's looks.
-        again: the second round's, of the SLIs that failed; None: there was none.
+        again: the second round's, of the SLIs that failed, or `unanswered`; None: there was none.
         confirm: whether a fail needs the second round.
     """
     decisions = []

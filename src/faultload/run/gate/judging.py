@@ -23,6 +23,7 @@ from faultload.run.gate.deciding import (
     measure,
     spoilt,
     stored_trials,
+    unanswered,
 )
 from faultload.run.gate.looks import look_at
 from faultload.run.gate.sides import differences
@@ -73,10 +74,11 @@ def judge_gate(directory: GateDirectory, look: Look = look_at) -> GateReport:
         slis = [sli for sli in slis if sli.name in manifest.against.entry.trials]
         rounds[1] = [*stored_trials(manifest.against.entry), *rounds[1]]
     seen = _look_back(manifest, rounds[1], slis, look)
-    again = None
-    if rounds[2]:
-        failed = [sli for sli in slis if sli.name in seen.of(Verdict.FAIL)]
-        again = _look_back(manifest, rounds[2], failed, look)
+    failed, again = seen.of(Verdict.FAIL), None
+    if manifest.candidate_gone:
+        again = unanswered(failed, manifest.candidate_gone)
+    elif rounds[2]:
+        again = _look_back(manifest, rounds[2], [s for s in slis if s.name in failed], look)
     decisions = decide(rounds[1], slis, seen, again, confirm=manifest.confirm)
     known = {sli.name for sli in slis}
     return _report(manifest, decisions, [s.name for s in slis_of(slos) if s.name not in known])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from faultload.errors import RefusedError, UsageError
+from faultload.errors import MissingError, RefusedError, UsageError
 from faultload.load import check_workers
 from faultload.load.plan import Endpoint
 from faultload.record.gate import SideName
@@ -52,6 +52,19 @@ class SideSpec:
     def is_local(self) -> bool:
         """Whether it is started for the gate."""
         return self.target is not None and self.target.kind == "local"
+
+
+class SideGoneError(MissingError):
+    """A side does not start, or its endpoint does not answer: its users would meet the same.
+
+    Attributes:
+        side: which.
+    """
+
+    def __init__(self, side: SideName, problem: str) -> None:
+        """Say whose; the problem names it already."""
+        self.side = side
+        super().__init__(problem)
 
 
 class OpenSide(Protocol):
@@ -117,7 +130,8 @@ def opened(
 
     Raises:
         RefusedError: a run holds a target, or a fault is in force there.
-        MissingError: one does not start, or does not answer.
+        SideGoneError: one does not start, or does not answer.
+        MissingError: a cluster's API does not answer, or lacks something.
     """
     with contextlib.ExitStack() as owned:
         found: dict[SideName, OpenSide] = {}
@@ -126,7 +140,8 @@ def opened(
             if spec.target is None:
                 found[spec.side] = _Url(spec)
                 continue
-            target = start_own(catalogue, spec.name, list(spec.overrides))
+            with _for_its_users(spec):
+                target = start_own(catalogue, spec.name, list(spec.overrides))
             owned.callback(target.close)
             fingerprint = target.identity.fingerprint
             if fingerprint not in held:  # both sides may be one cluster
@@ -135,20 +150,33 @@ def opened(
                 held.add(fingerprint)
             if left := target.left_behind():
                 raise RefusedError(f"{spec.name}: a fault is in force: {'; '.join(left)}")
-            found[spec.side] = _OnTarget(target)
+            found[spec.side] = _OnTarget(spec, target)
         yield found
 
 
+@contextlib.contextmanager
+def _for_its_users(spec: SideSpec) -> Iterator[None]:
+    """Tell a side that nobody could ask; what a cluster's API says is not what its users meet."""
+    try:
+        yield
+    except MissingError as error:
+        if spec.target is not None and not spec.is_local:
+            raise
+        raise SideGoneError(spec.side, str(error)) from None
+
+
 class _OnTarget:
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, spec: SideSpec, target: Target) -> None:
+        self._spec, self._target = spec, target
 
     @property
     def url(self) -> str:
         return self._target.endpoints.inference_url
 
     def environment(self) -> dict[str, str]:
-        return environment_of(self._target.identity.kind, self._target.describe())
+        with _for_its_users(self._spec):
+            about = self._target.describe()
+        return environment_of(self._target.identity.kind, about)
 
 
 class _Url:
@@ -162,7 +190,8 @@ class _Url:
 
     def environment(self) -> dict[str, str]:
         ca = str(self._spec.ca) if self._spec.ca else None
-        about = describe_endpoint(self._spec.name, self._spec.load.api_key_env, ca)
+        with _for_its_users(self._spec):
+            about = describe_endpoint(self._spec.name, self._spec.load.api_key_env, ca)
         return flat({"kind": "url", **{k: v for k, v in about.items() if k not in _VOLATILE}})
 
 

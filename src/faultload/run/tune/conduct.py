@@ -3,57 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
-import yaml
-from pydantic import BaseModel
-
-from faultload import __version__
 from faultload.errors import InvalidRunError
-from faultload.load import LoadGenerator, make_trace, write_trace
-from faultload.measure import CATALOGUE, Collector, PrometheusReader
-from faultload.record import InjectionJournal, LoadSummary, Manifest, Outcome, Phase, PhaseName
-from faultload.record.directory import RunDirectory, make_folders
-from faultload.record.manifest import Clock
-from faultload.run.events import RunClock
-from faultload.run.gate.trials import versions
-from faultload.run.live import LiveRows
+from faultload.load import make_trace, write_trace
+from faultload.record import InjectionJournal, RunDirectory
+from faultload.record.directory import make_folders
+from faultload.run.fault_free import FaultFreeRun, Played
 from faultload.run.platform import start_own
 from faultload.run.progress import Progress
 from faultload.run.room import as_invalid, check_room
-from faultload.run.sealing import commit_of, seal_run
+from faultload.run.sealing import begin_collecting, commit_of, seal_run, write_yaml
 from faultload.run.signals import SignalGuard
 from faultload.run.tune.plan import TunePlan
 from faultload.run.tune.reading import read_setting
 from faultload.run.tune.telling import new_sweep
 from faultload.secrecy import private_files
-from faultload.spec import Scenario
 from faultload.spec.prices import load_price_book, prices_beside
 from faultload.targets import Target
 
-_READY_TIMEOUT_S = 60.0
-_LEAD_S = 0.5
-_STOP_GRACE_S = 5.0
-_TICK_S = 0.1
-
-
-class Played:
-    """What a load came to: what the client says of itself, its clock, and who collects series."""
-
-    def __init__(self, load: LoadSummary, clock: RunClock, collector: Collector | None) -> None:
-        """Note how far the wall clock has moved since the start."""
-        self.load, self.clock, self.collector = load, clock, collector
-        self.drift_s = clock.wall_drift_s()
-
-
 Open = Callable[[TunePlan, int], Target]
 """Starts the platform with this batch limit."""
-Play = Callable[[TunePlan, Scenario, Path, Target, RunDirectory, Progress], Played]
-"""Plays a trace against it and writes the request rows into the record."""
+Play = Callable[[TunePlan, Target, FaultFreeRun, Progress], Played]
+"""Plays a setting's trace and writes the request rows into its record; errors as in `play`."""
 
 
 def open_platform(plan: TunePlan, size: int) -> Target:
@@ -67,61 +41,17 @@ def open_platform(plan: TunePlan, size: int) -> Target:
     return start_own(plan.catalogue, str(plan.target_path), overrides)
 
 
-def play(  # noqa: PLR0913  # what a load is made of
-    plan: TunePlan,
-    scenario: Scenario,
-    trace: Path,
-    target: Target,
-    directory: RunDirectory,
-    progress: Progress,
-) -> Played:
-    """Play a closed loop in Locust processes until every user has their last answer.
+def play(plan: TunePlan, target: Target, run: FaultFreeRun, progress: Progress) -> Played:
+    """Play a closed loop until every user has their last answer.
 
     Raises:
         InvalidRunError: the load client did not get ready, or died.
         Interrupted: a signal came; the load is ended first.
     """
-    work, users = directory.path / "work", scenario.arrivals.steps[0].users  # type: ignore[union-attr]
-    at = target.endpoints
-    load = LoadGenerator(
-        trace,
-        scenario,
-        at.inference_url,
-        work,
-        directory.logs,
-        workers=plan.load.workers,
-        api_key_env=plan.load.api_key_env,
-        listen=plan.load.listen,
-        ca=plan.ca,
-    )
-    live, left = LiveRows(plan.slos), users
-    with contextlib.ExitStack() as failing:
-        failing.callback(shutil.rmtree, work, ignore_errors=True)
-        failing.callback(load.stop, 0.0)
-        load.start()
-        load.wait_ready(_READY_TIMEOUT_S)
-        clock = RunClock.starting_in(_LEAD_S)
-        load.go(clock.t0_unix_s)
-        reader = PrometheusReader(at.prometheus_url, headers=at.prometheus_headers())
-        interval_s = plan.target.scrape_interval_s
-        collector = Collector(reader, CATALOGUE, clock.t0_unix_s, clock.now_s, interval_s)
-        failing.callback(collector.close)
-        collector.start()
-        until_s = plan.end_s + scenario.timeouts.total_s
-        # Nobody thinks, so that each user has one request open at the end, and no more after it.
-        while (now_s := clock.now_s()) < plan.end_s or (left > 0 and now_s < until_s):
-            time.sleep(_TICK_S)
-            rows = load.poll()
-            live.add(rows)
-            left -= sum(row["end_s"] >= plan.end_s for row in rows)
-            progress.tick(max(0.0, plan.end_s - now_s), live.stats(now_s))
-            if not load.alive():
-                raise InvalidRunError(f"the load client died; it last said: {load.last_words()}")
-        load.stop(_STOP_GRACE_S)
-        played = Played(load.collect(directory.requests, plan.end_s), clock, collector)
-        failing.pop_all()
-    shutil.rmtree(work, ignore_errors=True)
-    return played
+    users = run.scenario.arrivals.steps[0].users  # type: ignore[union-attr]
+    collecting = partial(begin_collecting, plan.target, target)
+    # Nobody thinks, so that each user has one request open at the end, and no more after it.
+    return run.play(progress, users, lambda row: row["end_s"] >= run.end_s, collecting)
 
 
 class Sweep:
@@ -186,21 +116,44 @@ class Sweep:
         try:
             self._progress.note(f"batch {size}: the platform starts")
             with contextlib.closing(self._open(plan, size)) as target:
-                scenario = plan.workload(size * self._replicas(target, size))
-                trace = directory.record / "trace.parquet"
-                write_trace(make_trace(scenario, plan.end_s, plan.seed), trace)
-                self._save_inputs(directory, scenario)
+                run = self._prepared(directory, target, size)
                 self._progress.phase(f"batch {size}", plan.end_s)
                 try:
-                    played = self._play(plan, scenario, trace, target, directory, self._progress)
+                    played = self._play(plan, target, run, self._progress)
                 except InvalidRunError as error:
-                    self._seal(directory, size, target, None, str(error))
+                    self._seal(run, target, None, str(error))
                 else:
-                    self._seal(directory, size, target, played, "")
+                    self._seal(run, target, played, "")
         except BaseException:
             shutil.rmtree(directory.path, ignore_errors=True)
             raise
         return directory
+
+    def _prepared(self, directory: RunDirectory, target: Target, size: int) -> FaultFreeRun:
+        """Write what is asked into the record; errors as in `_replicas`."""
+        plan = self._plan
+        scenario = plan.workload(size * self._replicas(target, size))
+        trace = directory.record / "trace.parquet"
+        write_trace(make_trace(scenario, plan.end_s, plan.seed), trace)
+        write_yaml(directory.scenario, scenario)
+        write_yaml(directory.slos, *plan.slos)
+        write_yaml(directory.target, plan.target)
+        write_yaml(directory.prices, *load_price_book(prices_beside(plan.target_path)).plain())
+        return FaultFreeRun(
+            directory=directory,
+            title=f"{plan.tier.model} with batches of {size}",
+            target=target.identity.name,
+            scenario=scenario,
+            slos=plan.slos,
+            seed=plan.seed,
+            repeat=plan.repeat,
+            trace=trace,
+            url=target.endpoints.inference_url,
+            workers=plan.load,
+            ca=plan.ca,
+            warmup_s=plan.warmup_s,
+            end_s=plan.end_s,
+        )
 
     def _replicas(self, target: Target, size: int) -> int:
         """Return how many engines there are; the platform says that each has the batch limit.
@@ -219,64 +172,17 @@ class Sweep:
             )
         return int(tier["replicas"])
 
-    def _save_inputs(self, directory: RunDirectory, scenario: Scenario) -> None:
-        plan = self._plan
-        book = load_price_book(prices_beside(plan.target_path))
-        for path, documents in (
-            (directory.scenario, _plain(scenario)),
-            (directory.slos, _plain(*plan.slos)),
-            (directory.target, _plain(plan.target)),
-            (directory.prices, book.plain()),
-        ):
-            text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
-            path.write_text(text, encoding="utf-8")
-
-    def _seal(
-        self,
-        directory: RunDirectory,
-        size: int,
-        target: Target,
-        played: Played | None,
-        problem: str,
-    ) -> None:
-        plan = self._plan
-        clock = Clock(t0_unix_s=time.time(), t0_monotonic_s=time.monotonic())
-        if played is not None:
-            at, drift_s = played.clock, played.drift_s
-            clock = Clock(
-                t0_unix_s=at.t0_unix_s, t0_monotonic_s=at.t0_monotonic_s, wall_drift_s=drift_s
-            )
-        phases = [
-            Phase(name=PhaseName.WARMUP, start_s=0.0, end_s=plan.warmup_s),
-            Phase(name=PhaseName.BASELINE, start_s=plan.warmup_s, end_s=plan.end_s),
-        ]
-        trace = directory.record / "trace.parquet"
-        draft = Manifest(
-            run_id=directory.run_id,
-            experiment="",
-            title=f"{plan.tier.model} with batches of {size}",
-            scenario=plan.scenario.name,
-            slos=[slo.name for slo in plan.slos],
-            target=target.identity.name,
-            target_fingerprint=target.identity.fingerprint,
-            seed=plan.seed,
-            trace_sha256=hashlib.sha256(trace.read_bytes()).hexdigest(),
-            repeat=plan.repeat,
-            faultload_version=__version__,
-            versions=dict(versions()),
-            commit=commit_of(plan.catalogue.root),
-            clock=clock,
-            phases=phases if played is not None else [],
-            outcome=Outcome.COMPLETED if played is not None else Outcome.STOPPED,
-            reason=problem,
-            platform=target.describe(),
+    def _seal(self, run: FaultFreeRun, target: Target, played: Played | None, problem: str) -> None:
+        known = {
+            "target_fingerprint": target.identity.fingerprint,
+            "commit": commit_of(self._plan.catalogue.root),
+            "platform": target.describe(),
+        }
+        draft = run.manifest(played, problem).model_copy(update=known)
+        nothing = InjectionJournal(run.directory.path / "no-injections.jsonl")
+        if played is None:
+            seal_run(run.directory, draft, nothing, None, target, 0.0)
+            return
+        seal_run(
+            run.directory, draft, nothing, lambda: played.load, target, run.end_s, played.collector
         )
-        collect = (lambda: played.load) if played is not None else None
-        nothing = InjectionJournal(directory.path / "no-injections.jsonl")
-        collector = played.collector if played is not None else None
-        end_s = plan.end_s if played is not None else 0.0
-        seal_run(directory, draft, nothing, collect, target, end_s, collector)
-
-
-def _plain(*models: BaseModel) -> Sequence[dict[str, object]]:
-    return [model.model_dump(mode="json", by_alias=True) for model in models]

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from gates import Bench, planned, threshold
 
-from faultload.errors import MissingError, SpecError
+from faultload.errors import (
+    ExitCode,
+    FaultloadError,
+    MissingError,
+    RefusedError,
+    SpecError,
+    UsageError,
+)
 from faultload.judge import Verdict
 from faultload.record import Outcome
 from faultload.record.gate import GateDirectory
@@ -18,7 +25,7 @@ from faultload.report.gate import GateReport
 from faultload.run.gate.conduct import Gate
 from faultload.run.gate.judging import judge_and_write, judge_gate
 from faultload.run.gate.plan import Mode
-from faultload.run.gate.sides import lost_replicas
+from faultload.run.gate.sides import SideGoneError, lost_replicas
 from faultload.run.progress import Silent
 
 SAME = {"baseline": 1.0, "candidate": 1.0}
@@ -97,6 +104,62 @@ def test_fail_blocks_only_when_a_fresh_repetition_fails_too(tmp_path: Path) -> N
     assert "Not confirmed" in next(s.reason for s in unconfirmed.slis if s.sli == "p95 TTFT")
     assert confirmed.verdict is Verdict.FAIL
     assert next(s.confirmed for s in confirmed.slis if s.sli == "p95 TTFT") is True
+
+
+def test_candidate_that_fails_and_is_gone_then_has_failed(tmp_path: Path) -> None:
+    """Its users would get no answer at all: that confirms it, and is no lack of something here."""
+    dead = SideGoneError("candidate", "http://127.0.0.1:2 does not answer: ConnectionError")
+    directory = conduct(Bench({1: SLOW}, gone=dead), tmp_path, confirm=True)
+
+    report, files = judge_and_write(directory, threshold)
+
+    assert report.verdict is Verdict.FAIL
+    ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
+    assert ttft.confirmed is True
+    assert "Confirmed by a fresh repetition" in ttft.reason
+    assert "only the candidate was not there: http://127.0.0.1:2 does not answer" in ttft.reason
+    assert directory.manifest().outcome is Outcome.STOPPED
+    assert [note for note in report.notes if "candidate was gone when it was to be" in note]
+    assert json.loads(files[0].read_text())["verdict"] == "fail"
+    assert judged(GateDirectory.open(directory.path)) == report
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        SideGoneError("baseline", "http://127.0.0.1:1 does not answer: ConnectionError"),
+        MissingError("the cluster's API does not answer"),
+        RefusedError("another run holds the target"),
+        UsageError("targets/staging.yaml: no such file"),
+    ],
+)
+def test_fail_that_nobody_could_confirm_is_invalid_and_reported(
+    tmp_path: Path, gone: FaultloadError
+) -> None:
+    """The candidate may be fine: no fail, and no pass; what the first round saw is all there."""
+    directory = conduct(Bench({1: SLOW}, gone=gone), tmp_path, confirm=True)
+
+    report, files = judge_and_write(directory, threshold)
+
+    ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
+    assert report.verdict is Verdict.INVALID
+    assert report.reason.endswith(f"failed, and no repetition could confirm it: {gone}")
+    assert "p95 TTFT" in report.reason
+    assert ttft.effect == pytest.approx(0.5, abs=0.1)
+    assert "Not confirmed: the repetition did not take place" in ttft.reason
+    assert [path.name for path in files] == ["gate.json", "gate.md", "junit.xml"]
+
+
+def test_side_that_is_not_there_at_first_is_missing(tmp_path: Path) -> None:
+    """Nothing was observed: there is nothing to report, and something to mend."""
+    plan = planned(tmp_path)
+    where = "http://127.0.0.1:1/v1/models does not answer"
+
+    with pytest.raises(SideGoneError, match=where) as found:
+        Gate(plan, Silent()).run()
+
+    assert (found.value.side, found.value.exit_code) == ("baseline", ExitCode.MISSING)
+    assert list(tmp_path.glob("gate-*")) == []
 
 
 def test_pass_is_not_repeated(tmp_path: Path) -> None:
