@@ -7,7 +7,7 @@ TEST_BUDGET_S := 600
 RUFF_SKIPS := --config 'extend-exclude = [".tools"]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster test-platform terraform-providers check audit chaos catalogue bench bench-gate bench-safety samples screenshot dashboards dashboards-asked reference clean
+.PHONY: help setup demo test test-browser test-cluster test-platform terraform-providers check audit chaos catalogue bench bench-gate bench-safety samples screenshot dashboards dashboards-asked reference clean
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ test: setup  ## Run every test but tests/cluster, or those in TESTS; PYTEST_ARGS
 	  echo "OVER BUDGET by $$(( took - $(TEST_BUDGET_S) )) s: see the slowest tests above" >&2; \
 	fi; \
 	exit $$status
+
+test-browser: setup  ## Build the chat's page and test it, by itself and in a real Chromium, where there are Node and one
+	@scripts/test_browser.sh $(or $(TESTS),tests/browser) $(PYTEST_ARGS)
 
 test-cluster: setup  ## Run the tests that need Kubernetes, on a control plane that is found or built with Go
 	@$(BIN)/pytest $(or $(TESTS),tests/cluster) $(PYTEST_ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -108,6 +109,21 @@ def test_every_dependency_has_its_hash() -> None:
     ]
     assert {one["name"] for one in theirs} == {name for name, _ in files}
     assert [name for name, file in files if not file.get("hash", "").startswith("sha256:")] == []
+
+
+def test_every_package_of_the_page_has_its_hash() -> None:
+    """Exact versions with hashes; and no address, which would be of one machine's registry."""
+    folder = _ROOT / "platform" / "chat"
+    lock = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))
+    asked = json.loads((folder / "package.json").read_text(encoding="utf-8"))
+    theirs = {name: one for name, one in lock["packages"].items() if name}
+    assert theirs
+    assert [
+        name for name, one in theirs.items() if not one["integrity"].startswith("sha512-")
+    ] == []
+    assert [name for name, one in theirs.items() if "resolved" in one] == []
+    wanted = {**asked["dependencies"], **asked["devDependencies"]}
+    assert {name: theirs[f"node_modules/{name}"]["version"] for name in wanted} == wanted
 
 
 def test_every_tool_has_its_hash() -> None:

@@ -136,7 +136,7 @@ def test_own_labels_of_exporters_are_kept() -> None:
         assert monitors[name]["spec"]["endpoints"][0]["honorLabels"] is True
 
 
-@pytest.mark.parametrize("chart", ["vllm", "router"])
+@pytest.mark.parametrize("chart", ["vllm", "router", "chat"])
 def test_prometheus_finds_monitors_of_other_charts(chart: str) -> None:
     """Every chart brings its own, in its own namespace, and lets this one's pods in."""
     spec = only(render("observability"), "Prometheus")["spec"]

@@ -162,8 +162,9 @@ def test_selector_finds_the_services_of_engines() -> None:
 
 
 def test_policies_of_both_charts_meet() -> None:
-    """Router to engine, Prometheus to both: what one side lets out the other lets in."""
-    for one, other, port in [("router", "vllm", 8000), ("router", "cache", 6379)]:
+    """Chat to router, router to engine: what one side lets out the other lets in."""
+    pairs = [("router", "vllm", 8000), ("router", "cache", 6379), ("chat", "router", 8080)]
+    for one, other, port in pairs:
         out = only(render(one), "NetworkPolicy")["spec"]["egress"]
         ((_, pod), *_) = pod_templates(render(other))
         assert any(
@@ -181,6 +182,7 @@ def test_policies_of_both_charts_meet() -> None:
             selects(peer["podSelector"], mine["metadata"]["labels"])
             for rule in into
             for peer in rule["from"]
+            if "podSelector" in peer
         )
 
 

@@ -84,7 +84,7 @@ def test_every_chart_renders_as_it_is_named(environment: str) -> None:
     """A layer that is gone, or a rule that is broken, would show on the cluster only."""
     found = {name: objects for name, _, objects in _charts(environment)}
     assert found.keys() == {
-        *("observability", "cache", "router", "chat-fast", "chat-reasoning", "faultload")
+        *("observability", "cache", "router", "chat-fast", "chat-reasoning", "chat", "faultload")
     }
     assert all(found.values())
 
@@ -105,9 +105,9 @@ def test_two_releases_make_no_object_twice(environment: str) -> None:
 
 @each_environment
 def test_what_others_need_comes_first(environment: str) -> None:
-    """Definitions before objects, and a cache, a door, engines, before what breaks them."""
+    """Definitions before objects, and a cache, a door, engines, a page, before what breaks them."""
     waves = {name: _wave(one) for name, one in _applications(environment).items()}
-    order = ["operators", "observability", "cache", "router", "engines", "faultload"]
+    order = ["operators", "observability", "cache", "router", "engines", "chat", "faultload"]
     of = {"keda": "operators", "prometheus-operator": "operators"}
     of |= {"chat-fast": "engines", "chat-reasoning": "engines"}
     assert waves == {name: order.index(of.get(name, name)) for name in waves}

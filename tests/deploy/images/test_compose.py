@@ -12,6 +12,7 @@ import pytest
 import yaml
 from platform_tools import ROOT, need, need_crds
 
+from inference_platform.chat import __main__ as chat
 from inference_platform.engine_sim import flags
 from inference_platform.router import __main__ as router
 from inference_platform.router.endpoints import Endpoint, EndpointsFile
@@ -40,8 +41,8 @@ def test_compose_takes_it() -> None:
 
 
 def test_it_is_the_platform() -> None:
-    """Two engines, so that one can go; the door; what it remembers by; what sees it."""
-    assert list(SERVICES) == ["engine-0", "engine-1", "router", "redis", "prometheus"]
+    """Two engines, so that one can go; the door; its page; what it remembers by; what sees it."""
+    assert list(SERVICES) == ["engine-0", "engine-1", "router", "chat", "redis", "prometheus"]
 
 
 @each_service
@@ -109,6 +110,9 @@ def test_programs_take_their_arguments() -> None:
     (endpoints,) = seen
     assert [one.address for one in endpoints] == [("engine-0", 8000), ("engine-1", 8000)]
     assert {one.tier for one in endpoints} == {options.tiers}
+    page = chat._parser().parse_args(SERVICES["chat"]["command"])
+    assert page.router == f"http://router:{options.port}"
+    assert page.drain_s < int(SERVICES["chat"]["stop_grace_period"].rstrip("s"))
 
 
 def test_prometheus_takes_its_file() -> None:

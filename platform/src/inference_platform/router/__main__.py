@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from inference_platform.router.app import create_app
 from inference_platform.router.serving import ServingError, die_with_parent, inherit, listen, serve
 from inference_platform.router.settings import Settings
 
@@ -102,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     except ServingError as error:
         sys.stderr.write(f"{error}\n")
         return 69
-    serve(settings, sockets)
+    serve(create_app(settings), sockets, settings.drain_s)
     return 0
 
 

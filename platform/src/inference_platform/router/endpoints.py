@@ -15,11 +15,18 @@ log = logging.getLogger(__name__)
 MODEL_PREFIX = "chat-"
 
 
-def _http_address(url: str) -> str:
+def http_address(url: str) -> tuple[str, int]:
+    """Host and port of a URL that has nothing else; raises ValueError."""
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"}:
+    bare = parts.path in {"", "/"} and not (parts.query or parts.fragment or parts.username)
+    if parts.scheme != "http" or not parts.hostname or not bare:
         raise ValueError(f"expected http://HOST[:PORT], found {url!r}")
-    _ = parts.port  # raises ValueError itself when it is no port number
+    # The port raises ValueError itself when it is no number.
+    return parts.hostname, parts.port or 80
+
+
+def _http_url(url: str) -> str:
+    http_address(url)
     return url
 
 
@@ -32,7 +39,7 @@ class Endpoint(BaseModel):
     uid: str = Field(min_length=1)
     """Changes when the replica is replaced, even under the same name and address."""
     tier: str = Field(min_length=1)
-    url: Annotated[str, AfterValidator(_http_address)]
+    url: Annotated[str, AfterValidator(_http_url)]
     ready: bool
     model: str = ""
     """The model name the engine serves; empty means the tier's public name, `chat-<tier>`."""
@@ -40,8 +47,7 @@ class Endpoint(BaseModel):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to connect to."""
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or 80
+        return http_address(self.url)
 
     @property
     def served_model(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from inference_platform.router.clients import ClientGone, read_body, while_client_stays
 from inference_platform.router.fleet import Fleet
 from inference_platform.router.metrics import NO_TIER, Metrics
 from inference_platform.router.relay import Job, Relay, served_by
@@ -22,10 +23,6 @@ _NOT_FORWARDED = frozenset(
     b"host content-length connection keep-alive proxy-connection transfer-encoding te trailer "
     b"upgrade expect".split()
 )
-
-
-class _ClientGone(Exception):  # noqa: N818 (an event, not a mistake)
-    """The client closed its connection before its request was complete."""
 
 
 class CompletionsEntry:
@@ -58,10 +55,10 @@ class CompletionsEntry:
             arrived_s=time.monotonic(),
         )
         try:
-            job.raw = await self._read_body(receive)
+            job.raw = await read_body(receive, self._settings.body_bytes_max)
             self._understand(scope, job)
             await self._relay_while_client_stays(job, receive)
-        except _ClientGone:
+        except ClientGone:
             job.outcome = "client_gone"
         except Refused as refused:
             if job.outcome == "ok":
@@ -72,23 +69,6 @@ class CompletionsEntry:
         self._metrics.requests.labels(job.tier, code, job.outcome).inc()
         if job.outcome == "ok":
             self._metrics.e2e.labels(job.tier).observe(time.monotonic() - job.arrived_s)
-
-    async def _read_body(self, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGone
-            part: bytes = message.get("body", b"")
-            size += len(part)
-            if size > self._settings.body_bytes_max:
-                limit = self._settings.body_bytes_max
-                text = f"The request body is larger than {limit} bytes."
-                raise Refused(413, "BadRequestError", text)
-            parts.append(part)
-            if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _understand(self, scope: Mapping[str, Any], job: Job) -> None:
         """Fill in what the request asks for; raises Refused."""
@@ -127,31 +107,11 @@ class CompletionsEntry:
         return tier
 
     async def _relay_while_client_stays(self, job: Job, receive: Receive) -> None:
-        """Relay the job; when the client leaves, cancel it wherever it is waiting."""
-        task = asyncio.current_task()
-        left = False
-
-        def on_receive(_: object) -> None:
-            nonlocal left
-            if relaying and task is not None:
-                left = True
-                task.cancel()
-
-        relaying = True
-        watch = asyncio.ensure_future(receive())
-        watch.add_done_callback(on_receive)
+        """Relay the job, or say that the router stops; raises ClientGone and Refused."""
         try:
-            await self._relay.serve(job)
+            await while_client_stays(receive, self._relay.serve(job))
         except asyncio.CancelledError:
-            relaying = False
-            if left and task is not None:
-                task.uncancel()
-                job.outcome = "client_gone"
-            else:
-                await self._stopping(job)
-        finally:
-            relaying = False
-            watch.cancel()
+            await self._stopping(job)
 
     async def _stopping(self, job: Job) -> None:
         """Tell the client that the drain ran out of time."""

@@ -1,6 +1,7 @@
 """Just enough of server-sent events to pass on whole ones and know how a stream ended."""
 
-from inference_platform.router.replies import DONE
+from inference_platform.router.replies import DONE, Headers, Send, last_words
+from inference_platform.router.upstream import Connection, UpstreamLostError, UpstreamSilentError
 
 # Larger events go on in pieces: memory is bounded, and no token is this long.
 HELD_BYTES_MAX = 2**20
@@ -54,6 +55,53 @@ class EventGate:
             return b""
         self._last, self._held = self._held, b""
         return self._last
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """Whether a reply is a stream of events."""
+    return any(
+        name == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in headers
+    )
+
+
+async def first_events(
+    connection: Connection, gate: EventGate, data: bytes, timeout_s: float
+) -> bytes:
+    """Whole events to begin a stream with, `data` having been read; raises UpstreamError."""
+    events = gate.feed(data)
+    while data and not events:
+        data = await connection.read(timeout_s)
+        events = gate.feed(data)
+    events = events or gate.rest()
+    if not events:
+        raise UpstreamLostError("the stream ended before its first event")
+    return events
+
+
+async def pass_on(  # noqa: PLR0913  # both sides of a stream
+    send: Send, connection: Connection, gate: EventGate, events: bytes, idle_s: float, who: str
+) -> bytes:
+    """Send a stream on, from its first events to its end, whatever that is.
+
+    Returns what to send last: an error event where it was lost or silent for `idle_s`, which names
+    the other side as `who`. The gate knows how it ended.
+    """
+    data = events
+    # After [DONE] nothing is missing: the connection only ended without good manners.
+    lost = last_words(f"{who} lost mid-stream", "upstream_lost")
+    try:
+        while data:
+            if events:
+                await send({"type": "http.response.body", "body": events, "more_body": True})
+            data = await connection.read(idle_s)
+            events = gate.feed(data)
+        end = gate.rest()
+    except UpstreamSilentError:
+        return last_words(f"{who} stalled mid-stream", "upstream_stalled")
+    except UpstreamLostError:
+        end = b""
+    return end if gate.done else lost
 
 
 def _end_of_last(mark: bytes, data: bytes) -> int:

@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 
 from inference_platform.router.affinity import Affinity, AffinityUnavailable
-from inference_platform.router.events import EventGate
+from inference_platform.router.events import EventGate, first_events, is_event_stream, pass_on
 from inference_platform.router.fleet import Fleet, Replica
 from inference_platform.router.metrics import Metrics
-from inference_platform.router.replies import Headers, Refused, Send, last_words, send_whole
+from inference_platform.router.replies import Headers, Refused, Send, send_whole
 from inference_platform.router.settings import Settings
 from inference_platform.router.upstream import (
     ConnectError,
@@ -242,7 +242,7 @@ class Relay:
         """Get a reply worth sending: its first events, or all of it; raises UpstreamError."""
         connection, data = await self._first_bytes(job, replica)
         try:
-            if _is_event_stream(connection.headers):
+            if is_event_stream(connection.headers):
                 gate = EventGate()
                 data = await self._first_events(job, connection, gate, data)
                 return _Reply(connection, gate, data)
@@ -256,34 +256,18 @@ class Relay:
         message = job.message_for(replica)
         settings = self._settings
         timeout_s = settings.first_byte_timeout_s if job.stream else settings.whole_reply_timeout_s
-        connection = await replica.pool.acquire()
-        while True:
-            try:
-                connection.request(message)
-                return connection, await connection.read(timeout_s)
-            except UpstreamLostError:
-                connection.abort()
-                if not connection.reused or connection.heard:
-                    raise
-                # A kept-alive connection may be closed just as we write to it. That says nothing
-                # about the replica: ask once more on a new connection, off the retry budget.
-                self._metrics.retries.labels(job.tier, "stale_connection").inc()
-            except BaseException:
-                connection.abort()
-                raise
-            connection = await replica.pool.connect()
+
+        def stale() -> None:
+            # Off the retry budget: it says nothing about the replica.
+            self._metrics.retries.labels(job.tier, "stale_connection").inc()
+
+        return await replica.pool.exchange(message, timeout_s, stale)
 
     async def _first_events(
         self, job: Job, connection: Connection, gate: EventGate, data: bytes
     ) -> bytes:
         """Whole events to begin the stream with; raises when it failed before its first one."""
-        events = gate.feed(data)
-        while data and not events:
-            data = await connection.read(self._settings.first_byte_timeout_s)
-            events = gate.feed(data)
-        events = events or gate.rest()
-        if not events:
-            raise UpstreamLostError("the stream ended before its first event")
+        events = await first_events(connection, gate, data, self._settings.first_byte_timeout_s)
         if gate.failed:
             # An engine that dies while the request waits: 200, then an error as the first event.
             code = _code_of_first_event(events)
@@ -310,27 +294,12 @@ class Relay:
         self, job: Job, connection: Connection, gate: EventGate, events: bytes
     ) -> None:
         """Pass on a stream from its first events to its end, whatever that is."""
-        send, idle_s = job.send, self._settings.idle_timeout_s
         self._metrics.ttft.labels(job.tier).observe(time.monotonic() - job.arrived_s)
-        data = events
-        try:
-            while data:
-                if events:
-                    await send({"type": "http.response.body", "body": events, "more_body": True})
-                data = await connection.read(idle_s)
-                events = gate.feed(data)
-            end = gate.rest()
-            if not gate.done:
-                end = last_words("upstream replica lost mid-stream", "upstream_lost")
-        except UpstreamSilentError:
-            end = last_words("upstream replica stalled mid-stream", "upstream_stalled")
-        except UpstreamLostError:
-            # After [DONE] nothing is missing: the connection only ended without good manners.
-            lost = last_words("upstream replica lost mid-stream", "upstream_lost")
-            end = b"" if gate.done else lost
+        idle_s = self._settings.idle_timeout_s
+        end = await pass_on(job.send, connection, gate, events, idle_s, "upstream replica")
         if gate.failed or not gate.done:
             self._count_cut(job)
-        await send({"type": "http.response.body", "body": end, "more_body": False})
+        await job.send({"type": "http.response.body", "body": end, "more_body": False})
 
 
 def served_by(job: Job) -> Headers:
@@ -343,13 +312,6 @@ def served_by(job: Job) -> Headers:
 
 def _passed_on(headers: Headers) -> Headers:
     return [(name, value) for name, value in headers if name not in _HOP_BY_HOP]
-
-
-def _is_event_stream(headers: Headers) -> bool:
-    return any(
-        name == b"content-type" and value.lower().startswith(b"text/event-stream")
-        for name, value in headers
-    )
 
 
 def _code_of_first_event(events: bytes) -> int | None:

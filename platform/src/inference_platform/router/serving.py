@@ -1,4 +1,4 @@
-"""Running the router as a process: its sockets, its server and how it stops."""
+"""Running an application as a process: its sockets, its server and how it stops."""
 
 import contextlib
 import ctypes
@@ -10,19 +10,17 @@ import sys
 from collections.abc import Iterator
 
 import uvicorn
-
-from inference_platform.router.app import RouterApp, create_app
-from inference_platform.router.settings import Settings
+from starlette.types import ASGIApp
 
 BACKLOG = 2048
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ServingError(Exception):
-    """The router cannot be served; the text says what was expected and what to do."""
+    """The application cannot be served; the text says what was expected and what to do."""
 
 
-class RouterServer(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """uvicorn's server, which exits 0 after a drain instead of dying by the signal again."""
 
     @contextlib.contextmanager
@@ -33,7 +31,7 @@ class RouterServer(uvicorn.Server):
             self._captured_signals.clear()
 
 
-def build_server(app: RouterApp, settings: Settings) -> RouterServer:
+def build_server(app: ASGIApp, drain_s: float) -> DrainingServer:
     """A server for the app; run it with the sockets it should listen on."""
     config = uvicorn.Config(
         app,
@@ -48,9 +46,9 @@ def build_server(app: RouterApp, settings: Settings) -> RouterServer:
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        timeout_graceful_shutdown=max(1, round(drain_s)),
     )
-    return RouterServer(config)
+    return DrainingServer(config)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -101,9 +99,9 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def serve(settings: Settings, sockets: list[socket.socket]) -> None:
+def serve(app: ASGIApp, sockets: list[socket.socket], drain_s: float) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
-    server = build_server(create_app(settings), settings)
+    server = build_server(app, drain_s)
     # What is alive now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()

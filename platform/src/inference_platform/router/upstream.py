@@ -5,6 +5,7 @@ the chunked framing. Nothing here knows about models, tiers or retries.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -281,6 +282,30 @@ class Pool:
             raise ConnectError(f"{self._host}:{self._port}: {why}") from None
         self._busy.add(connection)
         return connection
+
+    async def exchange(
+        self, message: bytes, timeout_s: float, on_stale: Callable[[], None] = lambda: None
+    ) -> tuple[Connection, bytes]:
+        """Send a whole request and wait for the reply's first body bytes; raises UpstreamError.
+
+        The caller owns the connection and releases it. `on_stale` is called when the request is
+        sent once more, as a kept-alive connection was closed just when it was written to.
+        """
+        connection = await self.acquire()
+        while True:
+            try:
+                connection.request(message)
+                return connection, await connection.read(timeout_s)
+            except UpstreamLostError:
+                connection.abort()
+                if not connection.reused or connection.heard:
+                    raise
+                # It says nothing about the other side: ask again on a new connection.
+                on_stale()
+            except BaseException:
+                connection.abort()
+                raise
+            connection = await self.connect()
 
     def release(self, connection: Connection) -> None:
         """Give back a connection: kept if its exchange is over, else closed at once."""

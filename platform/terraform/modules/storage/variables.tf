@@ -88,7 +88,7 @@ variable "lustre" {
 variable "repositories" {
   description = "Images that this platform builds, each a repository in ECR."
   type        = set(string)
-  default     = ["vllm", "router", "engine-sim", "faultload"]
+  default     = ["vllm", "router", "chat", "engine-sim", "faultload"]
   nullable    = false
 
   validation {
