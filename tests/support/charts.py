@@ -28,6 +28,8 @@ CHARTS = {
 # Where charts are installed, and under which name when that is not the chart's own.
 NAMESPACES = {"observability": "observability", "faultload": "faultload"}
 RELEASES = {"vllm": "chat-fast"}
+# What a chart wants its user to say, in a file named as the chart; most want nothing.
+_SAID = ROOT / "tests/support/chart_values"
 _TIMEOUT_S = 120.0
 _KUBERNETES = "1.35.0"
 _WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "Job"}
@@ -90,7 +92,10 @@ def _templated(chart: str, layers: tuple[str, ...], change: str, release: str | 
 
 def _arguments(chart: str, layers: tuple[str, ...]) -> list[str]:
     folder = CHARTS[chart]
-    files = [f"--values={folder / 'values' / name}.yaml" for name in layers]
+    said = [_SAID / f"{chart}.yaml"] if (_SAID / f"{chart}.yaml").is_file() else []
+    files = [
+        f"--values={path}" for path in [*said, *(folder / f"values/{name}.yaml" for name in layers)]
+    ]
     namespace = NAMESPACES.get(chart, "inference")
     where = [f"--namespace={namespace}", f"--kube-version={_KUBERNETES}"]
     return [str(folder), *files, "--values=-", *where]

@@ -52,7 +52,18 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "faultload.env" -}}
 - {name: HOME, value: /tmp}
 - {name: XDG_STATE_HOME, value: /tmp/state}
+# boto3 reads the second, other programs of AWS the first; with one of them there, EKS adds neither.
 - {name: AWS_REGION, value: {{ .Values.upload.region }}}
+- {name: AWS_DEFAULT_REGION, value: {{ .Values.upload.region }}}
+{{- end -}}
+
+{{/* Port of the endpoint when that is no Service of this cluster; empty when it is one. */}}
+{{- define "faultload.outsidePort" -}}
+{{- $url := urlParse .Values.target.kubernetes.inference_url -}}
+{{- if not (regexMatch "\\.svc(\\.cluster\\.local)?$" $url.hostname) -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- $port | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "faultload.mounts" -}}
@@ -60,6 +71,13 @@ seccompProfile: {type: RuntimeDefault}
 - {name: kubeconfig, mountPath: /etc/faultload, readOnly: true}
 - {name: api-token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 - {name: tmp, mountPath: /tmp}
+{{- end -}}
+
+{{- define "faultload.subjects" -}}
+- {kind: ServiceAccount, name: {{ .Values.serviceAccount.name }}, namespace: {{ .Release.Namespace }}}
+{{- range .Values.groups }}
+- {kind: Group, name: {{ . | quote }}, apiGroup: rbac.authorization.k8s.io}
+{{- end }}
 {{- end -}}
 
 {{- define "faultload.volumes" -}}

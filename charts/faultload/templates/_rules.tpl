@@ -9,6 +9,9 @@ change. docs/deploy.md says why.
 {{- define "faultload.rules" -}}
 {{- $t := .Values.target -}}
 {{- $g := .Values.gameDay -}}
+{{- if not (regexMatch "^(localhost|[^/]*[.:][^/]*)/." .Values.image.repository) -}}
+{{- include "faultload.refuse" (dict "rule" "image-has-a-registry" "why" (printf "image.repository is %q; expected a registry and a name: without a registry a node asks Docker Hub, where nothing is ours; set it to such as ACCOUNT.dkr.ecr.REGION.amazonaws.com/inference-ENV/faultload" .Values.image.repository)) -}}
+{{- end -}}
 {{- if and $t.production $g.enabled -}}
 {{- include "faultload.refuse" (dict "rule" "no-standing-consent" "why" (printf "target %s is production, where a person confirms each run, and a schedule is nobody: set gameDay.enabled to false and start runs yourself" $t.name)) -}}
 {{- end -}}
@@ -35,6 +38,9 @@ change. docs/deploy.md says why.
 {{- end -}}
 {{- if hasKey $t "load" -}}
 {{- include "faultload.refuse" (dict "rule" "load-is-said-once" "why" "target.load and load both say where load comes from: take load out of target, and set load.machines and load.apiKeyEnv") -}}
+{{- end -}}
+{{- if and $g.enabled (kindIs "invalid" .Values.load.apiKeyEnv) -}}
+{{- include "faultload.refuse" (dict "rule" "key-is-said" "why" "nobody said whether the endpoint asks for a key, and without it every request of a game day would be refused: set load.apiKeyEnv to the variable that gameDay.secrets fills with it, or to \"\" where there is none") -}}
 {{- end -}}
 {{- if and .Values.load.apiKeyEnv (not (hasKey $g.secrets .Values.load.apiKeyEnv)) -}}
 {{- include "faultload.refuse" (dict "rule" "key-has-a-secret" "why" (printf "load.apiKeyEnv names %s, which gameDay.secrets does not fill: add it there" .Values.load.apiKeyEnv)) -}}

@@ -119,6 +119,15 @@ def test_containers_have_no_rights(chart: str, layers: tuple[str, ...]) -> None:
 
 
 @each_case
+def test_region_is_said_to_boto3(chart: str, layers: tuple[str, ...]) -> None:
+    """boto3 reads AWS_DEFAULT_REGION alone, and EKS adds it only where neither of both is there."""
+    for where, template in pod_templates(render(chart, *layers)):
+        for container in containers(template):
+            said = {one["name"]: one.get("value") for one in container.get("env", [])}
+            assert said.get("AWS_REGION") == said.get("AWS_DEFAULT_REGION"), where
+
+
+@each_case
 def test_tokens_of_the_api_are_asked_for(chart: str, layers: tuple[str, ...]) -> None:
     """A pod has a token of the API only where its ServiceAccount is bound to a role."""
     objects = render(chart, *layers)

@@ -187,13 +187,66 @@ def test_workers_find_their_master() -> None:
     assert worker["command"][-1] == "faultload-load.faultload.svc:5557"
     target = yaml.safe_load(only(objects, "ConfigMap")["data"]["target.yaml"])
     deployment = only(objects, "Deployment", "faultload-load")
-    assert target["load"] == {"listen": "0.0.0.0:5557", "workers": 3}
+    assert target["load"] == {
+        "listen": "0.0.0.0:5557",
+        "workers": 3,
+        "api_key_env": "INFERENCE_API_KEY",
+    }
     assert deployment["spec"]["replicas"] == 3
     (rule,) = only(objects, "NetworkPolicy", "faultload-game-day")["spec"]["ingress"]
     (peer,) = rule["from"]
     labels = templates["Deployment/faultload-load"]["metadata"]["labels"]
     assert selects(peer["podSelector"], labels)
     assert not selects(peer["podSelector"], master)
+
+
+@each_layer
+def test_who_needs_the_key_has_it(layers: tuple[str, ...]) -> None:
+    """Load workers, and the game day (`add_load` sends, too), whose master cannot see theirs."""
+    objects = render("faultload", *layers)
+    target = yaml.safe_load(only(objects, "ConfigMap")["data"]["target.yaml"])
+    variable = target.get("load", {}).get("api_key_env")
+    assert bool(variable) == (layers == ("staging",))
+    for _, template in pod_templates(objects):
+        for container in containers(template):
+            has = variable in {one["name"] for one in container["env"]}
+            wants = container["name"] in {"game-day", "worker"} and variable is not None
+            assert has == wants, container["name"]
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("https://llm.example.com", 443), ("http://llm.example.com:8080", 8080)],
+)
+def test_load_may_leave_for_the_endpoint(url: str, port: int) -> None:
+    """An endpoint that is no Service is asked through its public address, and by nobody else."""
+    change = {"target": {"kubernetes": {"inference_url": url}}}
+    for name in ("game-day", "load", "sweeper"):
+        policy = only(
+            render("faultload", "staging", change=change), "NetworkPolicy", f"faultload-{name}"
+        )
+        ports = {
+            each["port"]
+            for rule in policy["spec"]["egress"]
+            if any("ipBlock" in to and "except" in to["ipBlock"] for to in rule["to"])
+            for each in rule["ports"]
+        }
+        assert (port in ports) == (name != "sweeper")
+        assert not any(
+            to.get("podSelector") == {"matchLabels": {"app.kubernetes.io/component": "router"}}
+            for rule in policy["spec"]["egress"]
+            for to in rule["to"]
+        )
+
+
+def test_groups_have_the_rights_of_the_account() -> None:
+    """Who starts runs from outside, such as CI, may do what the pods may, and no more."""
+    objects = render("faultload", "sweeper-only", change={"groups": ["faultload-ci"]})
+    bindings = [one for one in objects if one["kind"] in {"RoleBinding", "ClusterRoleBinding"}]
+    assert len(bindings) == 2
+    for one in bindings:
+        kinds = {subject["kind"]: subject["name"] for subject in one["subjects"]}
+        assert kinds == {"ServiceAccount": "faultload", "Group": "faultload-ci"}
 
 
 def test_worker_is_begun_again_and_ends_when_told(tmp_path: Path) -> None:
@@ -229,9 +282,10 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        monkeypatch.setenv("AWS_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        found = boto3.resource("s3").Bucket("faultload-reports")
+        # Where the sidecar finds its region is the chart's to say.
+        monkeypatch.delenv("AWS_REGION", raising=False)
+        monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+        found = boto3.resource("s3", region_name="us-east-1").Bucket("faultload-reports")
         found.create()
         yield found
     finally:
@@ -239,17 +293,19 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_reports_are_written_once_the_game_day_is_over(bucket: Any, tmp_path: Path) -> None:
-    """The sidecar's own program, told by SIGTERM as the kubelet tells it."""
+    """The sidecar's own program and environment, told by SIGTERM as the kubelet tells it."""
     script = tmp_path / "upload.py"
     data = only(render("faultload", "staging"), "ConfigMap")["data"]
     script.write_text(data["upload.py"], encoding="utf-8")
     reports = tmp_path / "reports/run-1"
     reports.mkdir(parents=True)
     (reports / "verdict.json").write_text("{}", encoding="utf-8")
-    _, _, folder, url = _container("upload", "staging")["command"]
+    container = _container("upload", "staging")
+    _, _, folder, url = container["command"]
     assert folder == "/reports"
+    environment = os.environ | {one["name"]: one["value"] for one in container["env"]}
     command = [sys.executable, "-u", str(script), str(tmp_path / "reports"), url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             _until_it_catches(process.pid, signal.SIGTERM)
             process.send_signal(signal.SIGTERM)

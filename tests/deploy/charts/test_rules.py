@@ -133,6 +133,14 @@ _MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
     ("faultload", "somebody-sweeps", ("staging",), {"sweeper": {"enabled": False}}, "node"),
     ("faultload", "load-is-said-once", (), {"target": {"load": {"workers": 2}}}, "load.machines"),
     ("faultload", "key-has-a-secret", (), {"load": {"apiKeyEnv": "API_KEY"}}, "API_KEY"),
+    ("faultload", "key-is-said", (), {"load": {"apiKeyEnv": None}}, "load.apiKeyEnv"),
+    (
+        "faultload",
+        "image-has-a-registry",
+        (),
+        {"image": {"repository": "faultload/faultload"}},
+        '"faultload/faultload"; expected a registry',
+    ),
     (
         "observability",
         "retention-covers-the-budget",

@@ -201,7 +201,9 @@ args:
   - --timeout={{ int $v.source.fetch.silenceSeconds }}
   - --deadline={{ int $v.source.fetch.deadlineSeconds }}
 env:
+  # boto3 reads the second, other programs of AWS the first; with one of them there, EKS adds neither.
   - {name: AWS_REGION, value: {{ $v.source.region }}}
+  - {name: AWS_DEFAULT_REGION, value: {{ $v.source.region }}}
   - {name: HOME, value: /tmp}
 securityContext:
   {{- include "vllm.containerSecurity" . | nindent 2 }}

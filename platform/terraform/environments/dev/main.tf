@@ -30,7 +30,7 @@ module "platform" {
 
   system_nodes = {
     instance_types = ["t3.large", "t3a.large"]
-    size           = 2
+    size           = 3
     size_max       = 4
   }
 

@@ -29,7 +29,7 @@ module "platform" {
   nat_gateways = "one"
 
   system_nodes = {
-    instance_types = ["m7i.large", "m6i.large"]
+    instance_types = ["m7i.xlarge", "m6i.xlarge"]
     size           = 3
     size_max       = 6
   }

@@ -12,6 +12,7 @@ same init container fetches from S3 itself.
 | `s3` | S3 over HTTP, every wait bounded |
 | `signed` | S3 as AWS has it, for reading; boto3 signs |
 | `store` | publish, harm, restore and look at a model in the store |
+| `manifest` | what a folder of weights holds, before it is copied to a store |
 | `cache` | what a pod's init container does: fetch a model into a directory |
 | `server` | moto's S3 as a process |
 """

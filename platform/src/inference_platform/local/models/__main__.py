@@ -1,4 +1,7 @@
-"""`python -m inference_platform.local.models`: `serve` a store, `fetch` from one, `change` one."""
+"""`python -m inference_platform.local.models`: `serve` a store, `fetch` from one, `change` one.
+
+`manifest` makes a folder ready to be copied to a store.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from typing import NoReturn
 from inference_platform.local.models import s3, signed, store
 from inference_platform.local.models.cache import Wanted, fetch
 from inference_platform.local.models.errors import StoreError
-from inference_platform.local.models.layout import StandIn, check_names
+from inference_platform.local.models.layout import MANIFEST, StandIn, check_names
+from inference_platform.local.models.manifest import write_manifest
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CHANGES: dict[str, Callable[[str, str], object]] = {
@@ -88,7 +92,24 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("how", choices=CHANGES)
     change.add_argument("--store", type=_store, required=True, metavar="http://HOST:PORT[/BUCKET]")
     change.add_argument("--model", type=_model, required=True)
+
+    told = commands.add_parser("manifest", help="say what a folder of weights holds, in it")
+    told.set_defaults(run=_manifest)
+    told.add_argument("folder", type=Path, metavar="DIR")
+    told.add_argument("--model", type=_model, required=True)
+    told.add_argument("--version", type=_version, required=True)
     return parser
+
+
+def _manifest(args: argparse.Namespace) -> int:
+    try:
+        manifest = write_manifest(args.folder, args.model, args.version)
+    except (StoreError, OSError) as error:
+        sys.stderr.write(f"manifest {args.model}: {error}\n")
+        return 1
+    size = sum(file.size for file in manifest.files)
+    print(f"{args.folder / MANIFEST}: {len(manifest.files)} files, {size} bytes", flush=True)  # noqa: T201
+    return 0
 
 
 def _change(args: argparse.Namespace) -> int:
