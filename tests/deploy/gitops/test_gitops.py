@@ -60,7 +60,7 @@ def test_every_chart_renders_as_it_is_named(environment: str) -> None:
 
 @each_environment
 def test_what_others_need_comes_first(environment: str) -> None:
-    """A cache, a door, engines, a page, before what breaks them; before all of it Terraform's operators."""
+    """A cache, a door, engines, a page, before what breaks them; operators are there before."""
     waves = {name: _wave(one) for name, one in applications(environment).items()}
     order = ["operators", "observability", "cache", "router", "engines", "chat", "faultload"]
     of = {"chat-fast": "engines", "chat-reasoning": "engines"}

@@ -15,16 +15,10 @@ from typing import Any
 import orjson
 
 from inference_platform.router.affinity import Affinity, AffinityUnavailable
-from inference_platform.router.events import (
-    EventGate,
-    first_events,
-    is_event_stream,
-    last_words,
-    pass_on,
-)
+from inference_platform.router.events import EventGate, first_events, is_event_stream, pass_on
 from inference_platform.router.fleet import Fleet, Replica
 from inference_platform.router.metrics import Metrics
-from inference_platform.router.replies import Headers, Refused, Send, send_whole
+from inference_platform.router.replies import Headers, Refused, Send, last_words, send_whole
 from inference_platform.router.settings import Settings
 from inference_platform.router.upstream import (
     ConnectError,
