@@ -203,12 +203,12 @@ resource "aws_lb" "this" {
 }
 
 resource "aws_lb_target_group" "router" {
+  #checkov:skip=CKV_AWS_378:TLS ends at the load balancer; the router's pods speak HTTP inside the VPC
   name        = "${var.name}-router"
   vpc_id      = var.vpc_id
   target_type = "ip"
-  # TLS ends here; from here to the router's pods the traffic stays inside the VPC.
-  protocol = "HTTP"
-  port     = local.router_port
+  protocol    = "HTTP"
+  port        = local.router_port
   # As long as a stream may still run on a router that is going: its grace period.
   deregistration_delay          = 120
   load_balancing_algorithm_type = "least_outstanding_requests"
