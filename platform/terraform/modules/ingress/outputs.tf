@@ -17,17 +17,3 @@ output "target_group_arn" {
   description = "Target group of the router's pods."
   value       = aws_lb_target_group.router.arn
 }
-
-output "target_group_binding" {
-  description = "What binds the router's Service to the target group, for `kubectl apply`."
-  value = yamlencode({
-    apiVersion = "elbv2.k8s.aws/v1beta1"
-    kind       = "TargetGroupBinding"
-    metadata   = { name = "router", namespace = "inference" }
-    spec = {
-      targetGroupARN = aws_lb_target_group.router.arn
-      targetType     = "ip"
-      serviceRef     = { name = "router", port = local.router_port }
-    }
-  })
-}

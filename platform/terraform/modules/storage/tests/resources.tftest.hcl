@@ -54,7 +54,7 @@ run "images" {
   command = plan
 
   assert {
-    condition     = toset([for each in aws_ecr_repository.this : each.name]) == toset(["inference-test/vllm", "inference-test/router", "inference-test/engine-sim", "inference-test/faultload"])
+    condition     = toset([for each in aws_ecr_repository.this : each.name]) == toset(["inference-test/vllm", "inference-test/router", "inference-test/engine-sim", "inference-test/faultload", "inference-test/chat"])
     error_message = "Repositories are named ENVIRONMENT/IMAGE, as the charts' layers name them."
   }
 
