@@ -88,8 +88,6 @@ async def pass_on(  # noqa: PLR0913  # both sides of a stream
     the other side as `who`. The gate knows how it ended.
     """
     data = events
-    # After [DONE] nothing is missing: the connection only ended without good manners.
-    lost = last_words(f"{who} lost mid-stream", "upstream_lost")
     try:
         while data:
             if events:
@@ -101,7 +99,8 @@ async def pass_on(  # noqa: PLR0913  # both sides of a stream
         return last_words(f"{who} stalled mid-stream", "upstream_stalled")
     except UpstreamLostError:
         end = b""
-    return end if gate.done else lost
+    # After [DONE] nothing is missing: the connection only ended without good manners.
+    return end if gate.done else last_words(f"{who} lost mid-stream", "upstream_lost")
 
 
 def _end_of_last(mark: bytes, data: bytes) -> int:
