@@ -18,6 +18,8 @@ from faultload.record import (
     WorkerHealth,
 )
 
+LOAD = "load"
+"""Subject of the findings on our own load client: the platform has no part in them."""
 SENT_SHARE_MIN = 0.99
 """Least share of due requests that the client must have sent."""
 LAG_S_MAX = 0.020
@@ -78,7 +80,7 @@ def check_phases(evidence: Evidence) -> list[Finding]:
             continue
         if not ((due >= phase.start_s) & (due < phase.end_s)).any():
             text = f"No request was due in the {phase.name} phase: check the scenario's arrivals."
-            found.append(_invalid("load", text, "requests.parquet"))
+            found.append(_invalid(LOAD, text, "requests.parquet"))
     return found
 
 
@@ -164,7 +166,7 @@ def check_load(evidence: Evidence) -> list[Finding]:
     """The load that was due was offered, on time, and every request left a row."""
     load = evidence.load
     if load is None:
-        return [_invalid("load", "No load was measured.", "manifest.json")]
+        return [_invalid(LOAD, "No load was measured.", "manifest.json")]
     problems: list[str] = []
     rows = len(evidence.requests)
     if load.requests_due <= 0:
@@ -192,7 +194,7 @@ def check_load(evidence: Evidence) -> list[Finding]:
         )
     problems += _check_lag(load)
     problems += [problem for worker in load.health for problem in _check_worker(worker)]
-    return [_invalid("load", problem, "manifest.json") for problem in problems]
+    return [_invalid(LOAD, problem, "manifest.json") for problem in problems]
 
 
 def _check_lag(load: LoadSummary) -> list[str]:
@@ -285,7 +287,7 @@ CHECKS: Sequence[tuple[str, Callable[[Evidence], list[Finding]]]] = (
     ("isolation", check_isolation),
     ("phases", check_phases),
     ("steady state", check_steady_state),
-    ("load", check_load),
+    (LOAD, check_load),
     ("clock", check_clock),
     ("requests", check_rows),
 )

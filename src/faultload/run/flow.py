@@ -16,7 +16,7 @@ from faultload.errors import (
     RefusedError,
     SkippedError,
 )
-from faultload.judge import Judgement, Verdict
+from faultload.judge import LOAD, Judgement, Verdict
 from faultload.record import Outcome, PhaseName, RunDirectory
 from faultload.run.guards import admit
 from faultload.run.judging import judge_and_report
@@ -55,6 +55,18 @@ class RunResult:
     def defect(self) -> BaseException | None:
         """What nobody foresaw, and somebody must be told of with all it says; None: nothing."""
         return None if isinstance(self.error, FaultloadError | Interrupted) else self.error
+
+    @property
+    def spoilt(self) -> str:
+        """What our own load client did wrong, so that the run tells nothing; "": nothing.
+
+        Another try may come to a verdict: the platform had no part in it. A run that a signal or a
+        refusal ended is none that anybody wants again.
+        """
+        if self.defect is not None or isinstance(self.error, Interrupted | RefusedError):
+            return ""
+        invalid = (one for one in self.judgement.findings if one.verdict is Verdict.INVALID)
+        return next((one.text for one in invalid if one.subject == LOAD), "")
 
     @property
     def exit_code(self) -> int:

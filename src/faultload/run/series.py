@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from faultload.errors import FaultloadError, Interrupted, RefusedError, SkippedError
+from faultload.report import formats
 from faultload.report.series import NOT_RUN, REFUSED, SKIPPED, Entry
 from faultload.run.flow import run_experiment
 from faultload.run.plan import RunPlan
@@ -50,6 +51,7 @@ def run_series(  # noqa: PLR0913  # what a series is told
     begin: Callable[[RunPlan], Progress],
     *,
     stop_on: Collection[str] = (),
+    reruns: int = 0,
     done: Callable[[Entry], None] = lambda _: None,
 ) -> Series:
     """Run the steps in order, each on a target that is whole.
@@ -63,6 +65,8 @@ def run_series(  # noqa: PLR0913  # what a series is told
         signals: installed by the caller; it listens while waiting and running.
         begin: shows the progress of one run.
         stop_on: verdicts.
+        reruns: how often a run that our own load client spoilt is repeated. All of them are kept,
+            the last one counts.
         done: told of each entry as soon as it is there.
     """
     entries, pause_s = list[Entry](), 0.0
@@ -70,15 +74,25 @@ def run_series(  # noqa: PLR0913  # what a series is told
     why = ""
     for step in steps:
         about, progress = step.plan.experiment, begin(step.plan)
+        entry = Entry(about.name, about.title, NOT_RUN, "", None)
         try:
-            with signals.listening():
-                waited_s = site.wait(step.plan, pause_s)
-            if waited_s > _WORTH_SAYING_S:
-                progress.note(f"target steady after {waited_s:.0f} s")
-            entry, error = _run_one(step.plan, site.target, signals, progress)
+            for spoilt in range(reruns + 1):
+                with signals.listening():
+                    waited_s = site.wait(step.plan, pause_s)
+                if waited_s > _WORTH_SAYING_S:
+                    progress.note(f"target steady after {waited_s:.0f} s")
+                entry, error, again = _run_one(step.plan, site.target, signals, progress)
+                if spoilt:
+                    many = formats.plural(spoilt, "earlier run")
+                    said = f"{entry.reason} ({many}: spoilt by the load client)"
+                    entry = replace(entry, reason=said)
+                if not again or spoilt == reruns:
+                    break
+                progress.note(f"invalid, and run again: {again} ({entry.page})")
         except BaseException as problem:  # noqa: BLE001  # the summary comes whatever it was
             error, why = problem, str(problem) or type(problem).__name__
-            entry = Entry(about.name, about.title, NOT_RUN, why, None)
+            if entry.directory is None:
+                entry = replace(entry, reason=why)
         finally:
             progress.close()
         entries.append(entry)
@@ -99,8 +113,8 @@ def run_series(  # noqa: PLR0913  # what a series is told
 
 def _run_one(
     plan: RunPlan, target: Target, signals: SignalGuard, progress: Progress
-) -> tuple[Entry, BaseException | None]:
-    """Run one experiment; return how it ended, and the error that ends the series; None: none."""
+) -> tuple[Entry, BaseException | None, str]:
+    """Run one experiment; return how it ended, what ends the series, and what is worth a rerun."""
     about = plan.experiment
     try:
         result = run_experiment(plan, target, progress, signals)
@@ -111,7 +125,7 @@ def _run_one(
         code, said = int(problem.exit_code), str(problem)
         if is_skip:
             progress.note(said)
-        return Entry(about.name, about.title, ending, said, code), None if is_skip else problem
+        return Entry(about.name, about.title, ending, said, code), None if is_skip else problem, ""
     judgement = result.judgement
     entry = Entry(
         experiment=about.name,
@@ -123,4 +137,4 @@ def _run_one(
         judgement=judgement,
     )
     ends = result.defect is not None or isinstance(result.error, Interrupted | RefusedError)
-    return entry, result.error if ends else None
+    return entry, result.error if ends else None, result.spoilt

@@ -20,7 +20,7 @@ from faultload.errors import (
     RefusedError,
     SkippedError,
 )
-from faultload.judge import Judgement, TokenLedger, Verdict
+from faultload.judge import LOAD, Finding, Judgement, TokenLedger, Verdict
 from faultload.record import RunDirectory
 from faultload.report.series import Entry
 from faultload.run.flow import RunResult
@@ -279,6 +279,77 @@ def test_defect_that_left_a_record_names_it(script: Script) -> None:
     assert series.entries[1].directory == script.folder
     assert series.entries[2].reason == "the series ended before it: oh"
     assert series.error is error
+
+
+LATE = Finding(Verdict.INVALID, LOAD, "Requests left 90 ms late.", "manifest.json")
+SLOW = Finding(Verdict.INVALID, "steady state", "fast-ttft was missed.", "")
+
+
+def spoilt(script: Script, *findings: Finding, error: Any = None) -> RunResult:
+    """Return an invalid run with these findings."""
+    result = script.result(Verdict.INVALID, error)
+    return replace(result, judgement=replace(result.judgement, findings=list(findings)))
+
+
+def test_run_that_our_own_client_spoilt_is_repeated_and_that_is_said(script: Script) -> None:
+    """As often as is allowed and no oftener; the last one counts, and none is concealed."""
+    late = [spoilt(script, SLOW, LATE), spoilt(script, LATE)]
+    script.acts = {"a": lambda: late.pop() if late else script.result(Verdict.FAIL)}
+
+    series = script.play(reruns=2, stop_on=("invalid",))
+
+    assert [name for name, _ in script.ran] == ["a", "a", "a", "b", "c"]
+    assert endings(series)[0] == ("a", "fail", 1)
+    assert series.entries[0].reason.endswith("(2 earlier runs: spoilt by the load client)")
+    assert "spoilt" not in series.entries[1].reason
+
+
+def test_client_that_spoils_every_run_leaves_it_invalid(script: Script) -> None:
+    """Repeating makes no verdict out of nothing."""
+    script.acts = {"a": lambda: spoilt(script, LATE)}
+    series = script.play(reruns=1)
+
+    assert [name for name, _ in script.ran] == ["a", "a", "b", "c"]
+    assert endings(series)[0] == ("a", "invalid", 3)
+
+
+@pytest.mark.parametrize(
+    ("findings", "error"),
+    [
+        ([SLOW], None),
+        ([LATE], Interrupted(signal.SIGTERM)),
+        ([LATE], RefusedError("over the blast radius")),
+        ([LATE], ZeroDivisionError("oh")),
+    ],
+    ids=["the platform's fault", "a signal", "a refusal", "a defect"],
+)
+def test_what_another_try_would_not_mend_is_not_repeated(
+    script: Script, findings: list[Finding], error: Any
+) -> None:
+    """A platform that misses its objectives would be given a second chance to pass."""
+    script.acts = {"a": lambda: spoilt(script, *findings, error=error)}
+    series = script.play(reruns=3)
+
+    assert [name for name, _ in script.ran].count("a") == 1
+    assert series.entries[0].ending == "invalid"
+
+
+def test_signal_in_the_wait_for_another_try_keeps_what_was_run(script: Script) -> None:
+    """The spoilt run's record is named, and the signal ends the series."""
+    signals = SignalGuard()
+
+    def harm() -> RunResult:
+        del script.platform.engines["x"]
+        script.clock.at(script.clock.now_s + 5, interrupt)
+        return spoilt(script, LATE)
+
+    script.acts = {"a": harm}
+    with signals.installed():
+        series = script.play(signals=signals, reruns=1)
+
+    assert endings(series) == [("a", "invalid", 3), ("b", "not run", None), ("c", "not run", None)]
+    assert series.entries[0].directory == script.folder
+    assert isinstance(series.error, Interrupted)
 
 
 def interrupt() -> None:
