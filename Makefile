@@ -90,5 +90,5 @@ reference: setup  ## Write docs/faults.md from what the faults say of themselves
 	@mv docs/faults.md.new docs/faults.md
 
 clean:  ## Remove .venv, .tools and caches; reports/ stays
-	rm -rf .venv .tools build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools build platform/chat/node_modules src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src platform tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +
