@@ -314,6 +314,7 @@ class ExperimentItem(pytest.Item):
             if not (result.spoilt and left):
                 break
             left -= 1
+            self.user_properties.append(("earlier_run", result.directory.path.name))
             page = os.path.relpath(result.directory.path / "report.html")
             again = f"chaos: {plan.experiment.name} ran again: {result.spoilt} ({page})"
             self.config.stash.setdefault(_RERUN, []).append(redacted(again))

@@ -231,18 +231,26 @@ def test_item_waits_for_a_target_of_others_and_the_rest_does_not_wait_in_vain(
 
 @pytest.mark.parametrize(("allowed", "verdict"), [("2", "passed"), ("1", "failed")])
 def test_item_that_our_own_client_spoilt_is_repeated_and_that_is_said(
-    session: Callable[..., Any], capsys: pytest.CaptureFixture[str], allowed: str, verdict: str
+    session: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    allowed: str,
+    verdict: str,
 ) -> None:
     """On a platform of its own, as often as is allowed; each spoilt run is named."""
     late = ["Requests left 90 ms late.", "Requests left 80 ms late."]
 
-    code, seen = session("--chaos-select", "hang", "--chaos-reruns", allowed, late=late)
+    junit = tmp_path / "junit.xml"
+
+    words = ["--chaos-select", "hang", "--chaos-reruns", allowed, "--junitxml", str(junit)]
+    code, seen = session(*words, late=late)
 
     assert seen.ran == ["engine/hang"] * (int(allowed) + 1)
     assert seen.opened == len(seen.ran)
     assert (code, seen.reports["hang"][0]) == (int(verdict == "failed"), verdict)
     out = capsys.readouterr().out
     assert out.count("chaos: engine/hang ran again: Requests left") == int(allowed)
+    assert junit.read_text(encoding="utf-8").count('name="earlier_run"') == int(allowed)
 
 
 @pytest.mark.parametrize("many", ["-1", "6"])

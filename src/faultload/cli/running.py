@@ -195,7 +195,7 @@ def _show(entry: Entry, options: Options, *, is_one: bool) -> None:
         page = relative(entry.directory / "report.html")
         say(render_summary(entry.judgement, RunDirectory.open(entry.directory).manifest(), page))
     elif is_one:
-        say((entry.directory / "verdict.json").read_text(encoding="utf-8"))
+        echo_json(entry.as_json())
 
 
 def _sum_up(
@@ -242,7 +242,9 @@ def _end(series: Series, *, is_one: bool) -> int:
     is_known = isinstance(error, FaultloadError | Interrupted)
     if error is not None and not (is_known and (was_run or not is_one)):
         raise error
-    if error is not None and not is_one:
+    # What kept a run from being repeated is in no report.
+    is_said = is_one and not series.entries[0].reason.endswith(f"(not run again: {error})")
+    if error is not None and not is_said:
         complain(f"faultload: {error}")
     return _code(series)
 

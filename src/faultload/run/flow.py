@@ -13,10 +13,11 @@ from faultload.errors import (
     FaultloadError,
     Interrupted,
     MissingError,
+    NotSteadyError,
     RefusedError,
     SkippedError,
 )
-from faultload.judge import LOAD, Judgement, Verdict
+from faultload.judge import LOAD_CLIENT, Judgement, Verdict
 from faultload.record import Outcome, PhaseName, RunDirectory
 from faultload.run.guards import admit
 from faultload.run.judging import judge_and_report
@@ -58,15 +59,16 @@ class RunResult:
 
     @property
     def spoilt(self) -> str:
-        """What our own load client did wrong, so that the run tells nothing; "": nothing.
+        """How our own load client was late, so that the run tells nothing; "": it was not.
 
-        Another try may come to a verdict: the platform had no part in it. A run that a signal or a
-        refusal ended is none that anybody wants again.
+        Another try may come to a verdict. Not so where something else ended the run: what a stop
+        condition forbids is not done again, and what fails of itself is not tried until it passes.
+        Late requests alone may break the steady state.
         """
-        if self.defect is not None or isinstance(self.error, Interrupted | RefusedError):
+        if not (self.error is None or isinstance(self.error, NotSteadyError)):
             return ""
-        invalid = (one for one in self.judgement.findings if one.verdict is Verdict.INVALID)
-        return next((one.text for one in invalid if one.subject == LOAD), "")
+        found = (one.text for one in self.judgement.findings if one.subject == LOAD_CLIENT)
+        return next(found, "")
 
     @property
     def exit_code(self) -> int:

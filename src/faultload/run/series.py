@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from faultload.errors import FaultloadError, Interrupted, RefusedError, SkippedError
-from faultload.report import formats
 from faultload.report.series import NOT_RUN, REFUSED, SKIPPED, Entry
 from faultload.run.flow import run_experiment
 from faultload.run.plan import RunPlan
@@ -76,23 +75,22 @@ def run_series(  # noqa: PLR0913  # what a series is told
         about, progress = step.plan.experiment, begin(step.plan)
         entry = Entry(about.name, about.title, NOT_RUN, "", None)
         try:
-            for spoilt in range(reruns + 1):
+            earlier = list[str]()
+            while True:
                 with signals.listening():
-                    waited_s = site.wait(step.plan, pause_s)
+                    waited_s = site.wait(step.plan, step.cooldown_s if earlier else pause_s)
                 if waited_s > _WORTH_SAYING_S:
                     progress.note(f"target steady after {waited_s:.0f} s")
                 entry, error, again = _run_one(step.plan, site.target, signals, progress)
-                if spoilt:
-                    many = formats.plural(spoilt, "earlier run")
-                    said = f"{entry.reason} ({many}: spoilt by the load client)"
-                    entry = replace(entry, reason=said)
-                if not again or spoilt == reruns:
+                entry = replace(entry, earlier=tuple(earlier))
+                if not again or len(earlier) == reruns or entry.directory is None:
                     break
+                earlier.append(entry.directory.name)
                 progress.note(f"invalid, and run again: {again} ({entry.page})")
         except BaseException as problem:  # noqa: BLE001  # the summary comes whatever it was
             error, why = problem, str(problem) or type(problem).__name__
-            if entry.directory is None:
-                entry = replace(entry, reason=why)
+            said = f"{entry.reason} (not run again: {why})" if entry.directory else why
+            entry = replace(entry, reason=said)
         finally:
             progress.close()
         entries.append(entry)

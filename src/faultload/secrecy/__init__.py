@@ -120,14 +120,22 @@ def redacted_pieces(text: str) -> str:
     """
     pieces = redacted(text).split(_CUT)
     for kept in _REGISTRY.kept:
-        for size in range(len(kept) - 1, _SHORTEST_PIECE - 1, -1):
-            head, tail = kept[:size], kept[-size:]
-            for i in range(len(pieces) - 1):
-                if pieces[i].endswith(head):
-                    pieces[i] = pieces[i][:-size] + MASK
-                if pieces[i + 1].startswith(tail):
-                    pieces[i + 1] = MASK + pieces[i + 1][size:]
+        for i in range(len(pieces) - 1):
+            if size := _overlap(pieces[i], kept):
+                pieces[i] = pieces[i][:-size] + MASK
+            if size := _overlap(kept, pieces[i + 1]):
+                pieces[i + 1] = MASK + pieces[i + 1][size:]
     return _CUT.join(pieces)
+
+
+def _overlap(first: str, second: str) -> int:
+    """Return how much of one text's end is the other's beginning, if that is enough to tell."""
+    at = max(0, len(first) - len(second))
+    while (at := first.find(second[:_SHORTEST_PIECE], at)) >= 0:
+        if len(first) - at >= _SHORTEST_PIECE and second.startswith(first[at:]):
+            return len(first) - at
+        at += 1
+    return 0
 
 
 def _without_forms(text: str) -> str:

@@ -14,13 +14,15 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import (
+    AbortedError,
     FaultError,
     Interrupted,
     MissingError,
+    NotSteadyError,
     RefusedError,
     SkippedError,
 )
-from faultload.judge import LOAD, Finding, Judgement, TokenLedger, Verdict
+from faultload.judge import LOAD_CLIENT, Finding, Judgement, TokenLedger, Verdict
 from faultload.record import RunDirectory
 from faultload.report.series import Entry
 from faultload.run.flow import RunResult
@@ -281,7 +283,7 @@ def test_defect_that_left_a_record_names_it(script: Script) -> None:
     assert series.error is error
 
 
-LATE = Finding(Verdict.INVALID, LOAD, "Requests left 90 ms late.", "manifest.json")
+LATE = Finding(Verdict.INVALID, LOAD_CLIENT, "Requests left 90 ms late.", "manifest.json")
 SLOW = Finding(Verdict.INVALID, "steady state", "fast-ttft was missed.", "")
 
 
@@ -300,8 +302,9 @@ def test_run_that_our_own_client_spoilt_is_repeated_and_that_is_said(script: Scr
 
     assert [name for name, _ in script.ran] == ["a", "a", "a", "b", "c"]
     assert endings(series)[0] == ("a", "fail", 1)
-    assert series.entries[0].reason.endswith("(2 earlier runs: spoilt by the load client)")
-    assert "spoilt" not in series.entries[1].reason
+    assert series.entries[0].earlier == (script.folder.name,) * 2
+    assert "it is a fail (2 earlier runs spoilt by the load client: " in series.entries[0].why
+    assert series.entries[1].why == "it is a pass"
 
 
 def test_client_that_spoils_every_run_leaves_it_invalid(script: Script) -> None:
@@ -317,21 +320,60 @@ def test_client_that_spoils_every_run_leaves_it_invalid(script: Script) -> None:
     ("findings", "error"),
     [
         ([SLOW], None),
+        ([LATE], AbortedError("2 of 10 requests were bad")),
+        ([LATE], FaultError("nobody to hit")),
+        ([LATE], MissingError("the target is gone")),
         ([LATE], Interrupted(signal.SIGTERM)),
         ([LATE], RefusedError("over the blast radius")),
         ([LATE], ZeroDivisionError("oh")),
     ],
-    ids=["the platform's fault", "a signal", "a refusal", "a defect"],
+    ids=["the platform's", "an abort", "a fault", "a target", "a signal", "a refusal", "a defect"],
 )
 def test_what_another_try_would_not_mend_is_not_repeated(
     script: Script, findings: list[Finding], error: Any
 ) -> None:
-    """A platform that misses its objectives would be given a second chance to pass."""
+    """It would be tried until it passes, or harm done again that a stop condition ended."""
     script.acts = {"a": lambda: spoilt(script, *findings, error=error)}
     series = script.play(reruns=3)
 
     assert [name for name, _ in script.ran].count("a") == 1
     assert series.entries[0].ending == "invalid"
+
+
+def test_steady_state_that_late_requests_broke_is_tried_again(script: Script) -> None:
+    """They are late for users' answers, too."""
+    late = [spoilt(script, SLOW, LATE, error=NotSteadyError("fast-ttft was missed"))]
+    script.acts = {"a": lambda: late.pop() if late else script.result(Verdict.PASS)}
+
+    assert endings(script.play(reruns=1))[0] == ("a", "pass", 0)
+
+
+def test_pause_before_another_try_is_that_after_the_run(script: Script) -> None:
+    """What a plan wants between this step and the next one it wants between two tries, too."""
+    late = [spoilt(script, LATE)]
+    script.acts = {"b": lambda: late.pop() if late else script.result(Verdict.PASS)}
+
+    pauses = {"a": 10.0, "b": 30.0, "c": 0.0}
+    script.play(steps=[script.step(name, pause_s) for name, pause_s in pauses.items()], reruns=1)
+
+    assert script.ran == [("a", 0.0), ("b", 10.0), ("b", 40.0), ("c", 70.0)]
+
+
+def test_target_that_is_not_steady_for_another_try_is_said(script: Script) -> None:
+    """The first run's reason stands, and why there was no second one."""
+
+    def harm() -> RunResult:
+        del script.platform.engines["x"]
+        return spoilt(script, LATE)
+
+    script.acts = {"a": harm}
+    series = script.play(reruns=1, cooldown_s_max=5.0)
+
+    assert endings(series)[0] == ("a", "invalid", 3)
+    reason = series.entries[0].reason
+    assert reason.startswith("it is a invalid (not run again: ")
+    assert "has 1 ready, expected 2" in reason
+    assert isinstance(series.error, RefusedError)
 
 
 def test_signal_in_the_wait_for_another_try_keeps_what_was_run(script: Script) -> None:
