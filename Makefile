@@ -1,6 +1,7 @@
 # Everything is done through here; CI runs the same recipes. `make` alone lists them.
 
 TARGET ?= local
+RERUNS ?= 2
 BIN := .venv/bin
 TEST_BUDGET_S := 600
 # Outside a git checkout ruff does not read .gitignore.
@@ -16,7 +17,7 @@ setup:  ## Fetch what the rest needs into .venv and .tools (done by the others w
 	@scripts/setup.sh
 
 demo: setup  ## Kill an engine under load on the local platform, and judge what users saw
-	@$(BIN)/faultload run engine/replica-loss --target local
+	@$(BIN)/faultload run engine/replica-loss --target local --reruns 2
 
 test: setup  ## Run every test but tests/cluster, or those in TESTS; PYTEST_ARGS passes arguments on
 	@start=$$(date +%s); status=0; \
@@ -52,8 +53,8 @@ audit: setup  ## Look the dependencies up among known vulnerabilities, where tha
 	@$(BIN)/python scripts/audit.py
 
 chaos: setup  ## Run experiments on TARGET (local) as tests: all, those that SELECT matches, a SAMPLE of them
-	@$(BIN)/pytest experiments -m chaos --target $(TARGET) $(if $(SELECT),--chaos-select '$(SELECT)') \
-	  $(if $(SAMPLE),--chaos-sample $(SAMPLE)) $(if $(SEED),--chaos-seed '$(SEED)') $(PYTEST_ARGS)
+	@$(BIN)/pytest experiments -m chaos --target $(TARGET) --chaos-reruns $(RERUNS) \
+	  $(if $(SELECT),--chaos-select '$(SELECT)') $(if $(SAMPLE),--chaos-sample $(SAMPLE)) $(if $(SEED),--chaos-seed '$(SEED)') $(PYTEST_ARGS)
 
 catalogue: setup  ## Try every experiment on good and on badly configured platforms; hours
 	@$(BIN)/python scripts/catalogue.py $(CATALOGUE_ARGS)
@@ -89,5 +90,5 @@ reference: setup  ## Write docs/faults.md from what the faults say of themselves
 	@mv docs/faults.md.new docs/faults.md
 
 clean:  ## Remove .venv, .tools and caches; reports/ stays
-	rm -rf .venv .tools build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools build platform/chat/node_modules src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src platform tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +

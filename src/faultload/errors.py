@@ -126,6 +126,10 @@ class InvalidRunError(FaultloadError):
     exit_code = ExitCode.INVALID
 
 
+class NotSteadyError(InvalidRunError):
+    """The steady state was broken before any fault; nothing was injected."""
+
+
 class FaultError(InvalidRunError):
     """A fault could not be planned, injected, proven, reverted or proven gone."""
 

@@ -27,7 +27,7 @@ from faultload.errors import (
     SpecError,
     UsageError,
 )
-from faultload.secrecy import keep_environment, redacted
+from faultload.secrecy import keep_environment, redacted, redacted_pieces
 
 if TYPE_CHECKING:
     from faultload.run.flow import RunResult
@@ -40,6 +40,7 @@ _SITE = pytest.StashKey["Site"]()
 _SAMPLE = pytest.StashKey[str]()
 _RAN = pytest.StashKey[bool]()
 _NONE_RAN = pytest.StashKey[str]()
+_RERUN = pytest.StashKey[list[str]]()
 
 
 class ExperimentNotPassed(Exception):  # noqa: N818  # it is a verdict, not an error
@@ -86,6 +87,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help="longest wait between experiments for the target to be steady",
     )
+    group.addoption(
+        "--chaos-reruns",
+        type=int,
+        default=0,
+        metavar="N",
+        help="repeat a run that our load client spoilt, at most so often",
+    )
     for name, metavar, text in (
         (
             _CONFIRM,
@@ -118,6 +126,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--chaos-sample: expected 1 or more, found {size}")
     if seed and size is None:
         raise pytest.UsageError("--chaos-seed: expected --chaos-sample beside it")
+    reruns = config.getoption("--chaos-reruns")
+    if not reruns:
+        return
+    # Imported here: a session that asks for no chaos must not pay for it.
+    from faultload.spec.gameday import RERUNS_MAX  # noqa: PLC0415
+
+    if not 0 <= reruns <= RERUNS_MAX:
+        raise pytest.UsageError(f"--chaos-reruns: expected 0 to {RERUNS_MAX}, found {reruns}")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -183,7 +199,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say that nothing was shown where no experiment ran."""
+    """Say which runs were repeated, and that nothing was shown where no experiment ran."""
+    for line in config.stash.get(_RERUN, []):
+        terminalreporter.write_line(line)
     said = config.stash.get(_NONE_RAN, "")
     if said:
         terminalreporter.write_line(said)
@@ -214,12 +232,12 @@ def pytest_runtest_makereport(
 
 def _redact(report: pytest.TestReport) -> None:
     """Hide secrets in what terminal, JUnit and other plugins show of it."""
-    report.sections = [(name, redacted(text)) for name, text in report.sections]
+    report.sections = [(name, redacted_pieces(text)) for name, text in report.sections]
     if isinstance(report.longrepr, tuple):
         path, line, reason = report.longrepr
-        report.longrepr = (path, line, redacted(reason))
+        report.longrepr = (path, line, redacted_pieces(reason))
     elif report.longrepr is not None:
-        report.longrepr = redacted(str(report.longrepr))
+        report.longrepr = redacted_pieces(str(report.longrepr))
 
 
 def pytest_report_teststatus(
@@ -281,17 +299,25 @@ class ExperimentItem(pytest.Item):
             store=option("--chaos-store") or str(catalogue.store),
         )
         admit(plan, datetime.now(UTC))  # before the target is opened
-        site = self._site()
-        try:
-            site.wait(plan)
-        except RefusedError as error:
-            # The rest would wait as long, in vain.
-            self.session.shouldfail = redacted(str(error))
-            raise
-        try:
-            result = run_experiment(plan, site.target, Silent())
-        except SkippedError as error:
-            pytest.skip(str(error))
+        site, left = self._site(), option("--chaos-reruns")
+        while True:
+            try:
+                site.wait(plan)
+            except RefusedError as error:
+                # The rest would wait as long, in vain.
+                self.session.shouldfail = redacted(str(error))
+                raise
+            try:
+                result = run_experiment(plan, site.target, Silent())
+            except SkippedError as error:
+                pytest.skip(str(error))
+            if not (result.spoilt and left):
+                break
+            left -= 1
+            self.user_properties.append(("earlier_run", result.directory.path.name))
+            page = os.path.relpath(result.directory.path / "report.html")
+            again = f"chaos: {plan.experiment.name} ran again: {result.spoilt} ({page})"
+            self.config.stash.setdefault(_RERUN, []).append(redacted(again))
         if result.defect is not None:
             raise result.defect
         if isinstance(result.error, Interrupted):

@@ -103,7 +103,8 @@ def test_platform_without_a_spare_replica_fails(tmp_path_factory: pytest.TempPat
     done = project.faultload(
         *("run", "engine/replica-loss"),
         *("--set", "tiers.fast.replicas=1", "--set", "tiers.reasoning.replicas=1"),
-        timeout_s=200,
+        *("--reruns", "2"),
+        timeout_s=400,
     )
 
     assert done.returncode == ExitCode.FAIL, done.stdout + done.stderr
@@ -226,7 +227,10 @@ def test_engines_that_drop_their_streams_are_seen(project: Project) -> None:
         for word in ("--set", f"tiers.{tier}.{key}=0")
     ]
 
-    done = project.faultload("run", name, *impatient, "--set", "cold_start_s=5")
+    again = ("--reruns", "2")
+    done = project.faultload(
+        "run", name, *impatient, "--set", "cold_start_s=5", *again, timeout_s=400
+    )
 
     assert done.returncode == ExitCode.FAIL, done.stdout + done.stderr
     expectations = {e["name"]: e for e in project.verdict()["judgement"]["expectations"]}

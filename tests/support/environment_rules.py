@@ -218,19 +218,20 @@ def buckets(environment: Environment) -> Iterator[str]:
 
 
 def answers(environment: Environment) -> Iterator[str]:
-    """The router ends an answer before an engine that drains gives it up."""
-    allowed = max(
-        int(value)
-        for name in environment.of_chart("router")
-        for pod in environment.pods()
-        if pod.name == name
-        for value in _flags(pod, "--answer-timeout-s")
-    )
-    for name in environment.of_chart("vllm"):
-        for pod in environment.pods():
-            for value in _flags(pod, "--shutdown-timeout") if pod.name == name else ():
-                if int(value) < allowed:
-                    yield f"{name}: drains for {value} s, the router allows an answer {allowed} s"
+    """The router ends an answer before whoever passes it on, and is going, gives it up."""
+    allowed = max(int(value) for _, value in _told(environment, "router", "--answer-timeout-s"))
+    for chart, flag in (("vllm", "--shutdown-timeout"), ("chat", "--drain-s")):
+        for name, value in _told(environment, chart, flag):
+            if int(value) < allowed:
+                yield f"{name}: drains for {value} s, the router allows an answer {allowed} s"
+
+
+def _told(environment: Environment, chart: str, flag: str) -> Iterator[tuple[str, str]]:
+    """Yield the releases of a chart and what the flag tells their pods."""
+    releases = environment.of_chart(chart)
+    for pod in environment.pods():
+        if pod.name in releases:
+            yield from ((pod.name, value) for value in _flags(pod, flag))
 
 
 def _flags(pod: Pod, flag: str) -> Iterator[str]:

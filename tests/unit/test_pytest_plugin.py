@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ import yaml
 from memory import Platform, replica
 
 from faultload.errors import ExitCode, SkippedError
+from faultload.judge import Verdict
 from faultload.run.plan import RunPlan
 
 ROOT = Path(__file__).parents[2]
@@ -63,19 +64,31 @@ class Session:
 def session(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[pytest.ExitCode | int, Session]]:
-    """Return what runs a pytest session on a platform in memory, where every run passes."""
+    """Return what runs a pytest session on a platform in memory, where every run passes.
+
+    But those that `late` has a word for, until there is none left.
+    """
 
     def play(
-        *words: str, act: Callable[[str, Platform], BaseException | None] = lambda *_: None
+        *words: str,
+        act: Callable[[str, Platform], BaseException | None] = lambda *_: None,
+        late: Iterable[str] = (),
     ) -> tuple[pytest.ExitCode | int, Session]:
         platform, seen = Platform(replica("a"), replica("b")), Session()
+        words_left = iter(late)
 
         def run(plan: RunPlan, *_: object) -> Any:
             name = plan.experiment.name
             seen.ran.append(name)
-            defect = act(name, platform)
-            verdict = SimpleNamespace(verdict=SimpleNamespace(value="pass"))
-            return SimpleNamespace(error=defect, defect=defect, judgement=verdict)
+            defect, spoilt = act(name, platform), next(words_left, "")
+            verdict = Verdict.INVALID if spoilt else Verdict.PASS
+            return SimpleNamespace(
+                error=defect,
+                defect=defect,
+                judgement=SimpleNamespace(verdict=verdict, reason=spoilt),
+                spoilt=spoilt,
+                directory=SimpleNamespace(path=project),
+            )
 
         monkeypatch.setattr("faultload.run.flow.run_experiment", run)
 
@@ -214,6 +227,40 @@ def test_item_waits_for_a_target_of_others_and_the_rest_does_not_wait_in_vain(
     outcome, text = seen.reports["replica-loss"]
     assert outcome == "failed"
     assert "has 1 ready, expected 2, not ready: a" in text
+
+
+@pytest.mark.parametrize(("allowed", "verdict"), [("2", "passed"), ("1", "failed")])
+def test_item_that_our_own_client_spoilt_is_repeated_and_that_is_said(
+    session: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    allowed: str,
+    verdict: str,
+) -> None:
+    """On a platform of its own, as often as is allowed; each spoilt run is named."""
+    late = ["Requests left 90 ms late.", "Requests left 80 ms late."]
+
+    junit = tmp_path / "junit.xml"
+
+    words = ["--chaos-select", "hang", "--chaos-reruns", allowed, "--junitxml", str(junit)]
+    code, seen = session(*words, late=late)
+
+    assert seen.ran == ["engine/hang"] * (int(allowed) + 1)
+    assert seen.opened == len(seen.ran)
+    assert (code, seen.reports["hang"][0]) == (int(verdict == "failed"), verdict)
+    out = capsys.readouterr().out
+    assert out.count("chaos: engine/hang ran again: Requests left") == int(allowed)
+    assert junit.read_text(encoding="utf-8").count('name="earlier_run"') == int(allowed)
+
+
+@pytest.mark.parametrize("many", ["-1", "6"])
+def test_reruns_have_a_bound(
+    session: Callable[..., Any], capsys: pytest.CaptureFixture[str], many: str
+) -> None:
+    """Where five do not suffice the machine is the matter."""
+    code, _ = session(f"--chaos-reruns={many}")
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert f"--chaos-reruns: expected 0 to 5, found {many}" in capsys.readouterr().err
 
 
 def test_item_on_a_platform_of_our_own_gets_a_new_one(session: Callable[..., Any]) -> None:

@@ -32,6 +32,7 @@ from faultload.secrecy import (
     redact_files,
     redacted,
     redacted_data,
+    redacted_pieces,
 )
 
 SECRET = 'p&w "Zürich"/1+2'
@@ -71,6 +72,21 @@ def test_a_kept_value_is_hidden_inside_something_encoded(before: bytes, after: b
     shown = redacted(base64.b64encode(before + b"correct-horse-42" + after).decode())
     assert "***" in shown
     assert len(shown) <= 24
+
+
+@pytest.mark.parametrize(
+    ("shown", "hidden"),
+    [
+        ("left='k3y-of...nobody', right=1", "left='***...***', right=1"),
+        ("Run('401 for k3y-of-nob...on='')", "Run('401 for ***...on='')"),
+        ("whole k3y-of-nobody ... here", "whole *** ... here"),
+        ("k3y and so on ... body", "k3y and so on ... body"),
+    ],
+)
+def test_what_a_cut_leaves_of_a_kept_value_is_hidden(shown: str, hidden: str) -> None:
+    """Pytest shortens what it shows: the middle of a secret is gone, head and tail are not."""
+    keep_secret("k3y-of-nobody")
+    assert redacted_pieces(shown) == hidden
 
 
 def test_each_line_of_a_kept_value_is_hidden() -> None:

@@ -28,7 +28,7 @@ from faultload.cli.output import (
 from faultload.cli.selecting import Order, Selection, choose
 from faultload.cli.tuning import tune
 from faultload.errors import ExitCode, UsageError
-from faultload.spec.gameday import COOLDOWN_S_MAX
+from faultload.spec.gameday import COOLDOWN_S_MAX, RERUNS_MAX
 
 if TYPE_CHECKING:
     from faultload.record import RunDirectory
@@ -99,6 +99,15 @@ def run(
         float,
         typer.Option(min=0, metavar="SECONDS", help="Longest wait for the target to be steady."),
     ] = COOLDOWN_S_MAX,
+    reruns: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=RERUNS_MAX,
+            metavar="N",
+            help="Repeat a run that our load client spoilt, at most N times.",
+        ),
+    ] = 0,
     target: Annotated[str, typer.Option(help="Target, as path or name in targets/.")] = "local",
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of workload and victims; default: the scenario's.")
@@ -163,7 +172,9 @@ def run(
     chosen = choose(catalogue, asked, target)
     consent = Consent.of(confirm, game_day)
     place = store or str(catalogue.store)
-    options = Options(seed, reports, set_ or (), load, cooldown_max, as_json, consent, place)
+    options = Options(
+        seed, reports, set_ or (), load, cooldown_max, as_json, consent, place, reruns
+    )
     do = list_all if list_ else dry_run_all if dry_run else run_all
     return do(catalogue, chosen, options)
 

@@ -48,6 +48,7 @@ class Options:
         as_json: for a script.
         consent: what was said so that a target may be harmed.
         store: of accepted runs; "": none is asked.
+        reruns: how often a run that our load client spoilt is repeated.
     """
 
     seed: int | None = None
@@ -58,6 +59,7 @@ class Options:
     as_json: bool = False
     consent: Consent = UNSAID
     store: str = ""
+    reruns: int = 0
 
 
 def steps_of(catalogue: Catalogue, chosen: Chosen, options: Options) -> list[Step]:
@@ -145,6 +147,7 @@ def run_all(catalogue: Catalogue, chosen: Chosen, options: Options) -> int:
                 signals,
                 lambda plan: _begin(plan, options),
                 stop_on=chosen.day.stop_on,
+                reruns=options.reruns,
                 done=lambda entry: _show(entry, options, is_one=not chosen.is_series),
             )
             if chosen.is_series:
@@ -192,7 +195,7 @@ def _show(entry: Entry, options: Options, *, is_one: bool) -> None:
         page = relative(entry.directory / "report.html")
         say(render_summary(entry.judgement, RunDirectory.open(entry.directory).manifest(), page))
     elif is_one:
-        say((entry.directory / "verdict.json").read_text(encoding="utf-8"))
+        echo_json(entry.as_json())
 
 
 def _sum_up(
@@ -206,6 +209,7 @@ def _sum_up(
     words = ["faultload", "run", *(step.plan.asked for step in steps)]
     words += ["--target", chosen.day.target, "--order", Order.GIVEN.value]
     words += ["--seed", str(options.seed)] if options.seed is not None else []
+    words += ["--reruns", str(options.reruns)] if options.reruns else []
     words += given.words() if given else []
     for override in options.overrides:
         words += ["--set", override]
@@ -238,7 +242,9 @@ def _end(series: Series, *, is_one: bool) -> int:
     is_known = isinstance(error, FaultloadError | Interrupted)
     if error is not None and not (is_known and (was_run or not is_one)):
         raise error
-    if error is not None and not is_one:
+    # What kept a run from being repeated is in no report.
+    is_said = is_one and not series.entries[0].reason.endswith(f"(not run again: {error})")
+    if error is not None and not is_said:
         complain(f"faultload: {error}")
     return _code(series)
 

@@ -19,8 +19,10 @@ from faultload.judge.model import (
 )
 from faultload.judge.shown import Degradation, Goodput, Mark, Stage
 from faultload.judge.transform import Transform
+from faultload.judge.validity import LOAD_CLIENT
 
 __all__ = [
+    "LOAD_CLIENT",
     "AlertOutcome",
     "BudgetSpent",
     "Degradation",

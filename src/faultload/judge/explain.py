@@ -21,6 +21,7 @@ from faultload.judge.model import Evidence, Finding, Judgement, PhaseResult, Ver
 from faultload.judge.recovery import HOLD_S
 from faultload.judge.scaling import REFUSALS
 from faultload.judge.slo import events_of, judge_phase, patience_of
+from faultload.judge.validity import LOAD_CLIENT
 from faultload.record import InjectionStep, PhaseName
 from faultload.spec.promql import parse_counter
 from faultload.spec.slo import SLO, PrometheusSource, RequestsSource
@@ -289,6 +290,7 @@ class _Case:
         if evidence.load is not None:
             load = evidence.load.model_dump(exclude={"health"})
             keys["load"] = {f"load.{key}": value for key, value in load.items()}
+            keys[LOAD_CLIENT] = keys["load"]
         for key, value in keys.get(subject, {}).items():
             yield Number(key.rpartition(".")[2], value, "as recorded", "manifest.json", key)
 

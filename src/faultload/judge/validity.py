@@ -18,6 +18,8 @@ from faultload.record import (
     WorkerHealth,
 )
 
+LOAD_CLIENT = "load client"
+"""Subject of the findings that our own client was late or stood still: no platform makes it so."""
 SENT_SHARE_MIN = 0.99
 """Least share of due requests that the client must have sent."""
 LAG_S_MAX = 0.020
@@ -190,15 +192,19 @@ def check_load(evidence: Evidence) -> list[Finding]:
             f"{load.rows_lost} rows that load workers wrote did not arrive: the client's rows are"
             " incomplete."
         )
-    problems += _check_lag(load)
-    problems += [problem for worker in load.health for problem in _check_worker(worker)]
-    return [_invalid("load", problem, "manifest.json") for problem in problems]
+    if load.lag_s_p99 is None:
+        problems.append("Nothing was sent, so the client's lag is not known.")
+    problems += [problem for worker in load.health for problem in _check_clock_of(worker)]
+    late = _check_lag(load)
+    late += [problem for worker in load.health for problem in _check_pace_of(worker)]
+    found = [_invalid("load", problem, "manifest.json") for problem in problems]
+    return found + [_invalid(LOAD_CLIENT, problem, "manifest.json") for problem in late]
 
 
 def _check_lag(load: LoadSummary) -> list[str]:
     lag, cpu = load.lag_s_p99, load.cpu_share_max
     if lag is None:
-        return ["Nothing was sent, so the client's lag is not known."]
+        return []
     if not lag <= LAG_S_MAX:
         late = f"{lag * 1000:.0f} ms late (p99; at most {LAG_S_MAX * 1000:.0f} ms)"
         return [f"Requests left {late}: the client was too slow, give it more workers."]
@@ -208,7 +214,7 @@ def _check_lag(load: LoadSummary) -> list[str]:
     return []
 
 
-def _check_worker(worker: WorkerHealth) -> list[str]:
+def _check_pace_of(worker: WorkerHealth) -> list[str]:
     """Each worker for itself: a good one must not hide a bad one in their common quantile."""
     name, remedy = f"Load worker {worker.worker}", "the client was the bottleneck"
     stall, share = worker.stall_s_max, worker.stalled_share
@@ -223,6 +229,11 @@ def _check_worker(worker: WorkerHealth) -> list[str]:
     if stall is not None and not stall <= STALL_S_MAX:
         stood = f"stood still for {stall:.1f} s (at most {STALL_S_MAX:g} s)"
         problems.append(f"{name} {stood}: {remedy}, give it a core of its own.")
+    return problems
+
+
+def _check_clock_of(worker: WorkerHealth) -> list[str]:
+    name, problems = f"Load worker {worker.worker}", list[str]()
     step = worker.clock_step_s_max
     if step is not None and not step <= DRIFT_S_MAX:
         stepped = f"saw its wall clock step by {step:.3f} s (at most {DRIFT_S_MAX} s)"

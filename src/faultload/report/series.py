@@ -56,6 +56,7 @@ class Entry:
         exit_code: its own; None: its turn did not come.
         directory: of its run; None: there was none.
         judgement: of its run; None: there was none.
+        earlier: ids of the runs that it repeats, spoilt by our own load client; oldest first.
     """
 
     experiment: str
@@ -65,6 +66,15 @@ class Entry:
     exit_code: int | None
     directory: Path | None = None
     judgement: Judgement | None = None
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """The reason, and of which runs this one is a repetition."""
+        if not self.earlier:
+            return self.reason
+        many = formats.plural(len(self.earlier), "earlier run")
+        return f"{self.reason} ({many} spoilt by the load client: {', '.join(self.earlier)})"
 
     @property
     def _measured(self) -> Judgement | None:
@@ -98,9 +108,13 @@ class Entry:
         return f"{self.directory.name}/report.html" if self.directory else ""
 
     def as_json(self) -> Any:
-        """Return its `verdict.json`; where there is none, those keys that can be said."""
+        """Return its `verdict.json`; where there is none, those keys that can be said.
+
+        `earlier_runs` is beside them where it repeats any.
+        """
         if self.directory is not None:
-            return json.loads((self.directory / "verdict.json").read_text(encoding="utf-8"))
+            found = json.loads((self.directory / "verdict.json").read_text(encoding="utf-8"))
+            return found | ({"earlier_runs": list(self.earlier)} if self.earlier else {})
         return {
             "experiment": self.experiment,
             "title": self.title,
@@ -161,7 +175,7 @@ class Summary:
         said = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
         body = list[str]()
         for row, entry in zip(said[1:], self.entries, strict=True):
-            body += [row, f"    {_line(entry.reason)}"]
+            body += [row, f"    {_line(entry.why)}"]
             if entry.directory is not None:
                 body.append(f"    {_line(shown(entry.directory / 'report.html'))}")
         end = f"{self.counts}; exit code {self.exit_code}: {self.meaning}"
@@ -201,6 +215,11 @@ def _junit(summary: Summary) -> bytes:
         own = entry.directory / "junit.xml" if entry.directory else None
         # What we wrote ourselves a moment ago, escaped.
         suites = parse(own).getroot().findall("testsuite") if own else [_suite(entry)]  # noqa: S314
+        for suite in suites if entry.earlier else ():
+            there = suite.find("properties")
+            properties = SubElement(suite, "properties") if there is None else there
+            names = " ".join(entry.earlier)
+            SubElement(properties, "property", name="earlier_runs", value=formats.clean(names))
         root.extend(suites)
     for key in ("tests", "failures", "errors", "skipped"):
         root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))

@@ -13,10 +13,11 @@ from faultload.errors import (
     FaultloadError,
     Interrupted,
     MissingError,
+    NotSteadyError,
     RefusedError,
     SkippedError,
 )
-from faultload.judge import Judgement, Verdict
+from faultload.judge import LOAD_CLIENT, Judgement, Verdict
 from faultload.record import Outcome, PhaseName, RunDirectory
 from faultload.run.guards import admit
 from faultload.run.judging import judge_and_report
@@ -55,6 +56,19 @@ class RunResult:
     def defect(self) -> BaseException | None:
         """What nobody foresaw, and somebody must be told of with all it says; None: nothing."""
         return None if isinstance(self.error, FaultloadError | Interrupted) else self.error
+
+    @property
+    def spoilt(self) -> str:
+        """How our own load client was late, so that the run tells nothing; "": it was not.
+
+        Another try may come to a verdict. Not so where something else ended the run: what a stop
+        condition forbids is not done again, and what fails of itself is not tried until it passes.
+        Late requests alone may break the steady state.
+        """
+        if not (self.error is None or isinstance(self.error, NotSteadyError)):
+            return ""
+        found = (one.text for one in self.judgement.findings if one.subject == LOAD_CLIENT)
+        return next(found, "")
 
     @property
     def exit_code(self) -> int:

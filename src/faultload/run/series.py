@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from faultload.errors import FaultloadError, Interrupted, RefusedError, SkippedError
 from faultload.report.series import NOT_RUN, REFUSED, SKIPPED, Entry
@@ -50,6 +50,7 @@ def run_series(  # noqa: PLR0913  # what a series is told
     begin: Callable[[RunPlan], Progress],
     *,
     stop_on: Collection[str] = (),
+    reruns: int = 0,
     done: Callable[[Entry], None] = lambda _: None,
 ) -> Series:
     """Run the steps in order, each on a target that is whole.
@@ -63,6 +64,8 @@ def run_series(  # noqa: PLR0913  # what a series is told
         signals: installed by the caller; it listens while waiting and running.
         begin: shows the progress of one run.
         stop_on: verdicts.
+        reruns: how often a run that our own load client spoilt is repeated. All of them are kept,
+            the last one counts.
         done: told of each entry as soon as it is there.
     """
     entries, pause_s = list[Entry](), 0.0
@@ -70,15 +73,24 @@ def run_series(  # noqa: PLR0913  # what a series is told
     why = ""
     for step in steps:
         about, progress = step.plan.experiment, begin(step.plan)
+        entry = Entry(about.name, about.title, NOT_RUN, "", None)
         try:
-            with signals.listening():
-                waited_s = site.wait(step.plan, pause_s)
-            if waited_s > _WORTH_SAYING_S:
-                progress.note(f"target steady after {waited_s:.0f} s")
-            entry, error = _run_one(step.plan, site.target, signals, progress)
+            earlier = list[str]()
+            while True:
+                with signals.listening():
+                    waited_s = site.wait(step.plan, step.cooldown_s if earlier else pause_s)
+                if waited_s > _WORTH_SAYING_S:
+                    progress.note(f"target steady after {waited_s:.0f} s")
+                entry, error, again = _run_one(step.plan, site.target, signals, progress)
+                entry = replace(entry, earlier=tuple(earlier))
+                if not again or len(earlier) == reruns or entry.directory is None:
+                    break
+                earlier.append(entry.directory.name)
+                progress.note(f"invalid, and run again: {again} ({entry.page})")
         except BaseException as problem:  # noqa: BLE001  # the summary comes whatever it was
             error, why = problem, str(problem) or type(problem).__name__
-            entry = Entry(about.name, about.title, NOT_RUN, why, None)
+            said = f"{entry.reason} (not run again: {why})" if entry.directory else why
+            entry = replace(entry, reason=said)
         finally:
             progress.close()
         entries.append(entry)
@@ -99,8 +111,8 @@ def run_series(  # noqa: PLR0913  # what a series is told
 
 def _run_one(
     plan: RunPlan, target: Target, signals: SignalGuard, progress: Progress
-) -> tuple[Entry, BaseException | None]:
-    """Run one experiment; return how it ended, and the error that ends the series; None: none."""
+) -> tuple[Entry, BaseException | None, str]:
+    """Run one experiment; return how it ended, what ends the series, and what is worth a rerun."""
     about = plan.experiment
     try:
         result = run_experiment(plan, target, progress, signals)
@@ -111,7 +123,7 @@ def _run_one(
         code, said = int(problem.exit_code), str(problem)
         if is_skip:
             progress.note(said)
-        return Entry(about.name, about.title, ending, said, code), None if is_skip else problem
+        return Entry(about.name, about.title, ending, said, code), None if is_skip else problem, ""
     judgement = result.judgement
     entry = Entry(
         experiment=about.name,
@@ -123,4 +135,4 @@ def _run_one(
         judgement=judgement,
     )
     ends = result.defect is not None or isinstance(result.error, Interrupted | RefusedError)
-    return entry, result.error if ends else None
+    return entry, result.error if ends else None, result.spoilt

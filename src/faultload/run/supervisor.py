@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from faultload.errors import InvalidRunError, TargetGoneError
+from faultload.errors import InvalidRunError, NotSteadyError, TargetGoneError
 from faultload.faults import SessionFile, revert_unreverted
 from faultload.load import LoadGenerator, make_trace, write_trace
 from faultload.measure import Collector
@@ -192,7 +192,7 @@ class Supervisor:
         """Hold the baseline against every SLO counted on client rows (step 4).
 
         Raises:
-            InvalidRunError: it is not met; nothing was injected.
+            NotSteadyError: it is not met; nothing was injected.
         """
         baseline = self._phases[-1]
         problems = self._live.over_budget(baseline.start_s, baseline.end_s)
@@ -202,7 +202,7 @@ class Supervisor:
             problems.append(f"only {ended} of the {due} requests due in the baseline have ended")
         if problems:
             self._steady_state_met = False
-            raise InvalidRunError(
+            raise NotSteadyError(
                 f"the steady state is broken before any fault: {'; '.join(problems)}."
                 " Nothing was injected; look at the platform, or at the load it was given"
             )

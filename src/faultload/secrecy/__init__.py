@@ -29,6 +29,11 @@ from faultload.secrecy.forms import MASK, MATCHER, NAME, PEM, SURE_FORMS, SURE_N
 SHORTEST = 6
 """Characters of the shortest value that is looked for: a shorter one stands in innocent words."""
 
+_CUT = "..."
+"""What `reprlib`, and so pytest, puts in place of the middle of a long value."""
+_SHORTEST_PIECE = 4
+"""Characters of a secret's head or tail beside such a cut that are hidden."""
+
 _LONGER = 12
 """The same for what is refused rather than hidden: `postgres` is a password somewhere."""
 
@@ -106,6 +111,31 @@ def redacted(text: str) -> str:
         if kept in text:
             text = text.replace(kept, MASK)
     return _without_forms(text)
+
+
+def redacted_pieces(text: str) -> str:
+    """Return a text as `redacted` does, and without what a cut (`...`) left of a secret.
+
+    For what somebody else has shortened: then there is no whole secret to be found.
+    """
+    pieces = redacted(text).split(_CUT)
+    for kept in _REGISTRY.kept:
+        for i in range(len(pieces) - 1):
+            if size := _overlap(pieces[i], kept):
+                pieces[i] = pieces[i][:-size] + MASK
+            if size := _overlap(kept, pieces[i + 1]):
+                pieces[i + 1] = MASK + pieces[i + 1][size:]
+    return _CUT.join(pieces)
+
+
+def _overlap(first: str, second: str) -> int:
+    """Return how much of one text's end is the other's beginning, if that is enough to tell."""
+    at = max(0, len(first) - len(second))
+    while (at := first.find(second[:_SHORTEST_PIECE], at)) >= 0:
+        if len(first) - at >= _SHORTEST_PIECE and second.startswith(first[at:]):
+            return len(first) - at
+        at += 1
+    return 0
 
 
 def _without_forms(text: str) -> str:

@@ -13,6 +13,8 @@ from faultload.spec.reading import Spec, parse, read_document
 
 COOLDOWN_S_MAX = 120.0
 """Longest wait for a target to be steady: three cold starts of the local platform."""
+RERUNS_MAX = 5
+"""Most repetitions of a run that our own load client spoilt: then the machine is the matter."""
 
 
 class GameDayStep(Spec):

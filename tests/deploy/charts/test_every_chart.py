@@ -119,6 +119,14 @@ def test_containers_have_no_rights(chart: str, layers: tuple[str, ...]) -> None:
 
 
 @each_case
+def test_pods_spread_over_nodes_that_take_them(chart: str, layers: tuple[str, ...]) -> None:
+    """A node whose taints keep a pod away counts as empty otherwise, and the next one must wait."""
+    for where, template in pod_templates(render(chart, *layers)):
+        for spread in template["spec"].get("topologySpreadConstraints", []):
+            assert spread.get("nodeTaintsPolicy") == "Honor", where
+
+
+@each_case
 def test_region_is_said_to_boto3(chart: str, layers: tuple[str, ...]) -> None:
     """boto3 reads AWS_DEFAULT_REGION alone, and EKS adds it only where neither of both is there."""
     for where, template in pod_templates(render(chart, *layers)):

@@ -177,6 +177,12 @@ _MISTAKES: list[tuple[str, Rule, dict[str, dict[str, Any]], str]] = [
     ),
     (
         "staging",
+        rules.answers,
+        {"chat": {"drain": {"drainSeconds": 70}}},
+        "chat: drains for 70 s, the router allows",
+    ),
+    (
+        "staging",
         rules.load,
         {
             "faultload": {

@@ -201,7 +201,7 @@ def test_names_that_others_rely_on() -> None:
     for path in (PLATFORM / "modules/identity", *ENVIRONMENTS):
         assert {"prometheus_irsa_role_arn", "vllm_irsa_role_arn"} <= set(_READ[path].outputs)
     text = _READ[PLATFORM / "modules/identity"].text
-    for account in ("vllm", "model-fetcher", "prometheus", "keda-operator"):
+    for account in ("vllm", "prometheus", "keda-operator"):
         assert re.search(rf"^    {account}\s+= \{{ namespace = ", text, re.MULTILINE), account
 
 

@@ -17,7 +17,7 @@ from memory import Platform, replica
 from faultload.cli import invoke
 from faultload.cli.selecting import Order, Selection, choose
 from faultload.errors import Interrupted, RefusedError, SkippedError
-from faultload.judge import Judgement, TokenLedger, Verdict
+from faultload.judge import LOAD_CLIENT, Finding, Judgement, TokenLedger, Verdict
 from faultload.record import RunDirectory
 from faultload.run.flow import RunResult
 from faultload.run.plan import RunPlan
@@ -180,12 +180,14 @@ def acts(project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[
         name = plan.experiment.name
         verdict, error = told.get(name, lambda: (Verdict.PASS, None))()
         folder = plan.reports / name.replace("/", "-")
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         document = {"experiment": name, "verdict": verdict.value}
         (folder / "verdict.json").write_text(json.dumps(document), encoding="utf-8")
         (folder / "junit.xml").write_text("<testsuites><testsuite tests='1'/></testsuites>")
         ledger = TokenLedger(0, 0, 0, 0, 0, 0)
-        judgement = Judgement(verdict, "so it is", [], [], [], [], [], 0, 0, ledger, None)
+        late = Finding(Verdict.INVALID, LOAD_CLIENT, "Requests left 90 ms late.", "")
+        findings = [late] if verdict is Verdict.INVALID else []
+        judgement = Judgement(verdict, "so it is", findings, [], [], [], [], 0, 0, ledger, None)
         return RunResult(RunDirectory(folder), judgement, [], error)
 
     monkeypatch.setattr("faultload.run.series.run_experiment", run)
@@ -216,6 +218,24 @@ def test_json_of_one_is_its_verdict_and_of_several_one_list(
         ("engine/replica-loss", "pass"),
         ("node/drain", "skipped"),
     ]
+
+
+def test_runs_that_were_repeated_are_named_wherever_the_last_one_is(
+    project: Path, acts: dict[str, Callable[[], Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pass at the second try is told from one at the first, by machines and by people."""
+    tries = [(Verdict.PASS, None), (Verdict.INVALID, None)] * 2
+    acts["engine/hang"] = tries.pop
+
+    assert invoke(["run", "engine/hang", "--reruns", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["earlier_runs"] == ["engine-hang"]
+
+    assert invoke(["run", "engine/hang", "node/drain", "--reruns", "1"]) == 0
+    assert "so it is (1 earlier run spoilt by the load client: engine-hang)" in (
+        capsys.readouterr().out
+    )
+    (junit,) = (project / "reports").glob("*.junit.xml")
+    assert '<property name="earlier_runs" value="engine-hang"' in junit.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scenes import END, HARM, PHASES, journal, load, outage, rows, scene, slo, steady
 
-from faultload.judge import Evidence, Judgement, Verdict, judge
+from faultload.judge import LOAD_CLIENT, Evidence, Judgement, Verdict, judge
 from faultload.judge.expectations import hold_claims
 from faultload.judge.explain import Explanation, Number, explain
 from faultload.judge.expressions import in_window, rules_of
@@ -203,8 +203,8 @@ def test_findings_that_are_not_of_rows() -> None:
     revert = numbers["revert_s_max", "revert_s"]
     at = entries.query(revert.rows, engine="python")["time_unix_s"]
     assert revert.value == pytest.approx(at.max() - at.min()) == 1.0
-    assert numbers["load", "lag_s_p99"].value == 0.5
-    assert numbers["load", "lag_s_p99"].rows == "load.lag_s_p99"
+    assert numbers[LOAD_CLIENT, "lag_s_p99"].value == 0.5
+    assert numbers[LOAD_CLIENT, "lag_s_p99"].rows == "load.lag_s_p99"
     total = numbers["server", "total"]
     assert (total.value, total.count) == (100.0, len(series.query(total.rows, engine="python")))
     assert numbers["telemetry", "up"].value == 0.2

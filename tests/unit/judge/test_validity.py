@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scenes import END, GONE, HARM, PHASES, health, journal, load, outage, rows, scene, steady
 
-from faultload.judge import Verdict, judge, validity
+from faultload.judge import LOAD_CLIENT, Verdict, judge, validity
 from faultload.record import (
     REQUEST_SCHEMA,
     InjectionEntry,
@@ -87,6 +87,27 @@ def test_what_cannot_be_believed_is_invalid(changes: dict[str, object], word: st
     assert judgement.verdict is Verdict.INVALID
     invalid = [f.text for f in judgement.findings if f.verdict is Verdict.INVALID]
     assert any(word in text for text in invalid), invalid
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_late"),
+    [
+        ({"load": load(COUNT, lag_s_p99=0.045)}, True),
+        ({"load": load(COUNT, health=[health(stall_s_max=1.4)])}, True),
+        ({"load": None}, False),
+        ({"load": load(COUNT, lag_s_p99=None)}, False),
+        ({"load": load(COUNT, workers_lost=1)}, False),
+        ({"load": load(COUNT, health=[health(clock_step_s_max=2.0)])}, False),
+        ({"requests": outage().iloc[:0], "load": load(0)}, False),
+    ],
+)
+def test_only_a_client_that_was_late_is_said_to_be(
+    changes: dict[str, object], is_late: bool
+) -> None:
+    """Such a run may be repeated; what a target, a fault or a scenario brings about may not."""
+    subjects = {finding.subject for finding in judge(scene(**changes)).findings}
+
+    assert (LOAD_CLIENT in subjects) is is_late
 
 
 def sent(*senders: dict[str, object]) -> list[InjectionEntry]:

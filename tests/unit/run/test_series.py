@@ -14,13 +14,15 @@ from clock import Clock
 from memory import Platform, replica
 
 from faultload.errors import (
+    AbortedError,
     FaultError,
     Interrupted,
     MissingError,
+    NotSteadyError,
     RefusedError,
     SkippedError,
 )
-from faultload.judge import Judgement, TokenLedger, Verdict
+from faultload.judge import LOAD_CLIENT, Finding, Judgement, TokenLedger, Verdict
 from faultload.record import RunDirectory
 from faultload.report.series import Entry
 from faultload.run.flow import RunResult
@@ -279,6 +281,117 @@ def test_defect_that_left_a_record_names_it(script: Script) -> None:
     assert series.entries[1].directory == script.folder
     assert series.entries[2].reason == "the series ended before it: oh"
     assert series.error is error
+
+
+LATE = Finding(Verdict.INVALID, LOAD_CLIENT, "Requests left 90 ms late.", "manifest.json")
+SLOW = Finding(Verdict.INVALID, "steady state", "fast-ttft was missed.", "")
+
+
+def spoilt(script: Script, *findings: Finding, error: Any = None) -> RunResult:
+    """Return an invalid run with these findings."""
+    result = script.result(Verdict.INVALID, error)
+    return replace(result, judgement=replace(result.judgement, findings=list(findings)))
+
+
+def test_run_that_our_own_client_spoilt_is_repeated_and_that_is_said(script: Script) -> None:
+    """As often as is allowed and no oftener; the last one counts, and none is concealed."""
+    late = [spoilt(script, SLOW, LATE), spoilt(script, LATE)]
+    script.acts = {"a": lambda: late.pop() if late else script.result(Verdict.FAIL)}
+
+    series = script.play(reruns=2, stop_on=("invalid",))
+
+    assert [name for name, _ in script.ran] == ["a", "a", "a", "b", "c"]
+    assert endings(series)[0] == ("a", "fail", 1)
+    assert series.entries[0].earlier == (script.folder.name,) * 2
+    assert "it is a fail (2 earlier runs spoilt by the load client: " in series.entries[0].why
+    assert series.entries[1].why == "it is a pass"
+
+
+def test_client_that_spoils_every_run_leaves_it_invalid(script: Script) -> None:
+    """Repeating makes no verdict out of nothing."""
+    script.acts = {"a": lambda: spoilt(script, LATE)}
+    series = script.play(reruns=1)
+
+    assert [name for name, _ in script.ran] == ["a", "a", "b", "c"]
+    assert endings(series)[0] == ("a", "invalid", 3)
+
+
+@pytest.mark.parametrize(
+    ("findings", "error"),
+    [
+        ([SLOW], None),
+        ([LATE], AbortedError("2 of 10 requests were bad")),
+        ([LATE], FaultError("nobody to hit")),
+        ([LATE], MissingError("the target is gone")),
+        ([LATE], Interrupted(signal.SIGTERM)),
+        ([LATE], RefusedError("over the blast radius")),
+        ([LATE], ZeroDivisionError("oh")),
+    ],
+    ids=["the platform's", "an abort", "a fault", "a target", "a signal", "a refusal", "a defect"],
+)
+def test_what_another_try_would_not_mend_is_not_repeated(
+    script: Script, findings: list[Finding], error: Any
+) -> None:
+    """It would be tried until it passes, or harm done again that a stop condition ended."""
+    script.acts = {"a": lambda: spoilt(script, *findings, error=error)}
+    series = script.play(reruns=3)
+
+    assert [name for name, _ in script.ran].count("a") == 1
+    assert series.entries[0].ending == "invalid"
+
+
+def test_steady_state_that_late_requests_broke_is_tried_again(script: Script) -> None:
+    """They are late for users' answers, too."""
+    late = [spoilt(script, SLOW, LATE, error=NotSteadyError("fast-ttft was missed"))]
+    script.acts = {"a": lambda: late.pop() if late else script.result(Verdict.PASS)}
+
+    assert endings(script.play(reruns=1))[0] == ("a", "pass", 0)
+
+
+def test_pause_before_another_try_is_that_after_the_run(script: Script) -> None:
+    """What a plan wants between this step and the next one it wants between two tries, too."""
+    late = [spoilt(script, LATE)]
+    script.acts = {"b": lambda: late.pop() if late else script.result(Verdict.PASS)}
+
+    pauses = {"a": 10.0, "b": 30.0, "c": 0.0}
+    script.play(steps=[script.step(name, pause_s) for name, pause_s in pauses.items()], reruns=1)
+
+    assert script.ran == [("a", 0.0), ("b", 10.0), ("b", 40.0), ("c", 70.0)]
+
+
+def test_target_that_is_not_steady_for_another_try_is_said(script: Script) -> None:
+    """The first run's reason stands, and why there was no second one."""
+
+    def harm() -> RunResult:
+        del script.platform.engines["x"]
+        return spoilt(script, LATE)
+
+    script.acts = {"a": harm}
+    series = script.play(reruns=1, cooldown_s_max=5.0)
+
+    assert endings(series)[0] == ("a", "invalid", 3)
+    reason = series.entries[0].reason
+    assert reason.startswith("it is a invalid (not run again: ")
+    assert "has 1 ready, expected 2" in reason
+    assert isinstance(series.error, RefusedError)
+
+
+def test_signal_in_the_wait_for_another_try_keeps_what_was_run(script: Script) -> None:
+    """The spoilt run's record is named, and the signal ends the series."""
+    signals = SignalGuard()
+
+    def harm() -> RunResult:
+        del script.platform.engines["x"]
+        script.clock.at(script.clock.now_s + 5, interrupt)
+        return spoilt(script, LATE)
+
+    script.acts = {"a": harm}
+    with signals.installed():
+        series = script.play(signals=signals, reruns=1)
+
+    assert endings(series) == [("a", "invalid", 3), ("b", "not run", None), ("c", "not run", None)]
+    assert series.entries[0].directory == script.folder
+    assert isinstance(series.error, Interrupted)
 
 
 def interrupt() -> None:

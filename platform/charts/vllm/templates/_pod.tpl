@@ -38,10 +38,12 @@ spec:
   {{- include "vllm.placement" .root | nindent 2 }}
   {{- if not .worker }}
   topologySpreadConstraints:
+    # Nodes whose taints keep this tier away (spot, where it is not asked for) would count as empty.
     # Losing a zone leaves the others, where there is room.
     - maxSkew: 1
       topologyKey: topology.kubernetes.io/zone
       whenUnsatisfiable: ScheduleAnyway
+      nodeTaintsPolicy: Honor
       labelSelector: {matchLabels: {{ include "vllm.selector" .root | fromYaml | toJson }}}
       {{- if not (include "vllm.multiNode" .root) }}
       # Each release by itself, as the one before still runs.
@@ -50,6 +52,7 @@ spec:
     - maxSkew: 1
       topologyKey: kubernetes.io/hostname
       whenUnsatisfiable: {{ $v.placement.spreadHosts }}
+      nodeTaintsPolicy: Honor
       labelSelector: {matchLabels: {{ include "vllm.selector" .root | fromYaml | toJson }}}
       {{- if not (include "vllm.multiNode" .root) }}
       matchLabelKeys: [pod-template-hash]

@@ -68,11 +68,6 @@ output "vllm_irsa_role_arn" {
   value       = module.platform.vllm_irsa_role_arn
 }
 
-output "model_fetcher_irsa_role_arn" {
-  description = "Role of the ServiceAccount model-fetcher."
-  value       = module.platform.model_fetcher_irsa_role_arn
-}
-
 output "prometheus_irsa_role_arn" {
   description = "Role of the ServiceAccount prometheus."
   value       = module.platform.prometheus_irsa_role_arn

@@ -35,8 +35,7 @@ locals {
   # ServiceAccounts as the charts name them. No statement: a role without rights, whose name is there to
   # be given some.
   service_accounts = {
-    vllm          = { namespace = "inference", statements = local.read_models }
-    model-fetcher = { namespace = "inference", statements = local.read_models }
+    vllm = { namespace = "inference", statements = local.read_models }
     prometheus = { namespace = "observability", statements = var.prometheus_workspace_enabled ? [{
       Sid      = "WriteSamples"
       Effect   = "Allow"

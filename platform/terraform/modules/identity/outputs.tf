@@ -6,11 +6,6 @@ output "vllm_irsa_role_arn" {
   value       = aws_iam_role.this["vllm"].arn
 }
 
-output "model_fetcher_irsa_role_arn" {
-  description = "Role of the ServiceAccount model-fetcher: reads models and their versions."
-  value       = aws_iam_role.this["model-fetcher"].arn
-}
-
 output "prometheus_irsa_role_arn" {
   description = "Role of the ServiceAccount prometheus: writes to Amazon Managed Prometheus, where there is a workspace."
   value       = aws_iam_role.this["prometheus"].arn

@@ -29,13 +29,13 @@ run "pod_identity" {
 
   assert {
     condition = { for name, each in aws_eks_pod_identity_association.this : name => each.namespace } == {
-      vllm = "inference", model-fetcher = "inference", prometheus = "observability", keda-operator = "observability"
+      vllm = "inference", prometheus = "observability", keda-operator = "observability"
     }
     error_message = "A ServiceAccount has its role where the charts put it."
   }
 
   assert {
-    condition     = toset(keys(aws_iam_role_policy.this)) == toset(["vllm", "model-fetcher"]) && length(aws_iam_openid_connect_provider.cluster) == 0
+    condition     = toset(keys(aws_iam_role_policy.this)) == toset(["vllm"]) && length(aws_iam_openid_connect_provider.cluster) == 0
     error_message = "Without a workspace nobody may write to one; without IRSA nobody trusts the cluster's tokens."
   }
 
