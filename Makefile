@@ -17,7 +17,7 @@ setup:  ## Fetch what the rest needs into .venv and .tools (done by the others w
 	@scripts/setup.sh
 
 demo: setup  ## Kill an engine under load on the local platform, and judge what users saw
-	@$(BIN)/faultload run engine/replica-loss --target local --reruns 2
+	@$(BIN)/faultload run engine/replica-loss --target local --reruns $(RERUNS)
 
 test: setup  ## Run every test but tests/cluster, or those in TESTS; PYTEST_ARGS passes arguments on
 	@start=$$(date +%s); status=0; \
