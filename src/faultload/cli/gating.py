@@ -53,7 +53,7 @@ _BaselineSet = Annotated[
 _CandidateSet = Annotated[
     list[str] | None, typer.Option(help="key=value of the candidate's local platform.")
 ]
-_Mode = Annotated[str, typer.Option(help="quick: one look, for pull requests. full: up to three.")]
+_Mode = Annotated[str, typer.Option(help="quick: up to 20 trials, for pull requests. full: 30.")]
 _Confirm = Annotated[
     bool, typer.Option("--confirm", help="A fail counts only if a fresh repetition fails, too.")
 ]

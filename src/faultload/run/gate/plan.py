@@ -27,7 +27,7 @@ TRACES = 5
 # Without a history the first look needs two trials a trace and side: one each says nothing about
 # how much trials differ, and a look that can decide nothing would still cost its share of alpha.
 ROUNDS = {
-    ("quick", True): (1,),
+    ("quick", True): (1, 1),
     ("quick", False): (2,),
     ("full", True): (1, 1, 1),
     ("full", False): (2, 1),
@@ -47,7 +47,7 @@ class Mode(StrEnum):
     """How much a gate may spend."""
 
     QUICK = "quick"
-    """One look, for a pull request."""
+    """Up to twenty trials, for a pull request."""
     FULL = "full"
     """Up to thirty trials and three looks, for a night."""
 

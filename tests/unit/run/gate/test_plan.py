@@ -59,7 +59,7 @@ def test_target_says_how_long_its_trials_are(catalogue: Catalogue) -> None:
 @pytest.mark.parametrize(
     ("mode", "has_history", "trials"),
     [
-        (Mode.QUICK, True, [10]),
+        (Mode.QUICK, True, [10, 10]),
         (Mode.QUICK, False, [20]),
         (Mode.FULL, True, [10, 10, 10]),
         (Mode.FULL, False, [20, 10]),
