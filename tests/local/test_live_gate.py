@@ -63,8 +63,11 @@ def test_trial_is_what_a_real_server_answered(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_candidate_that_is_slow_and_then_gone_fails(tmp_path: Path) -> None:
-    """Its server ends after the first round: nobody answers there, and that confirms the fail."""
+def test_candidate_that_is_slow_and_then_gone_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server ends after the first round: nobody answers there, twice, and that confirms it."""
+    monkeypatch.setattr("faultload.run.gate.conduct.GONE_PAUSE_S", 0.1)
     with streaming_server(ttft_s=0.1) as quick, contextlib.ExitStack() as candidate:
         slow, rounds = candidate.enter_context(streaming_server(ttft_s=0.3)), list[int]()
 
@@ -80,7 +83,7 @@ def test_candidate_that_is_slow_and_then_gone_fails(tmp_path: Path) -> None:
         directory = Gate(plan, Silent(), opening=opening, look=threshold).run()
 
     report = judge_gate(directory, threshold)
-    assert rounds == [1, 2]
+    assert rounds == [1, 2, 3]
     assert report.verdict is Verdict.FAIL, report.lines()
     ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
     assert f"was not there: {slow.url}/v1/models does not answer" in ttft.reason

@@ -49,9 +49,9 @@ class Bench:
         tokens: that each answer has, by side; 21 are asked for, and delivered by others.
         spoil: turns what the client said of itself into something invalid; by side and attempt.
         environments: what each side says it is; may change between calls.
-        gone: what opening both sides anew, to confirm a fail, ends with; None: nothing does.
+        gone: what opening both sides anew, to confirm a fail, ends with, try by try; then it works.
         played: side and trace of each load, in order.
-        opened: how often the sides were opened.
+        opened: how often the sides were opened; tries that failed do not count.
         open_now: sides that are open.
     """
 
@@ -61,7 +61,7 @@ class Bench:
     tokens: Mapping[str, int] = field(default_factory=dict)
     spoil: Callable[[str, int], dict[str, Any]] = lambda side, count: {}
     environments: Callable[[str, int], dict[str, str]] = lambda side, count: {"kind": "memory"}
-    gone: Exception | None = None
+    gone: list[Exception] = field(default_factory=list)
     played: list[tuple[str, str]] = field(default_factory=list)
     opened: int = 0
     open_now: int = 0
@@ -71,9 +71,9 @@ class Bench:
     @contextlib.contextmanager
     def opening(self, catalogue: Catalogue, specs: Sequence[Any], holder: str) -> Iterator[Any]:
         """Open both sides; they are closed when the block ends."""
+        if self.opened and self.gone:
+            raise self.gone.pop(0)
         self.opened += 1
-        if self.opened > 1 and self.gone is not None:
-            raise self.gone
         self.open_now += 1
         try:
             yield {spec.side: _Side(self, spec.side) for spec in specs}

@@ -93,7 +93,7 @@ class GateManifest(Stored):
     """None: both sides were run, turn by turn."""
     candidate_gone: str = ""
     """What was said when both sides were opened anew to confirm a fail, and only the candidate did
-    not start or answer; "": it did, or nobody tried."""
+    not start or answer, neither at once nor after a pause; "": it did, or nobody tried."""
     outcome: Outcome
     reason: str = ""
     """Why it ended early; "": it did not."""

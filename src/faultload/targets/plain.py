@@ -15,6 +15,10 @@ _NO_SUCH_PAGE, _REFUSED = (404, 405), (401, 403)
 _ABOUT = ("id", "root", "max_model_len", "owned_by")
 
 
+class RefusesUsError(MissingError):
+    """Somebody answers there, and holds something against our request: others may be served."""
+
+
 def describe_endpoint(
     url: str, api_key_env: str | None = None, ca: str | None = None
 ) -> dict[str, Any]:
@@ -26,7 +30,8 @@ def describe_endpoint(
         ca: PEM file of the authorities to trust; None: the system's.
 
     Raises:
-        MissingError: nobody answers there, it refuses us, or it fails.
+        RefusesUsError: it does not take our key, wants us to come less often, or elsewhere.
+        MissingError: nobody answers there, or it fails.
     """
     base = url.rstrip("/").removesuffix("/v1")
     with requests.Session() as http:
@@ -61,11 +66,12 @@ def _get(http: requests.Session, url: str, sent: str | None) -> dict[str, Any]:
         raise MissingError(f"{url} does not answer: {type(error).__name__}") from None
     code = response.status_code
     if code in _REFUSED and sent is not None:
-        raise MissingError(f"{url} answers {code}: it refuses {sent} (load.api_key_env)")
+        raise RefusesUsError(f"{url} answers {code}: it refuses {sent} (load.api_key_env)")
     if code in (*_NO_SUCH_PAGE, *_REFUSED):
         return {}
     if code != requests.codes.ok:
-        raise MissingError(f"{url} answers {code}; expected 200, or 404 where it has no such page")
+        kind = MissingError if code >= requests.codes.server_error else RefusesUsError
+        raise kind(f"{url} answers {code}; expected 200, or 404 where it has no such page")
     try:
         data = response.json()
     except requests.JSONDecodeError:

@@ -127,6 +127,21 @@ def test_what_is_there_is_not_loaded_again(fetch: Fetch, model: StandIn) -> None
     assert fetch.holds(model)
 
 
+def test_manifest_of_a_whole_version_is_not_put_back_but_left(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A linked folder may show a file late: who looks meanwhile must not miss the manifest."""
+    fetch()
+    manifest = fetch.into / layout.MANIFEST
+    before = manifest.stat()
+    monkeypatch.setattr(cache, "_look", lambda *_: (None, "a shard was not there yet"))
+
+    assert fetch("--version", "v1", "--offline-ok") == []
+
+    after = manifest.stat()
+    assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+
+
 def test_only_verify_reads_what_is_cached(fetch: Fetch, model: StandIn) -> None:
     """Same size, other bytes: found with --verify, at the price of reading everything."""
     fetch()

@@ -174,6 +174,39 @@ def test_who_waited_for_a_download_checks_it_without_the_lock(
     assert looked == [file.name for file in MODEL.manifest().files]
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda into: (into / MODEL.shard_name(1)).write_bytes(bytes(65536)),
+        lambda into: (into / layout.MANIFEST).unlink(),
+    ],
+    ids=["spoilt shard", "no manifest"],
+)
+def test_look_that_another_fetch_made_old_is_taken_again(
+    harm: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking takes minutes: what was mended meanwhile is whole, though the lock was free."""
+    into = put(tmp_path / "v1")
+    os.utime(into / layout.MANIFEST, (0, 0))
+    harm(into)
+    look, flaws = cache._look, list[str]()
+
+    def long_look(*asked: Any) -> tuple[layout.Manifest | None, str]:
+        found, flaw = look(*asked)
+        flaws.append(flaw)
+        if flaw:  # another fetch ends before this look does
+            (into / layout.MANIFEST).unlink(missing_ok=True)
+            for name, raw in MODEL.files():
+                (into / name).write_bytes(raw)
+            (into / layout.MANIFEST).write_bytes(MODEL.manifest().to_json())
+        return found, flaw
+
+    monkeypatch.setattr(cache, "_look", long_look)
+
+    assert cache.fetch(wanted(into), lambda _: None) == MODEL.manifest()
+    assert [bool(flaw) for flaw in flaws] == [True, False]
+
+
 def test_reading_ends_at_the_deadline(tmp_path: Path) -> None:
     """Checking hundreds of GiB on a slow file system is no wait without a bound."""
     into = put(tmp_path / "v1")

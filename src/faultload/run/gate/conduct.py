@@ -54,6 +54,9 @@ from faultload.secrecy import private_files
 
 Opening = Callable[..., contextlib.AbstractContextManager[Mapping[SideName, OpenSide]]]
 """As `sides.opened`."""
+GONE_PAUSE_S = 30.0
+"""Until a candidate that is gone is looked for once more: most restarts and outages of a proxy are
+over then."""
 
 
 class Gate:
@@ -136,9 +139,27 @@ class Gate:
         if self._plan.confirm and failed and not seen.of(Verdict.INVALID):
             self._progress.note(f"a fresh repetition is to confirm: {', '.join(failed)}")
             try:
-                self._round(2, [sli for sli in self._slis if sli.name in failed])
+                self._repeat([sli for sli in self._slis if sli.name in failed])
             except (MissingError, RefusedError, UsageError) as error:
                 raise self._unrepeated(failed, error) from None
+
+    def _repeat(self, slis: Sequence[Sli]) -> None:
+        """Run the second round; a candidate that is not there is looked for once more.
+
+        One answer that was lost, or a start that was too slow on a busy machine, would confirm a
+        false alarm. The baseline is opened first each time, so that it was there just before.
+
+        Raises:
+            SideGoneError: the baseline is gone; or the candidate, twice, and the baseline is not.
+        """
+        try:
+            self._round(2, slis)
+        except SideGoneError as error:
+            if error.side != "candidate":
+                raise
+            self._progress.note(f"{error}; both sides are opened again in {GONE_PAUSE_S:g} s")
+            time.sleep(GONE_PAUSE_S)
+            self._round(2, slis)
 
     def _unrepeated(self, failed: Sequence[str], error: FaultloadError) -> InvalidRunError:
         """Return what ends a gate that has failed, and that something keeps from being confirmed.
@@ -148,7 +169,10 @@ class Gate:
         """
         what = "no repetition could confirm it"
         if isinstance(error, SideGoneError) and error.side == "candidate":
-            what = "the candidate was gone when it was to be tried again"
+            what = (
+                "the candidate was gone when it was to be tried again,"
+                f" and still was {GONE_PAUSE_S:g} s later"
+            )
             self._manifest = self._manifest.model_copy(update={"candidate_gone": str(error)})
         return InvalidRunError(f"{', '.join(failed)} failed, and {what}: {error}")
 

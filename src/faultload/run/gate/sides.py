@@ -18,7 +18,7 @@ from faultload.run.state import refuse_if_harmed
 from faultload.spec import Catalogue, TargetSpec
 from faultload.spec.target import LoadWorkers
 from faultload.targets import Target, TargetLock, state_home
-from faultload.targets.plain import describe_endpoint
+from faultload.targets.plain import RefusesUsError, describe_endpoint
 
 _VOLATILE = ("platform_id", "nodes", "context", "cluster_uid", "url", "namespaces")
 """What tells two platforms apart that are configured alike."""
@@ -55,7 +55,7 @@ class SideSpec:
 
 
 class SideGoneError(MissingError):
-    """A side does not start, or its endpoint does not answer: its users would meet the same.
+    """A side does not start, or its endpoint does not answer or fails: as its users would meet it.
 
     Attributes:
         side: which.
@@ -131,7 +131,7 @@ def opened(
     Raises:
         RefusedError: a run holds a target, or a fault is in force there.
         SideGoneError: one does not start, or does not answer.
-        MissingError: a cluster's API does not answer, or lacks something.
+        MissingError: a cluster's API does not answer, or lacks something; a URL refuses us.
     """
     with contextlib.ExitStack() as owned:
         found: dict[SideName, OpenSide] = {}
@@ -156,9 +156,14 @@ def opened(
 
 @contextlib.contextmanager
 def _for_its_users(spec: SideSpec) -> Iterator[None]:
-    """Tell a side that nobody could ask; what a cluster's API says is not what its users meet."""
+    """Tell a side that nobody could ask.
+
+    What a cluster's API says is not what its users meet, nor is what is said of our key.
+    """
     try:
         yield
+    except RefusesUsError:
+        raise
     except MissingError as error:
         if spec.target is not None and not spec.is_local:
             raise

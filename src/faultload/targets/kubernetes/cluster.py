@@ -50,7 +50,7 @@ class Cluster:
                 is gone, is no reason to leave it there.
 
         Raises:
-            SpecError: a namespace does not exist, or the file contradicts itself.
+            SpecError: a namespace does not exist.
             RefusedError: it is another cluster, or a namespace has not opted in.
         """
         uid = self.api.get(Ref(NAMESPACES, "", SYSTEM_NAMESPACE))["metadata"]["uid"]
@@ -71,11 +71,6 @@ class Cluster:
                     f"namespace {namespace} has not opted in to being harmed; if it may be, run:"
                     f" kubectl --context {context} label namespace {namespace} {OPT_IN}=true"
                 )
-        for name, component in self.spec.components.items():
-            key = f"kubernetes.components.{name}"
-            if component.namespace and component.namespace not in self.namespaces:
-                problem = f"expected one of kubernetes.namespaces, found {component.namespace!r}"
-                raise SpecError(path, f"{key}.namespace", problem)
 
     def namespace_of(self, component: KubernetesComponent) -> str:
         """Return where a component's pods are."""

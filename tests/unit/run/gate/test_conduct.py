@@ -27,9 +27,18 @@ from faultload.run.gate.judging import judge_and_write, judge_gate
 from faultload.run.gate.plan import Mode
 from faultload.run.gate.sides import SideGoneError, lost_replicas
 from faultload.run.progress import Silent
+from faultload.targets.plain import RefusesUsError
 
 SAME = {"baseline": 1.0, "candidate": 1.0}
 SLOW = {"baseline": 1.0, "candidate": 1.5}
+NO_CANDIDATE = SideGoneError("candidate", "http://127.0.0.1:2 does not answer: ConnectionError")
+NO_BASELINE = SideGoneError("baseline", "http://127.0.0.1:1 does not answer: ConnectionError")
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for a candidate that is gone once more at once."""
+    monkeypatch.setattr("faultload.run.gate.conduct.GONE_PAUSE_S", 0.0)
 
 
 def conduct(bench: Bench, reports: Path, **changes: Any) -> GateDirectory:
@@ -106,13 +115,15 @@ def test_fail_blocks_only_when_a_fresh_repetition_fails_too(tmp_path: Path) -> N
     assert next(s.confirmed for s in confirmed.slis if s.sli == "p95 TTFT") is True
 
 
+@pytest.mark.usefixtures("_soon")
 def test_candidate_that_fails_and_is_gone_then_has_failed(tmp_path: Path) -> None:
     """Its users would get no answer at all: that confirms it, and is no lack of something here."""
-    dead = SideGoneError("candidate", "http://127.0.0.1:2 does not answer: ConnectionError")
-    directory = conduct(Bench({1: SLOW}, gone=dead), tmp_path, confirm=True)
+    bench = Bench({1: SLOW}, gone=[NO_CANDIDATE, NO_CANDIDATE])
+    directory = conduct(bench, tmp_path, confirm=True)
 
     report, files = judge_and_write(directory, threshold)
 
+    assert bench.gone == []
     assert report.verdict is Verdict.FAIL
     ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
     assert ttft.confirmed is True
@@ -124,26 +135,48 @@ def test_candidate_that_fails_and_is_gone_then_has_failed(tmp_path: Path) -> Non
     assert judged(GateDirectory.open(directory.path)) == report
 
 
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize(
+    ("second", "verdict"), [(SLOW, Verdict.FAIL), (SAME, Verdict.INCONCLUSIVE)]
+)
+def test_candidate_that_comes_back_is_tried(
+    tmp_path: Path, second: dict[str, float], verdict: Verdict
+) -> None:
+    """One look that met nobody confirms nothing: the second round is played, and decides."""
+    bench = Bench({1: SLOW, 2: second}, gone=[NO_CANDIDATE])
+
+    directory = conduct(bench, tmp_path, confirm=True)
+
+    manifest = directory.manifest()
+    assert judged(directory).verdict is verdict
+    assert [one.round for one in manifest.trials] == [1, 1, 2, 2]
+    assert manifest.candidate_gone == ""
+    assert manifest.outcome is Outcome.COMPLETED
+
+
+@pytest.mark.usefixtures("_soon")
 @pytest.mark.parametrize(
     "gone",
     [
-        SideGoneError("baseline", "http://127.0.0.1:1 does not answer: ConnectionError"),
-        MissingError("the cluster's API does not answer"),
-        RefusedError("another run holds the target"),
-        UsageError("targets/staging.yaml: no such file"),
+        [NO_BASELINE],
+        [NO_CANDIDATE, NO_BASELINE],
+        [NO_CANDIDATE, RefusesUsError("http://127.0.0.1:2/v1/models answers 401")],
+        [MissingError("the cluster's API does not answer")],
+        [RefusedError("another run holds the target")],
+        [UsageError("targets/staging.yaml: no such file")],
     ],
 )
 def test_fail_that_nobody_could_confirm_is_invalid_and_reported(
-    tmp_path: Path, gone: FaultloadError
+    tmp_path: Path, gone: list[FaultloadError]
 ) -> None:
     """The candidate may be fine: no fail, and no pass; what the first round saw is all there."""
-    directory = conduct(Bench({1: SLOW}, gone=gone), tmp_path, confirm=True)
+    directory = conduct(Bench({1: SLOW}, gone=[*gone]), tmp_path, confirm=True)
 
     report, files = judge_and_write(directory, threshold)
 
     ttft = next(line for line in report.slis if line.sli == "p95 TTFT")
     assert report.verdict is Verdict.INVALID
-    assert report.reason.endswith(f"failed, and no repetition could confirm it: {gone}")
+    assert report.reason.endswith(f"failed, and no repetition could confirm it: {gone[-1]}")
     assert "p95 TTFT" in report.reason
     assert ttft.effect == pytest.approx(0.5, abs=0.1)
     assert "Not confirmed: the repetition did not take place" in ttft.reason

@@ -70,15 +70,17 @@ def fetch(wanted: Wanted, say: Say) -> Manifest:
     """
     limits = Limits(wanted.silence_s, wanted.whole_s)
     while True:
-        cached, flaw = None, ""
+        cached, flaw, before = None, "", None
         if wanted.store_may_be_left_out:
+            before = _stamp(wanted.into)
             cached, flaw = _look(wanted, limits)
         if cached:
             return cached
         with _writing(wanted, limits, flaw, say) as waited:
-            # Who waited finds what another fetch has just made: that is looked at by all of them at
-            # once, not by one after the other.
-            if not (waited and wanted.store_may_be_left_out):
+            # Another fetch may have made it whole while this one waited, or looked for minutes:
+            # that is looked at by all of them at once, not by one after the other.
+            is_stale = waited or _stamp(wanted.into) != before
+            if not (is_stale and wanted.store_may_be_left_out):
                 return _fetched(wanted, limits, say)
 
 
@@ -125,6 +127,15 @@ def _look(wanted: Wanted, limits: Limits) -> tuple[Manifest | None, str]:
     return manifest, ""
 
 
+def _stamp(into: Path) -> tuple[int, int] | None:
+    """Return what tells a manifest from the next one that is put there; None: there is none."""
+    try:
+        found = (into / layout.MANIFEST).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def _current(s3: Store, model: str) -> str:
     key = layout.current_key(model)
     return layout.read_current(s3.get(key)[0], s3.url(key))
@@ -147,6 +158,8 @@ def _complete(s3: Store, manifest: Manifest, into: Path, limits: Limits, say: Sa
     for file in wrong:
         _download(s3, layout.key(manifest.model, manifest.version, file.name), file, into, say)
     target = into / layout.MANIFEST
+    if not wrong and target.exists() and target.read_bytes() == manifest.to_json():
+        return  # others who look would miss a manifest that is taken away and put back
     target.unlink(missing_ok=True)
     for file in wrong:
         _part(into, file).replace(into / file.name)
