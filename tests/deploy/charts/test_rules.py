@@ -75,8 +75,15 @@ _MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
         {"drain": {"preStopSeconds": 5}},
         "sleeps 5 s .* for 15 s",
     ),
-    ("chat", "drain-covers-silence", (), {"timeouts": {"idleSeconds": 95}}, "95 s .* 90 s"),
-    ("chat", "drain-fits-grace", (), {"drain": {"graceSeconds": 115}}, "= 115 s, expected less"),
+    (
+        "chat",
+        "drain-covers-longest-answer",
+        (),
+        {"timeouts": {"answerSeconds": 600}},
+        "600 s .* 95 s",
+    ),
+    ("chat", "answer-covers-waits", (), {"timeouts": {"idleSeconds": 96}}, "96 s .* 95 s"),
+    ("chat", "drain-fits-grace", (), {"drain": {"graceSeconds": 120}}, "= 120 s, expected less"),
     ("chat", "budget-keeps-one", (), {"disruption": {"maxUnavailable": 2}}, "2 of 2"),
     (
         "chat",
