@@ -218,12 +218,15 @@ def buckets(environment: Environment) -> Iterator[str]:
 
 
 def answers(environment: Environment) -> Iterator[str]:
-    """The router ends an answer before whoever passes it on, and is going, gives it up."""
+    """The router ends an answer before whoever passes it on gives it up, going or not."""
     allowed = max(int(value) for _, value in _told(environment, "router", "--answer-timeout-s"))
     for chart, flag in (("vllm", "--shutdown-timeout"), ("chat", "--drain-s")):
         for name, value in _told(environment, chart, flag):
             if int(value) < allowed:
                 yield f"{name}: drains for {value} s, the router allows an answer {allowed} s"
+    for name, value in _told(environment, "chat", "--answer-timeout-s"):
+        if int(value) <= allowed:
+            yield f"{name}: allows an answer {value} s, the router {allowed} s and says why"
 
 
 def _told(environment: Environment, chart: str, flag: str) -> Iterator[tuple[str, str]]:

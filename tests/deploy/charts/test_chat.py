@@ -41,6 +41,7 @@ def test_answers_end_before_sigkill(layers: tuple[str, ...]) -> None:
     options = command._parser().parse_args(_chat(*layers)["args"])
     slept = _chat(*layers)["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert slept > 0
+    assert options.answer_timeout_s <= options.drain_s
     assert slept + options.drain_s < _pod(*layers)["terminationGracePeriodSeconds"]
 
 
@@ -52,6 +53,7 @@ def test_users_read_the_reason_of_the_router(layers: tuple[str, ...]) -> None:
     its = router_command._parser().parse_args(router["args"])
     assert mine.first_byte_timeout_s > its.first_byte_timeout_s + its.no_replica_wait_s
     assert mine.idle_timeout_s > its.idle_timeout_s
+    assert mine.answer_timeout_s > its.answer_timeout_s
 
 
 def test_it_asks_where_the_router_is() -> None:

@@ -178,8 +178,14 @@ _MISTAKES: list[tuple[str, Rule, dict[str, dict[str, Any]], str]] = [
     (
         "staging",
         rules.answers,
-        {"chat": {"drain": {"drainSeconds": 70}}},
+        {"chat": {"timeouts": {"answerSeconds": 70}, "drain": {"drainSeconds": 70}}},
         "chat: drains for 70 s, the router allows",
+    ),
+    (
+        "prod",
+        rules.answers,
+        {"chat": {"timeouts": {"answerSeconds": 75}}},
+        "chat: allows an answer 75 s, the router",
     ),
     (
         "staging",

@@ -1,11 +1,13 @@
 """The page and what else is served: files, headers, models, health, metrics."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from scripted_http import reply
+from scripted_http import open_request, reply
+from starlette.staticfiles import StaticFiles
 
 Start = Callable[..., Awaitable[Any]]
 KEY = "sk-nobody-may-read-this"
@@ -41,6 +43,46 @@ async def test_assets_are_kept_by_browsers(chat: Start) -> None:
     assert got.status == 200
     assert "immutable" in got.headers["cache-control"]
     assert "set-cookie" not in got.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "ask", "status", "caching"),
+    [
+        ("/assets/index-1a2b.js", "GET", {"range": "bytes=0-2"}, 206, "immutable"),
+        ("/assets/index-1a2b.js", "GET", {"if-none-match": "its own"}, 304, "immutable"),
+        ("/assets/index-1a2b.js", "POST", {}, 405, "no-store"),
+        ("/assets/index-3c4d.js", "GET", {}, 404, "no-store"),
+        ("/assets/", "GET", {}, 404, "no-store"),
+    ],
+)
+async def test_an_asset_that_is_not_here_is_asked_for_anew(
+    chat: Start, path: str, method: str, ask: dict[str, str], status: int, caching: str
+) -> None:
+    """In a rolling update the old pod is asked for the new page's; its 404 must not stay."""
+    door, _ = await chat()
+    its_own = (await door.get("/assets/index-1a2b.js")).headers["etag"]
+    asked = {name: value.replace("its own", its_own) for name, value in ask.items()}
+    async with asyncio.timeout(10):
+        client = await open_request(door.port, b"", path, asked, method)
+        await client.head()
+    assert client.status == status
+    assert caching in client.headers["cache-control"]
+    client.leave()
+
+
+async def test_an_asset_that_cannot_be_read_is_asked_for_anew(
+    chat: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure of ours is no file either."""
+
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    door, _ = await chat()
+    monkeypatch.setattr(StaticFiles, "lookup_path", fails)
+    got = await door.get("/assets/index-1a2b.js")
+    assert got.status == 500
+    assert got.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(

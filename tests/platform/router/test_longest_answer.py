@@ -6,30 +6,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from expiring import ALLOWED_S, Expire, expiring
+
+from inference_platform.router.upstream import Connection
 
 Start = Callable[..., Awaitable[Any]]
-# Longer than any test: that it passes is the tests' to say, so none depends on how fast it runs.
-ALLOWED_S = 1234.0
 
 
 @pytest.fixture
-def expire(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Makes the time of every answer under way pass at once; returns how many there are."""
-    real, begun = asyncio.timeout, []
-
-    def timeout(delay_s: float | None) -> asyncio.Timeout:
-        one = real(delay_s)
-        if delay_s == ALLOWED_S:
-            begun.append(one)
-        return one
-
-    def now() -> int:
-        for one in begun:
-            one.reschedule(asyncio.get_running_loop().time())
-        return len(begun)
-
-    monkeypatch.setattr(asyncio, "timeout", timeout)
-    return now
+def expire(monkeypatch: pytest.MonkeyPatch) -> Expire:
+    """Makes the time of every answer under way pass at once."""
+    return expiring(monkeypatch)
 
 
 async def _talks(exchange: Any, wire: Any) -> None:
@@ -41,7 +28,7 @@ async def _talks(exchange: Any, wire: Any) -> None:
 
 
 async def test_a_stream_that_goes_on_for_ever_is_ended(
-    router: Start, upstream: Start, wire: Any, expire: Callable[[], int]
+    router: Start, upstream: Start, wire: Any, expire: Expire
 ) -> None:
     """Each token resets the silence, so only a bound on the whole ends it: said, counted, freed."""
     replica = await upstream("fast-0", lambda exchange: _talks(exchange, wire))
@@ -70,7 +57,7 @@ async def test_a_stream_that_goes_on_for_ever_is_ended(
 
 
 async def test_a_client_that_does_not_read_keeps_no_engine(
-    router: Start, upstream: Start, wire: Any, expire: Callable[[], int]
+    router: Start, upstream: Start, wire: Any, expire: Expire
 ) -> None:
     """The router waits for the client then, not for the engine; the bound holds all the same."""
     big = wire.event("x" * 65536)
@@ -102,9 +89,13 @@ async def test_a_client_that_does_not_read_keeps_no_engine(
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_all_attempts_share_one_time(
-    router: Start, upstream: Start, wire: Any, expire: Callable[[], int], *, stream: bool
+    router: Start, upstream: Start, wire: Any, expire: Expire, *, stream: bool
 ) -> None:
-    """A second attempt gets what the first has left; before the first byte it is a plain 504."""
+    """A second attempt gets what the first has left; before the first byte it is a plain 504.
+
+    Of a whole reply nothing comes before its end, so its silence may be a replica that hangs: it
+    is not said to be too long, nor counted as such.
+    """
 
     async def dies(exchange: Any) -> None:
         exchange.die()
@@ -122,12 +113,40 @@ async def test_all_attempts_share_one_time(
     await wire.eventually(lambda: second.exchanges, "the second attempt")
     assert expire() == 1
     got = await asked
-    assert (got.status, got.json["error"]["type"]) == (504, "answer_timeout")
+    assert got.status == 504
+    assert got.json["error"]["type"] == ("answer_timeout" if stream else "upstream_timeout")
     assert got.headers["x-router-retries"] == "1"
     await wire.eventually(second.exchanges[0].gone.is_set, "the engine to be freed")
-    assert door.metric("overdue_total", tier="fast") == 1
+    assert door.metric("overdue_total", tier="fast") == (1 if stream else 0)
     assert door.metric("requests_total", tier="fast", code="504", outcome="upstream_error") == 1
     assert door.metric("streams_cut_total", tier="fast", replica="fast-1") == 0
+
+
+async def test_a_whole_reply_that_has_begun_is_overdue(
+    router: Start, upstream: Start, wire: Any, expire: Expire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its replica does not hang: it is the answer that takes too long."""
+
+    async def half(exchange: Any) -> None:
+        await exchange.send(wire.reply(200, {"text": "x" * 100})[:-20])
+        await exchange.gone.wait()
+
+    replica = await upstream("fast-0", half)
+    door = await router(replica, answer_timeout_s=ALLOWED_S, idle_timeout_s=60.0)
+    heard: list[bytes] = []
+    read = Connection.read
+
+    async def reads(self: Connection, timeout_s: float) -> bytes:
+        heard.append(await read(self, timeout_s))
+        return heard[-1]
+
+    monkeypatch.setattr(Connection, "read", reads)
+    asked = asyncio.create_task(door.ask(wire.CHAT | {"stream": False}))
+    await wire.eventually(lambda: any(b"xxx" in part for part in heard), "half of the reply")
+    assert expire() == 1
+    got = await asked
+    assert (got.status, got.json["error"]["type"]) == (504, "answer_timeout")
+    assert door.metric("overdue_total", tier="fast") == 1
 
 
 async def test_a_wait_for_a_replica_counts_too(router: Start, wire: Any) -> None:
@@ -138,7 +157,7 @@ async def test_a_wait_for_a_replica_counts_too(router: Start, wire: Any) -> None
 
 
 async def test_an_answer_in_time_leaves_no_trace(
-    router: Start, upstream: Start, wire: Any, expire: Callable[[], int]
+    router: Start, upstream: Start, wire: Any, expire: Expire
 ) -> None:
     """Counted from 0, so that the first overdue answer is a rise."""
     door = await router(await upstream("fast-0"), answer_timeout_s=ALLOWED_S)

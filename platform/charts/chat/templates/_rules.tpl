@@ -8,12 +8,16 @@ numbers and what to change. docs/deploy.md says where they come from.
 
 {{- define "chat.rules" -}}
 {{- $d := .Values.drain -}}
-{{- $silent := max .Values.timeouts.firstByteSeconds .Values.timeouts.idleSeconds -}}
+{{- $t := .Values.timeouts -}}
+{{- $silent := max $t.firstByteSeconds $t.idleSeconds -}}
 {{- if lt (int $d.preStopSeconds) (int $d.endpointRemovalSeconds) -}}
 {{- include "chat.refuse" (dict "rule" "prestop-covers-endpoint-removal" "why" (printf "preStop sleeps %v s and questions still arrive for %v s, at a port that is closed by then: raise drain.preStopSeconds" $d.preStopSeconds $d.endpointRemovalSeconds)) -}}
 {{- end -}}
-{{- if gt (int $silent) (int $d.drainSeconds) -}}
-{{- include "chat.refuse" (dict "rule" "drain-covers-silence" "why" (printf "an answer may be silent for %v s and is drained for %v s, so one that is slow to begin is cut: raise drain.drainSeconds or lower timeouts" $silent $d.drainSeconds)) -}}
+{{- if gt (int $t.answerSeconds) (int $d.drainSeconds) -}}
+{{- include "chat.refuse" (dict "rule" "drain-covers-longest-answer" "why" (printf "an answer may take %v s and is drained for %v s, then it is cut: raise drain.drainSeconds or lower timeouts.answerSeconds" $t.answerSeconds $d.drainSeconds)) -}}
+{{- end -}}
+{{- if gt (int $silent) (int $t.answerSeconds) -}}
+{{- include "chat.refuse" (dict "rule" "answer-covers-waits" "why" (printf "a wait inside an answer may take %v s and the whole answer %v s, so that wait is never that long: lower the other timeouts or raise timeouts.answerSeconds" $silent $t.answerSeconds)) -}}
 {{- end -}}
 {{- $need := add $d.preStopSeconds $d.drainSeconds $d.marginSeconds -}}
 {{- if ge (int $need) (int $d.graceSeconds) -}}

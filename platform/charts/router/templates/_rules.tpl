@@ -15,7 +15,7 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- if gt (int $t.answerSeconds) (int $d.drainSeconds) -}}
 {{- include "router.refuse" (dict "rule" "drain-covers-longest-answer" "why" (printf "an answer, streamed or not, may take %v s and is drained for %v s, then it is cut: raise drain.drainSeconds or lower timeouts.answerSeconds" $t.answerSeconds $d.drainSeconds)) -}}
 {{- end -}}
-{{- $wait := max $t.firstByteSeconds $t.wholeReplySeconds $t.idleSeconds -}}
+{{- $wait := max $t.firstByteSeconds $t.idleSeconds -}}
 {{- if gt (int $wait) (int $t.answerSeconds) -}}
 {{- include "router.refuse" (dict "rule" "answer-covers-waits" "why" (printf "a wait inside an answer may take %v s and the whole answer %v s, so that wait is never that long: lower the other timeouts or raise timeouts.answerSeconds" $wait $t.answerSeconds)) -}}
 {{- end -}}
@@ -36,9 +36,8 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- end -}}
 {{- end -}}
 {{- if .Values.ingress.enabled -}}
-{{- $silent := max $t.firstByteSeconds $t.wholeReplySeconds $t.idleSeconds -}}
-{{- if le (int .Values.ingress.idleTimeoutSeconds) (int $silent) -}}
-{{- include "router.refuse" (dict "rule" "balancer-outlasts-silence" "why" (printf "the load balancer closes a connection after %v s of silence and the router allows %v s; expected more, or users get a 504 from it: raise ingress.idleTimeoutSeconds" .Values.ingress.idleTimeoutSeconds $silent)) -}}
+{{- if le (int .Values.ingress.idleTimeoutSeconds) (int $t.answerSeconds) -}}
+{{- include "router.refuse" (dict "rule" "balancer-outlasts-silence" "why" (printf "the load balancer closes a connection after %v s of silence and a reply that is not streamed may be silent for %v s; expected more, or users get a 504 from it: raise ingress.idleTimeoutSeconds" .Values.ingress.idleTimeoutSeconds $t.answerSeconds)) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (or .Values.ingress.enabled .Values.targetGroupBinding.arn) .Values.network.enabled (not .Values.network.clientCidrs) -}}

@@ -20,6 +20,7 @@ _FLAGS = {
     "connect_timeout_s": "longest wait for a connection to the router",
     "first_byte_timeout_s": "longest wait for an answer's first event",
     "idle_timeout_s": "longest silence inside an answer",
+    "answer_timeout_s": "longest time of an answer, also where the browser does not read it",
     "models_timeout_s": "longest wait for the list of models",
     "body_timeout_s": "longest wait for the rest of a question",
     "body_bytes_max": "largest question, with all that came before it",

@@ -32,6 +32,8 @@ _SECURITY = [
 ]
 _HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 _ASSETS = "/assets/"
+# An asset, a part of one, and that the browser's own is still good.
+_KEPT = frozenset({200, 206, 304})
 
 
 class ChatApp(FastAPI):
@@ -49,7 +51,7 @@ class ChatApp(FastAPI):
         path = scope["path"]
         known = session_of(scope)
         session = known or new_session()
-        headers = [*_SECURITY, (b"cache-control", _caching(path))]
+        headers = [*_SECURITY]
         if self.settings.secure_cookie:
             headers.append(_HTTPS_ONLY)
         if known is None and (path == "/" or path.startswith("/api/")):
@@ -57,7 +59,9 @@ class ChatApp(FastAPI):
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", []), *headers]}
+                caching = (b"cache-control", _caching(path, message["status"]))
+                given = message.get("headers", [])
+                message = {**message, "headers": [*given, *headers, caching]}
             await send(message)
 
         if path == "/api/chat" and scope["method"] == "POST":
@@ -66,9 +70,13 @@ class ChatApp(FastAPI):
             await super().__call__(scope, receive, send_with_headers)
 
 
-def _caching(path: str) -> bytes:
-    """Names in assets/ change with what is in them; the page that names them is asked for anew."""
-    return b"public, max-age=31536000, immutable" if path.startswith(_ASSETS) else b"no-store"
+def _caching(path: str, status: int) -> bytes:
+    """Names in assets/ change with what is in them; the page that names them is asked for anew.
+
+    So is an asset that is not here: in a rolling update its page may be another pod's.
+    """
+    kept = path.startswith(_ASSETS) and status in _KEPT
+    return b"public, max-age=31536000, immutable" if kept else b"no-store"
 
 
 def create_app(settings: Settings) -> ChatApp:

@@ -22,8 +22,9 @@ from inference_platform.router.replies import (
     Receive,
     Refused,
     Send,
-    last_words,
+    end_stream,
     send_refusal,
+    too_long,
 )
 from inference_platform.router.upstream import (
     Connection,
@@ -168,7 +169,20 @@ class ChatRelay:
         return to_router(scope, raw, self._settings)
 
     async def _answer(self, turn: _Turn, body: bytes) -> None:
-        """Stream the answer; raises Refused if there is none, with nothing sent."""
+        """Stream the answer, within `answer_timeout_s` whoever it is that waits.
+
+        Raises Refused if there is none, with nothing sent.
+        """
+        allowed_s = self._settings.answer_timeout_s
+        try:
+            async with asyncio.timeout(allowed_s):
+                await self._ask(turn, body)
+        except TimeoutError:
+            if not turn.code:
+                raise too_long(allowed_s) from None
+            await _cut(turn, too_long(allowed_s))
+
+    async def _ask(self, turn: _Turn, body: bytes) -> None:
         gate = EventGate()
         try:
             connection, data = await self._router.ask(body, turn.session)
@@ -191,9 +205,9 @@ class ChatRelay:
     async def _stream(
         self, turn: _Turn, connection: Connection, gate: EventGate, events: bytes
     ) -> None:
-        turn.code = 200
         start = {"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS}
         await turn.send(start)
+        turn.code = 200
         self._metrics.ttft.observe(time.monotonic() - turn.arrived_s)
         idle_s = self._settings.idle_timeout_s
         end = await pass_on(turn.send, connection, gate, events, idle_s, "router")
@@ -232,10 +246,13 @@ async def _refuse(turn: _Turn, refused: Refused) -> None:
 
 async def _stopping(turn: _Turn) -> None:
     """Tell the user that the drain ran out of time."""
-    if not turn.code:
-        text = "The chat is stopping."
-        await _refuse(turn, Refused(503, "ServiceUnavailableError", text, retry=True))
+    if turn.code:
+        await _cut(turn, Refused(503, "chat_stopped", "chat stopped mid-stream"))
         return
+    text = "The chat is stopping."
+    await _refuse(turn, Refused(503, "ServiceUnavailableError", text, retry=True))
+
+
+async def _cut(turn: _Turn, why: Refused) -> None:
     turn.outcome = "cut"
-    words = last_words("chat stopped mid-stream", "chat_stopped", 503)
-    await turn.send({"type": "http.response.body", "body": words, "more_body": False})
+    await end_stream(turn.send, why)

@@ -23,10 +23,14 @@ class Settings:
     connect_timeout_s: float = 1.0
     first_byte_timeout_s: float = 65.0
     """From the question to its answer's first event. Longer than the router's own wait, so that
-    users read its reason and not ours; `idle_timeout_s` likewise."""
+    users read its reason and not ours; `idle_timeout_s` and `answer_timeout_s` likewise."""
 
     idle_timeout_s: float = 35.0
     """Longest silence inside an answer."""
+
+    answer_timeout_s: float = 605.0
+    """Longest time of an answer, from the question read to the last byte, also where the browser
+    does not take it: nobody holds a place among `streams_max` for longer."""
 
     models_timeout_s: float = 5.0
     """Longest wait for the list of models."""

@@ -19,7 +19,6 @@ _FLAGS = {
     "connect_timeout_s": "longest wait for a connection to a replica",
     "first_byte_timeout_s": "longest wait for a stream's first event",
     "idle_timeout_s": "longest silence inside a stream",
-    "whole_reply_timeout_s": "longest wait for a reply that is not streamed",
     "answer_timeout_s": "longest time of an answer, streams too, all attempts together",
     "retries": "further attempts before the first byte",
     "retry_backoff_s": "mean pause before the first retry",

@@ -11,7 +11,7 @@ from inference_platform.router.clients import ClientGone, read_body, while_clien
 from inference_platform.router.fleet import Fleet
 from inference_platform.router.metrics import NO_TIER, Metrics
 from inference_platform.router.relay import Job, Relay, served_by
-from inference_platform.router.replies import Receive, Refused, Send, last_words, send_refusal
+from inference_platform.router.replies import Receive, Refused, Send, send_refusal
 from inference_platform.router.settings import Settings
 from inference_platform.router.tiering import TierChooser
 
@@ -117,8 +117,5 @@ class CompletionsEntry:
         """Tell the client that the drain ran out of time."""
         if not job.code:
             raise Refused(503, "ServiceUnavailableError", "The router is stopping.", retry=True)
-        job.outcome = "cut"
-        if job.replica is not None:
-            self._metrics.streams_cut.labels(job.tier, job.replica.name).inc()
-        words = last_words("router stopped mid-stream", "router_stopped", 503)
-        await job.send({"type": "http.response.body", "body": words, "more_body": False})
+        why = Refused(503, "router_stopped", "router stopped mid-stream")
+        await self._relay.end_early(job, why)

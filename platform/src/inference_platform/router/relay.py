@@ -6,7 +6,6 @@ event only with the first token, so the response head waits for the first event.
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from dataclasses import dataclass, field
@@ -18,7 +17,14 @@ from inference_platform.router.affinity import Affinity, AffinityUnavailable
 from inference_platform.router.events import EventGate, first_events, is_event_stream, pass_on
 from inference_platform.router.fleet import Fleet, Replica
 from inference_platform.router.metrics import Metrics
-from inference_platform.router.replies import Headers, Refused, Send, last_words, send_whole
+from inference_platform.router.replies import (
+    Headers,
+    Refused,
+    Send,
+    end_stream,
+    send_whole,
+    too_long,
+)
 from inference_platform.router.settings import Settings
 from inference_platform.router.upstream import (
     ConnectError,
@@ -31,8 +37,6 @@ from inference_platform.router.upstream import (
 RETRIED_STATUSES = frozenset({500, 503})
 # A reply that is not streamed is held in memory whole, so that a loss inside it can be retried.
 WHOLE_REPLY_BYTES_MAX = 64 * 2**20
-# Who does not read its stream cannot be told for long that it is over.
-LAST_WORDS_S = 1.0
 # Not ours to pass on: they speak about one connection, or the server in front of us writes them.
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-connection transfer-encoding te trailer upgrade content-length "
@@ -59,6 +63,8 @@ class Job:
     """HTTP status sent to the client; 0 as long as nothing was."""
     begun: bool = False
     """Whether a stream has begun, which can then only go on or be cut."""
+    silent: bool = False
+    """Whether its time ended while a replica had sent nothing of a whole reply."""
     outcome: str = "ok"
     replica: Replica | None = None
     tried: set[Replica] = field(default_factory=set)
@@ -120,11 +126,27 @@ class Relay:
         that goes on or a client that does not read it. Cancelled when the client leaves; the
         connection to the replica is in both cases closed at once.
         """
+        allowed_s = self._settings.answer_timeout_s
         try:
-            async with asyncio.timeout(self._settings.answer_timeout_s):
+            async with asyncio.timeout(allowed_s):
                 await self._serve(job)
         except TimeoutError:
-            await self._end_overdue(job)
+            if job.silent:
+                await self._give_up(job, UpstreamSilentError("no whole reply in time"))
+            else:
+                self._metrics.overdue.labels(job.tier).inc()
+                await self.end_early(job, too_long(allowed_s))
+
+    async def end_early(self, job: Job, why: Refused) -> None:
+        """End an answer under way, saying why; raises `why` itself when nothing was sent."""
+        if not job.code:
+            raise why
+        if job.begun:
+            if job.outcome != "cut":
+                self._count_cut(job)
+            await end_stream(job.send, why)
+        # Else a whole reply that its client does not take: the server closes the connection.
+        job.outcome = "cut"
 
     async def _serve(self, job: Job) -> None:
         """Make attempts until one answers the job; raises Refused."""
@@ -187,24 +209,6 @@ class Relay:
         else:
             raise Refused(502, "upstream_lost", f"upstream replica lost ({error.reason})")
 
-    async def _end_overdue(self, job: Job) -> None:
-        """Say that the answer took too long; raises Refused when nothing was sent."""
-        self._metrics.overdue.labels(job.tier).inc()
-        allowed_s = self._settings.answer_timeout_s
-        why = f"the answer took longer than {allowed_s:g} s as a whole: ask for fewer tokens"
-        if not job.code:
-            raise Refused(504, "answer_timeout", why)
-        if job.begun:
-            if job.outcome != "cut":
-                self._count_cut(job)
-            words = last_words(why, "answer_timeout", 504)
-            end = {"type": "http.response.body", "body": words, "more_body": False}
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS_S):
-                    await job.send(end)
-        # Else a whole reply that its client does not take: the server closes the connection.
-        job.outcome = "cut"
-
     def _count_cut(self, job: Job) -> None:
         job.outcome = "cut"
         replica = job.replica.name if job.replica is not None else ""
@@ -255,13 +259,18 @@ class Relay:
         """Send the request and wait for the first body bytes; the caller owns the connection."""
         message = job.message_for(replica)
         settings = self._settings
-        timeout_s = settings.first_byte_timeout_s if job.stream else settings.whole_reply_timeout_s
+        # vLLM sends nothing of a whole reply before all of it, so it may be silent to its end.
+        timeout_s = settings.first_byte_timeout_s if job.stream else settings.answer_timeout_s
 
         def stale() -> None:
             # Off the retry budget: it says nothing about the replica.
             self._metrics.retries.labels(job.tier, "stale_connection").inc()
 
-        return await replica.pool.exchange(message, timeout_s, stale)
+        try:
+            return await replica.pool.exchange(message, timeout_s, stale)
+        except asyncio.CancelledError:
+            job.silent = not job.stream
+            raise
 
     async def _first_events(
         self, job: Job, connection: Connection, gate: EventGate, data: bytes

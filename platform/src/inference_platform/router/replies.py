@@ -1,5 +1,7 @@
 """What the router itself says: errors in vLLM's shape, as JSON bodies and as stream events."""
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -10,6 +12,8 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Headers = list[tuple[bytes, bytes]]
 
 DONE = b"data: [DONE]"
+# Who does not read its answer cannot be told for long that it is over.
+LAST_WORDS_S = 1.0
 
 
 class Refused(Exception):  # noqa: N818 (an answer to the client, not a failure of ours)
@@ -31,6 +35,12 @@ class Refused(Exception):  # noqa: N818 (an answer to the client, not a failure 
         return error_json(str(self), self.kind, self.code, self.param)
 
 
+def too_long(allowed_s: float) -> Refused:
+    """What is said of an answer that takes longer than the `allowed_s` it has as a whole."""
+    text = f"the answer took longer than {allowed_s:g} s as a whole: ask for fewer tokens"
+    return Refused(504, "answer_timeout", text)
+
+
 def error_json(message: str, kind: str, code: int, param: str | None = None) -> bytes:
     """One error object, compact as vLLM writes it."""
     error = {"message": message, "type": kind, "param": param, "code": code}
@@ -50,8 +60,20 @@ async def send_whole(send: Send, status: int, headers: Headers, body: bytes) -> 
 
 
 async def send_refusal(send: Send, refused: Refused, headers: Headers) -> None:
-    """Send an error reply."""
+    """Send an error reply; given up after LAST_WORDS_S where the client does not take it."""
     headers = [*headers, (b"content-type", b"application/json")]
     if refused.retry:
         headers.append((b"retry-after", b"1"))
-    await send_whole(send, refused.code, headers, refused.body())
+    await _briefly(send_whole(send, refused.code, headers, refused.body()))
+
+
+async def end_stream(send: Send, why: Refused) -> None:
+    """Cut a stream that has begun, its last event being `why`; given up like a refusal."""
+    words = last_words(str(why), why.kind, why.code)
+    await _briefly(send({"type": "http.response.body", "body": words, "more_body": False}))
+
+
+async def _briefly(sending: Awaitable[None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS_S):
+            await sending

@@ -27,12 +27,10 @@ class Settings:
     idle_timeout_s: float = 30.0
     """Longest silence inside a stream."""
 
-    whole_reply_timeout_s: float = 600.0
-    """Longest wait for a reply that is not streamed: vLLM sends it only when it is complete."""
-
     answer_timeout_s: float = 600.0
     """Longest time of an answer, from the request read to the last byte, streamed or not, with all
-    its attempts and waits: how long a router or an engine must drain so that it cuts none."""
+    its attempts and waits: how long a router or an engine must drain so that it cuts none. It is
+    also the longest silence before a reply that is not streamed, which vLLM sends complete."""
 
     retries: int = 2
     """Further attempts after the first; only before anything was sent to the client."""
