@@ -182,6 +182,18 @@ async def test_a_body_over_the_limit_is_413(router: Start, upstream: Start, wire
     assert got.status == 413
 
 
+async def test_a_body_that_does_not_come_is_408(router: Start, upstream: Start) -> None:
+    """A client that sends a head and then nothing is not waited for until it leaves."""
+    replica = await upstream("fast-0")
+    door = await router(replica, body_timeout_s=0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: r\r\ncontent-length: 9\r\n\r\n{")
+    async with asyncio.timeout(5):
+        assert b" 408 " in await reader.readline()
+    writer.transport.abort()
+    assert replica.exchanges == []
+
+
 async def test_the_request_reaches_the_engine_unchanged(
     router: Start, upstream: Start, wire: Any
 ) -> None:

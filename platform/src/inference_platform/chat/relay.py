@@ -160,13 +160,9 @@ class ChatRelay:
             turn.outcome = "busy"
             text = f"All {self._settings.streams_max} answers at a time are being given."
             raise Refused(503, "ServiceUnavailableError", text, retry=True)
-        try:
-            async with asyncio.timeout(self._settings.body_timeout_s):
-                raw = await read_body(receive, self._settings.body_bytes_max)
-        except TimeoutError:
-            text = f"The question did not come within {self._settings.body_timeout_s:g} s."
-            raise Refused(408, "RequestTimeout", text) from None
-        return to_router(scope, raw, self._settings)
+        settings = self._settings
+        raw = await read_body(receive, settings.body_bytes_max, settings.body_timeout_s)
+        return to_router(scope, raw, settings)
 
     async def _answer(self, turn: _Turn, body: bytes) -> None:
         """Stream the answer, within `answer_timeout_s` whoever it is that waits.

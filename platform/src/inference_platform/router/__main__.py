@@ -34,6 +34,7 @@ _FLAGS = {
     "endpoints_poll_s": "time between looks at the endpoints file",
     "drain_s": "how long a stopping router finishes requests",
     "body_bytes_max": "largest request body",
+    "body_timeout_s": "longest wait for the rest of a request",
 }
 _REDIS_VARIABLE = "INFERENCE_ROUTER_REDIS_URL"
 

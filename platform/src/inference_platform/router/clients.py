@@ -11,8 +11,17 @@ class ClientGone(Exception):  # noqa: N818 (an event, not a mistake)
     """The client closed its connection before its reply was complete."""
 
 
-async def read_body(receive: Receive, bytes_max: int) -> bytes:
-    """The whole request body; raises Refused when it is larger, and ClientGone."""
+async def read_body(receive: Receive, bytes_max: int, timeout_s: float) -> bytes:
+    """The whole request body; raises Refused when it is larger or late, and ClientGone."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read_body(receive, bytes_max)
+    except TimeoutError:
+        text = f"The request body did not come within {timeout_s:g} s."
+        raise Refused(408, "RequestTimeout", text) from None
+
+
+async def _read_body(receive: Receive, bytes_max: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:

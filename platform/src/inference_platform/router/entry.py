@@ -55,7 +55,8 @@ class CompletionsEntry:
             arrived_s=time.monotonic(),
         )
         try:
-            job.raw = await read_body(receive, self._settings.body_bytes_max)
+            settings = self._settings
+            job.raw = await read_body(receive, settings.body_bytes_max, settings.body_timeout_s)
             self._understand(scope, job)
             await self._relay_while_client_stays(job, receive)
         except ClientGone:

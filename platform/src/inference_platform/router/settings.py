@@ -60,3 +60,5 @@ class Settings:
     """How long a stopping router waits for its requests in flight."""
 
     body_bytes_max: int = 16 * 2**20
+    body_timeout_s: float = 30.0
+    """Longest wait for a body whose head has come: `body_bytes_max` at 5 Mbit/s."""
