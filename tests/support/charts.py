@@ -66,10 +66,10 @@ def render(
     return [one for one in yaml.load_all(text, yaml.CSafeLoader) if one]
 
 
-def refusal(chart: str, *layers: str, change: Mapping[str, Any]) -> str:
+def refusal(chart: str, *layers: str, change: Mapping[str, Any], release: str | None = None) -> str:
     """Return what a chart refuses a change with; fails when it renders."""
     try:
-        render(chart, *layers, change=change)
+        render(chart, *layers, change=change, release=release)
     except Refused as no:
         return str(no)
     raise AssertionError(f"{chart} {' '.join(layers)} rendered with {dict(change)}")

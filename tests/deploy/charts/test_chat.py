@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 from charts import Object, only, pod_templates, render, selects
+from kube_schemas import problems
 
 from inference_platform.chat import __main__ as command
 from inference_platform.router import __main__ as router_command
 
 _LAYERS = [(), ("dev",), ("prod",)]
+# A cluster with a load balancer of its own for the page.
+_DOOR = {"ingress": {"enabled": True}, "network": {"clientCidrs": ["10.40.0.0/16"]}}
+_AUTH = "alb.ingress.kubernetes.io/auth-type"
 each_layer = pytest.mark.parametrize("layers", _LAYERS, ids=["-".join(one) for one in _LAYERS])
 
 
@@ -32,7 +36,9 @@ def test_arguments_are_ones_it_knows(layers: tuple[str, ...]) -> None:
     assert (options.host, options.router) == ("0.0.0.0", "http://router:8080")
     (port,) = _chat(*layers)["ports"]
     assert port["containerPort"] == options.port
-    assert options.secure_cookie is (layers == ("prod",))
+    assert not options.secure_cookie  # kubectl's own address has no TLS
+    behind = command._parser().parse_args(_chat(*layers, change=_DOOR)["args"])
+    assert behind.secure_cookie
 
 
 @each_layer
@@ -90,9 +96,18 @@ def test_a_router_that_is_gone_takes_no_chat_along(layers: tuple[str, ...]) -> N
         assert _chat(*layers)[name]["httpGet"]["path"] == "/health"
 
 
-def test_world_sees_the_page_alone() -> None:
-    """Metrics and health are for the inside; TLS ends at the load balancer; nobody unless asked."""
-    ingress = only(render("chat", "prod"), "Ingress")
+@each_layer
+def test_no_layer_has_a_door(layers: tuple[str, ...]) -> None:
+    """The page signs nobody in, and Terraform's controller may make no load balancer."""
+    objects = render("chat", *layers)
+    assert {one["kind"] for one in objects}.isdisjoint({"Ingress", "TargetGroupBinding"})
+    (into,) = only(objects, "NetworkPolicy")["spec"]["ingress"]
+    assert len(into["from"]) == 1  # Prometheus
+
+
+def test_a_door_shows_the_page_alone() -> None:
+    """Metrics and health are for the inside; TLS ends at the load balancer."""
+    ingress = only(render("chat", "prod", change=_DOOR), "Ingress")
     (rule,) = ingress["spec"]["rules"]
     paths = {(path["path"], path["pathType"]) for path in rule["http"]["paths"]}
     assert ("/", "Exact") in paths
@@ -101,15 +116,23 @@ def test_world_sees_the_page_alone() -> None:
     notes = ingress["metadata"]["annotations"]
     assert notes["alb.ingress.kubernetes.io/scheme"] == "internal"
     assert json.loads(notes["alb.ingress.kubernetes.io/listen-ports"]) == [{"HTTPS": 443}]
-    assert not [one for one in render("chat") if one["kind"] == "Ingress"]
+    chat = _chat("prod", change=_DOOR)
+    leaving_s = chat["lifecycle"]["preStop"]["sleep"]["seconds"] + int(
+        command._parser().parse_args(chat["args"]).drain_s
+    )
+    attributes = notes["alb.ingress.kubernetes.io/target-group-attributes"]
+    assert f"deregistration_delay.timeout_seconds={leaving_s}," in attributes
+    assert problems(ingress, "1.35") == []
 
 
-def test_strangers_may_come_where_they_sign_in() -> None:
+@pytest.mark.parametrize("kind", ["cognito", "oidc"])
+def test_strangers_may_come_where_they_sign_in(kind: str) -> None:
     """The rule refuses an open page, and not one behind the load balancer's own sign-in."""
-    auth = {"alb.ingress.kubernetes.io/auth-type": "oidc"}
-    change = {"ingress": {"scheme": "internet-facing", "annotations": auth}}
+    ingress = {"scheme": "internet-facing", "annotations": {_AUTH: kind}}
+    change = {**_DOOR, "ingress": {"enabled": True, **ingress}}
     notes = only(render("chat", "prod", change=change), "Ingress")["metadata"]["annotations"]
-    assert notes["alb.ingress.kubernetes.io/auth-type"] == "oidc"
+    assert notes["alb.ingress.kubernetes.io/scheme"] == "internet-facing"
+    assert notes[_AUTH] == kind
 
 
 def test_it_reaches_the_router_and_names_alone() -> None:
@@ -126,9 +149,9 @@ def test_it_reaches_the_router_and_names_alone() -> None:
 
 
 def test_an_ingress_controller_is_let_in_by_its_namespace() -> None:
-    """Where the load balancer is a pod."""
+    """Where the load balancer is a pod, and somebody says that it lets in who may ask."""
     change = {
-        "ingress": {"enabled": True, "className": "nginx"},
+        "ingress": {"enabled": True, "className": "nginx", "keepsStrangersOut": True},
         "network": {"clientNamespaces": ["ingress-nginx"]},
     }
     objects = render("chat", change=change)

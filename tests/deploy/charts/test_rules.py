@@ -9,8 +9,25 @@ from typing import Any
 import pytest
 import yaml
 from charts import CHARTS, refusal
+from platform_tools import ROOT
 
 _GROUP = "elasticloadbalancing:us-east-1:123456789012:targetgroup"
+_ALB = "alb.ingress.kubernetes.io"
+
+
+def _page(**ingress: Any) -> dict[str, Any]:
+    """Return a chat that a load balancer may reach."""
+    return {
+        "ingress": {"enabled": True, **ingress},
+        "network": {"clientCidrs": ["10.40.0.0/16"]},
+    }
+
+
+def _open_page(**auth: str) -> dict[str, Any]:
+    notes = {f"{_ALB}/auth-{name.replace('_', '-')}": value for name, value in auth.items()}
+    return _page(scheme="internet-facing", annotations=notes)
+
+
 # Chart, rule, layers, the mistake, and what the refusal must say besides.
 _MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
     (
@@ -85,20 +102,30 @@ _MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
     ("chat", "answer-covers-waits", (), {"timeouts": {"idleSeconds": 96}}, "96 s .* 95 s"),
     ("chat", "drain-fits-grace", (), {"drain": {"graceSeconds": 120}}, "= 120 s, expected less"),
     ("chat", "budget-keeps-one", (), {"disruption": {"maxUnavailable": 2}}, "2 of 2"),
+    ("chat", "balancer-outlasts-silence", (), _page(idleTimeoutSeconds=60), "60 s .* 65 s"),
+    ("chat", "balancer-may-enter", ("prod",), {"ingress": {"enabled": True}}, "clientCidrs"),
     (
         "chat",
-        "balancer-outlasts-silence",
+        "annotation-is-said-once",
         ("prod",),
-        {"ingress": {"idleTimeoutSeconds": 60}},
-        "60 s .* 65 s",
+        _page(annotations={f"{_ALB}/scheme": "internet-facing"}),
+        f"{_ALB}/scheme, which the chart sets",
     ),
-    ("chat", "balancer-may-enter", ("prod",), {"network": {"clientCidrs": []}}, "clientCidrs"),
+    ("chat", "strangers-sign-in", ("prod",), _open_page(), 'auth-type .* found "" and ""'),
+    ("chat", "strangers-sign-in", ("prod",), _open_page(type="none"), 'found "none" and ""'),
     (
         "chat",
         "strangers-sign-in",
         ("prod",),
-        {"ingress": {"scheme": "internet-facing"}},
-        "auth-type",
+        _open_page(type="oidc", on_unauthenticated_request="allow"),
+        'found "oidc" and "allow"',
+    ),
+    (
+        "chat",
+        "strangers-sign-in",
+        ("prod",),
+        _page(className="nginx"),
+        "className is nginx.* set ingress.keepsStrangersOut",
     ),
     (
         "chat",
@@ -170,8 +197,9 @@ _MISTAKES: list[tuple[str, str, tuple[str, ...], dict[str, Any], str]] = [
         "externalLabels.cluster",
     ),
 ]
-# A rule about files, which no value can break: test_observability.py takes them away.
-_OF_FILES = {"observability": {"there-are-rules"}}
+# Rules that no value can break: about files, which test_observability.py takes away, and about the
+# release's name (below).
+_WITHOUT_VALUES = {"observability": {"there-are-rules"}, "chat": {"release-is-no-tier"}}
 _CHARTS = [name for name in CHARTS if name != "vllm"]
 
 
@@ -189,6 +217,21 @@ def test_mistake_is_refused_by_its_rule(
     assert re.search(said, text), text
 
 
+@pytest.mark.parametrize("name", ["chat-page", "fast", "reasoning"])
+def test_the_page_is_not_called_as_engines_are(name: str) -> None:
+    """Alerts about tiers go by the name of a Deployment, and would page for the page."""
+    taken = {
+        pattern
+        for path in (ROOT / "platform/observability/rules").glob("*.yaml")
+        for pattern in re.findall(r'deployment=~"([^"]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert all(re.fullmatch(pattern, name) for pattern in taken), taken
+    text = refusal("chat", change={}, release=name)
+    assert f"chat: rule release-is-no-tier: the release is called {name}" in text
+    rules = (CHARTS["chat"] / "templates/_rules.tpl").read_text(encoding="utf-8")
+    assert taken == set(re.findall(r'regexMatch "\^\((.+)\)\$" .Release.Name', rules))
+
+
 @pytest.mark.parametrize("chart", _CHARTS)
 def test_every_rule_has_its_mistake(chart: str) -> None:
     """A rule that nothing breaks here may never have worked."""
@@ -197,7 +240,7 @@ def test_every_rule_has_its_mistake(chart: str) -> None:
     )
     rules = set(re.findall(r'"rule" "([a-z0-9-]+)"', text))
     broken = {rule for name, rule, *_ in _MISTAKES if name == chart}
-    assert rules == broken | _OF_FILES.get(chart, set())
+    assert rules == broken | _WITHOUT_VALUES.get(chart, set())
 
 
 @pytest.mark.parametrize("chart", _CHARTS)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import environment_rules as rules
 import pytest
+from charts import CHARTS, render, value_files
 from environments import (
     Environment,
     associations,
@@ -30,6 +32,18 @@ _each_environment = pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_rules_hold(name: str, rule: Rule) -> None:
     """No environment breaks a rule of `environment_rules`."""
     assert list(rule(read(name))) == []
+
+
+@pytest.mark.parametrize("chart", [name for name in CHARTS if "prod" in value_files(name)])
+def test_prod_layers_name_images_that_terraform_has_repositories_for(chart: str) -> None:
+    """A layer is installed by hand, too, as docs/deploy.md does: no Application mends its image."""
+    prod = read("prod")
+    bare = {
+        name: replace(release, objects=tuple(render(chart, "prod")))
+        for name, release in prod.of_chart(chart).items()
+    }
+    assert bare
+    assert list(rules.images(replace(prod, releases=bare))) == []
 
 
 _ALB = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup"

@@ -7,6 +7,9 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- end -}}
 
 {{- define "chat.rules" -}}
+{{- if regexMatch "^(chat-.+|fast|reasoning)$" .Release.Name -}}
+{{- include "chat.refuse" (dict "rule" "release-is-no-tier" "why" (printf "the release is called %s, by which alerts know the engines of a tier (platform/observability/rules): call it chat" .Release.Name)) -}}
+{{- end -}}
 {{- $d := .Values.drain -}}
 {{- $t := .Values.timeouts -}}
 {{- $silent := max $t.firstByteSeconds $t.idleSeconds -}}
@@ -34,8 +37,20 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- if and $.Values.network.enabled (not $.Values.network.clientCidrs) (not $.Values.network.clientNamespaces) -}}
 {{- include "chat.refuse" (dict "rule" "balancer-may-enter" "why" "ingress.enabled, and nobody may reach the chat: set network.clientCidrs to the subnets of the load balancer, or network.clientNamespaces to that of the ingress controller") -}}
 {{- end -}}
-{{- if and (eq .scheme "internet-facing") (not (hasKey .annotations "alb.ingress.kubernetes.io/auth-type")) -}}
-{{- include "chat.refuse" (dict "rule" "strangers-sign-in" "why" "ingress.scheme is internet-facing, and whoever finds the page asks with your key: let the load balancer sign users in (ingress.annotations, alb.ingress.kubernetes.io/auth-type), or make it internal") -}}
+{{- $notes := .annotations | default dict -}}
+{{- if eq .className "alb" -}}
+{{- range $note, $_ := include "chat.balancer" $ | fromYaml -}}
+{{- if hasKey $notes $note -}}
+{{- include "chat.refuse" (dict "rule" "annotation-is-said-once" "why" (printf "ingress.annotations has %s, which the chart sets from its own values: change those of ingress or drain" $note)) -}}
+{{- end -}}
+{{- end -}}
+{{- $auth := get $notes "alb.ingress.kubernetes.io/auth-type" -}}
+{{- $else := get $notes "alb.ingress.kubernetes.io/auth-on-unauthenticated-request" -}}
+{{- if and (eq .scheme "internet-facing") (or (not (has $auth (list "cognito" "oidc"))) (not (has $else (list "" "authenticate" "deny")))) -}}
+{{- include "chat.refuse" (dict "rule" "strangers-sign-in" "why" (printf "ingress.scheme is internet-facing, and whoever finds the page asks with your key; expected in ingress.annotations alb.ingress.kubernetes.io/auth-type cognito or oidc, and auth-on-unauthenticated-request authenticate, deny or not there, found %q and %q: let the load balancer sign users in, or make it internal" $auth $else)) -}}
+{{- end -}}
+{{- else if not .keepsStrangersOut -}}
+{{- include "chat.refuse" (dict "rule" "strangers-sign-in" "why" (printf "ingress.className is %s, and the chart cannot see whom that lets in; whoever finds the page asks with your key: where it signs users in, or cannot be reached from outside, set ingress.keepsStrangersOut" .className)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -13,6 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 BACKLOG = 2048
+# Whoever pools connections has to close them first: a request down one that we are just closing
+# is a 502. A load balancer of AWS keeps idle ones for at most 4000 s.
+KEEP_ALIVE_S = 4010
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -45,7 +48,7 @@ def build_server(app: ASGIApp, drain_s: float) -> DrainingServer:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=75,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(drain_s)),
     )
     return DrainingServer(config)

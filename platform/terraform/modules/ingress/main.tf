@@ -191,7 +191,8 @@ resource "aws_lb" "this" {
   drop_invalid_header_fields = true
   enable_deletion_protection = var.deletion_protection
   enable_zonal_shift         = true
-  # Seconds without a byte. A long prompt may wait in the queue that long before its first token.
+  # Seconds without a byte. A long prompt may wait in the queue that long before its first token. Routers keep idle
+  # connections for longer (KEEP_ALIVE_S), so that none is used while its router closes it.
   idle_timeout = 300
 
   access_logs {
