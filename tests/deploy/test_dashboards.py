@@ -310,3 +310,15 @@ def test_every_query_is_answered_under_load() -> None:
         timeout=420,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_machine_that_leaves_is_seen_as_the_alert_sees_it() -> None:
+    """The panel beside SpotNodeLeaving asks what that asks: cordoned nodes, Karpenter's taint."""
+    alert = next(q for q in read_queries([HOME / "rules"]) if q.name == "SpotNodeLeaving")
+    asked = next(
+        panel["targets"][0]["expr"]
+        for panel in panels(BOARDS["autoscaling"])
+        if panel["title"] == "Machines that take no pods"
+    )
+    assert asked in alert.promql
+    assert 'kube_node_spec_taint{key="karpenter.sh/disrupted"}' in asked
