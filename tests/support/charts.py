@@ -135,8 +135,8 @@ def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
 
 def operated_pods(objects: list[Object]) -> list[dict[str, str]]:
-    """Return labels of the pods that the Prometheus operator makes of its custom resources."""
-    return [
+    """Return labels of the pods that the Prometheus operator makes, and of Loki's beside them."""
+    made = [
         {
             "app.kubernetes.io/name": one["kind"].lower(),
             "app.kubernetes.io/instance": one["metadata"]["name"],
@@ -155,6 +155,7 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Return whether a selector's matchLabels fit; an empty selector fits all."""
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
 
+    return [*made, {"app.kubernetes.io/name": "loki"}] if made else []
 
 def write(objects: list[Object], path: Path) -> Path:
     """Write objects as one YAML file; return its path."""

@@ -214,3 +214,37 @@ def test_samples_are_sent_to_the_workspace_signed() -> None:
     # With Pod Identity an annotation of IRSA would come first, and name another account's role.
     account = only(render("observability", "prod"), "ServiceAccount")
     assert "annotations" not in account["metadata"]
+
+
+def test_whoever_speaks_to_loki_may_and_nobody_else() -> None:
+    """Loki signs nobody in: a policy lets in those whom Terraform tells its address."""
+    policy = only(render("observability"), "NetworkPolicy", "observability-loki")
+    spec, port = policy["spec"], yaml.safe_load((_WATCHED / "loki.yaml").read_text())["server"]
+    assert policy["metadata"]["namespace"] == "observability"
+    assert spec["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "loki"}}
+    assert spec["policyTypes"] == ["Ingress"]
+    let_in: dict[str, list[int]] = {}
+    for rule in spec["ingress"]:
+        for peer in rule["from"]:
+            # Of this namespace alone, by name.
+            assert peer.keys() == {"podSelector"}
+            (name,) = peer["podSelector"]["matchLabels"].values()
+            let_in[name] = [one["port"] for one in rule.get("ports", [])]
+    # No port said: all, of its own pods.
+    assert let_in.pop("loki") == []
+    assert let_in == {name: [port["http_listen_port"]] for name in _callers_of_loki()}
+    assert not [
+        one
+        for one in render("observability", change={"network": {"enabled": False}})
+        if one["kind"] == "NetworkPolicy"
+    ]
+
+
+def _callers_of_loki() -> list[str]:
+    """Return whom modules/observability gives Loki's address."""
+    text = (ROOT / "platform/terraform/modules/observability/main.tf").read_text(encoding="utf-8")
+    found: dict[str, None] = {}
+    for before in text.split("http://loki.observability.svc:3100")[:-1]:
+        # The next block above that is a release of its own, or Grafana in the stack's.
+        found[re.findall(r"^    ([a-z][a-z-]*) += \{$", before, re.MULTILINE)[-1]] = None
+    return list(found)
