@@ -25,9 +25,8 @@ CHARTS = {
         [*ROOT.glob("platform/charts/*/Chart.yaml"), *ROOT.glob("charts/*/Chart.yaml")]
     )
 }
-# Where charts are installed, and under which name when that is not the chart's own.
+# Where charts are installed.
 NAMESPACES = {"observability": "observability", "faultload": "faultload"}
-RELEASES = {"vllm": "chat-fast"}
 # What a chart wants its user to say, in a file named as the chart; most want nothing.
 _SAID = ROOT / "tests/support/chart_values"
 _TIMEOUT_S = 120.0
@@ -58,6 +57,8 @@ def render(
 ) -> list[Object]:
     """Return what a chart makes with some of its `values/` laid over its defaults, then `change`.
 
+    Without a name of its own a release is called as its chart; one of vllm `chat-` and its tier.
+
     Raises:
         Refused: Helm rendered nothing.
     """
@@ -83,11 +84,21 @@ def lint(chart: str, *layers: str) -> str:
 
 @functools.cache
 def _templated(chart: str, layers: tuple[str, ...], change: str, release: str | None) -> str:
-    name = release or RELEASES.get(chart, chart)
+    name = release or _release(chart, layers, json.loads(change))
     done = _helm("template", name, *_arguments(chart, layers), text=change)
     if done.returncode != 0:
         raise Refused(done.stderr.strip())
     return done.stdout
+
+
+def _release(chart: str, layers: tuple[str, ...], change: Mapping[str, Any]) -> str:
+    """Return what a release is called where nobody says it: as its chart, or for its tier."""
+    if chart != "vllm":
+        return chart
+    folder = CHARTS[chart]
+    files = [folder / "values.yaml", *(folder / f"values/{name}.yaml" for name in layers)]
+    said = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
+    return f"chat-{[one['tier'] for one in [*said, change] if 'tier' in one][-1]}"
 
 
 def _arguments(chart: str, layers: tuple[str, ...]) -> list[str]:
@@ -144,6 +155,7 @@ def operated_pods(objects: list[Object]) -> list[dict[str, str]]:
         for one in objects
         if one["kind"] in {"Prometheus", "Alertmanager"}
     ]
+    return [*made, {"app.kubernetes.io/name": "loki"}] if made else []
 
 
 def containers(template: Object) -> list[Object]:
@@ -155,7 +167,6 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Return whether a selector's matchLabels fit; an empty selector fits all."""
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
 
-    return [*made, {"app.kubernetes.io/name": "loki"}] if made else []
 
 def write(objects: list[Object], path: Path) -> Path:
     """Write objects as one YAML file; return its path."""

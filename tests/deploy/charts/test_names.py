@@ -86,6 +86,29 @@ def test_leaders_are_told_from_their_workers() -> None:
     assert not any(re.fullmatch(takes, one) for one in _names(objects, "StatefulSet"))
 
 
+def test_gpus_are_told_by_their_pods_names() -> None:
+    """DCGM knows a pod's name and no label: of each shape the monitor reads the tier from it."""
+    (endpoint,) = next(
+        one["spec"]["endpoints"]
+        for one in render("observability")
+        if one["kind"] == "ServiceMonitor" and one["metadata"]["name"] == "dcgm"
+    )
+    (tier,) = (
+        step["regex"] for step in endpoint["metricRelabelings"] if step["targetLabel"] == "tier"
+    )
+    told = {}
+    for layers in [(), ("tensor-parallel",), ("multi-node",)]:
+        for one in render("vllm", *layers):
+            name = one["metadata"]["name"]
+            # Of a Deployment NAME-HASH-ID; of a LeaderWorkerSet NAME-0 leads and NAME-0-1 helps.
+            pods = {"Deployment": ["7d4b9c-x2x9z"], "LeaderWorkerSet": ["0", "0-1"]}
+            for end in pods.get(one["kind"], ()):
+                found = re.fullmatch(tier, f"{name}-{end}")
+                told[layers, end] = found[1] if found else None
+                assert told[layers, end] == one["metadata"]["labels"]["faultload.dev/tier"]
+    assert len(told) == 4
+
+
 def test_engines_are_told_by_their_container() -> None:
     """Only pods of the vllm chart have a container of the name that pod alerts go by."""
     for alert in ("ReplicaPending", "EngineCrashLooping"):

@@ -9,8 +9,21 @@ import pytest
 import yaml
 from charts import CHARTS, pod_templates, refusal, render, value_files
 
-# Rule, layers, the mistake, and what the refusal must say besides.
+# Rule, layers, the mistake (`release`: its name), and what the refusal must say besides.
 _MISTAKES: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
+    (
+        "release-is-named-for-its-tier",
+        (),
+        {"tier": "reasoning", "release": "chat-fast"},
+        '"chat-fast" .*"reasoning".*expected the name chat-reasoning',
+    ),
+    ("release-is-named-for-its-tier", ("multi-node",), {"release": "big"}, '"big"'),
+    (
+        "release-is-named-for-its-tier",
+        (),
+        {"tier": "fast-eu", "autoscaling": {"enabled": False}},
+        '"fast-eu".*ends at a hyphen',
+    ),
     ("prestop-covers-endpoint-removal", (), {"drain": {"preStopSeconds": 0}}, "for 10 s"),
     (
         "drain-fits-grace",
@@ -59,7 +72,7 @@ _MISTAKES: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
     ("extra-args-are-others", (), {"engine": {"extraArgs": ["--nnodes=2"]}}, '"--nnodes=2".*value'),
     ("vllm-has-weights", (), {"source": {"kind": "none"}}, "needs a source"),
     ("vllm-has-weights", ("dev-simulator",), {"source": {"kind": "s3"}}, "simulator"),
-    ("tier-has-triggers", (), {"tier": "unheard-of"}, '"unheard-of".*triggers.yaml'),
+    ("tier-has-triggers", (), {"tier": "unheard"}, '"unheard".*triggers.yaml'),
     ("scaling-bounds", (), {"autoscaling": {"maxReplicas": 1}}, "at least 2 .* at most 1"),
     ("blind-holds-the-minimum", (), {"autoscaling": {"minReplicas": 3}}, "to 2 replicas"),
     (
@@ -82,7 +95,8 @@ def test_mistake_is_refused_by_its_rule(
     rule: str, layers: tuple[str, ...], change: dict[str, Any], said: str
 ) -> None:
     """Who makes it reads which rule it breaks, the numbers, and what to change."""
-    text = refusal("vllm", *layers, change=change)
+    values = {key: value for key, value in change.items() if key != "release"}
+    text = refusal("vllm", *layers, change=values, release=change.get("release"))
     assert f"rule {rule}: " in text
     assert re.search(said, text), text
 

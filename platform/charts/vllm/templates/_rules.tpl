@@ -7,12 +7,26 @@ numbers and what to change. docs/deploy.md says where they come from.
 {{- end -}}
 
 {{- define "vllm.rules" -}}
+{{- if .Values.monitoring.enabled }}{{ include "vllm.rules.name" . }}{{ end -}}
 {{- include "vllm.rules.drain" . -}}
 {{- include "vllm.rules.probes" . -}}
 {{- include "vllm.rules.disruption" . -}}
 {{- include "vllm.rules.machine" . -}}
 {{- include "vllm.rules.extraArgs" . -}}
 {{- if .Values.autoscaling.enabled }}{{ include "vllm.rules.scaling" . }}{{ end -}}
+{{- end -}}
+
+{{/*
+Of what Kubernetes and DCGM export only names say the tier: TierDown and RolloutStuck read it from the workload's, the
+monitor of DCGM from the pod's, where a hyphen would end it.
+*/}}
+{{- define "vllm.rules.name" -}}
+{{- if ne .Release.Name (printf "chat-%s" .Values.tier) -}}
+{{- include "vllm.refuse" (dict "rule" "release-is-named-for-its-tier" "why" (printf "the release is %q and its tier is %q, so no alert would be about its replicas; expected the name chat-%s: give it that, or say the tier, or set monitoring.enabled to false" .Release.Name .Values.tier .Values.tier)) -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z0-9]+$" .Values.tier) -}}
+{{- include "vllm.refuse" (dict "rule" "release-is-named-for-its-tier" "why" (printf "tier %q: series of its GPUs get the tier from the pod's name, where it ends at a hyphen; expected letters and digits alone: change tier, in platform/observability/triggers.yaml too, or set monitoring.enabled to false" .Values.tier)) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "vllm.rules.drain" -}}
