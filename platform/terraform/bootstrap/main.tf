@@ -1,4 +1,4 @@
-# The bucket that remembers everything else. Its own state stays local: apply once, keep the file.
+# The bucket that remembers everything else, and what is once an account. Its own state stays local: apply once, keep the file.
 # Locks are objects beside the state (`use_lockfile`), so no DynamoDB table is needed for them.
 
 data "aws_caller_identity" "current" {}
@@ -30,6 +30,14 @@ resource "aws_kms_alias" "state" {
 # Of the whole account in this region: disks that pods ask for name no key, and are encrypted all the same.
 resource "aws_ebs_encryption_by_default" "this" {
   enabled = true
+}
+
+# Of the whole account: EC2's own role for spot. The console makes it with the first request, for which Karpenter would need rights
+# to make roles.
+resource "aws_iam_service_linked_role" "spot" {
+  count = var.create_spot_role ? 1 : 0
+
+  aws_service_name = "spot.amazonaws.com"
 }
 
 resource "aws_s3_bucket" "state" {

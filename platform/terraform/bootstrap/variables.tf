@@ -31,3 +31,15 @@ variable "cost_center" {
     error_message = "cost_center: expected a name, found an empty text."
   }
 }
+
+variable "create_spot_role" {
+  description = "Whether the account still lacks AWSServiceRoleForEC2Spot, the role with which EC2 launches spot machines; false where any has run before."
+  type        = bool
+  default     = true
+  nullable    = false
+
+  validation {
+    condition     = contains([true, false], var.create_spot_role)
+    error_message = "create_spot_role: expected true or false."
+  }
+}

@@ -11,6 +11,7 @@ import terraform_rules as rules
 from terraform_code import (
     ENVIRONMENTS,
     FOLDERS,
+    HARNESS,
     MODULES,
     PLATFORM,
     ROOTS,
@@ -219,6 +220,19 @@ def test_the_cluster_has_its_addons() -> None:
         "eks-node-monitoring-agent",
     ):
         assert re.search(rf"^    {addon}\s+=", after, re.MULTILINE), addon
+
+
+def test_roles_of_services_are_made_once_an_account() -> None:
+    """Whatever an empty account lacks of EC2's and FIS's own roles has a folder, and an opt-out."""
+    made = {
+        each.body["aws_service_name"]: (folder.path, each.body["count"])
+        for folder in _READ.values()
+        for each in folder.of("aws_iam_service_linked_role")
+    }
+    assert made == {
+        "spot.amazonaws.com": (PLATFORM / "bootstrap", "${var.create_spot_role ? 1 : 0}"),
+        "fis.amazonaws.com": (HARNESS, "${var.create_fis_role ? 1 : 0}"),
+    }
 
 
 def test_kubeadm_is_what_was_asked_for() -> None:
