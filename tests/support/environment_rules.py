@@ -19,7 +19,7 @@ from environments import (
     operators,
     repositories,
 )
-from machine_rules import placement, system_nodes, system_room, victims
+from machine_rules import placement, system_nodes, system_room, victims, weights
 from terraform_code import HARNESS, source
 
 # The class of the EBS driver's add-on (`defaultStorageClass` in modules/cluster); unset: the
@@ -297,4 +297,5 @@ RULES: tuple[Callable[[Environment], Iterator[str]], ...] = (
     groups,
     samples,
     victims,
+    weights,
 )

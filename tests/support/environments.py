@@ -25,11 +25,12 @@ _UNITS = {"Ki": 2**-20, "Mi": 2**-10, "Gi": 1.0, "Ti": 2**10}
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What one Application makes: its chart, its namespace, the objects."""
+    """What one Application makes: its chart, its namespace, the objects; `values`: all of them."""
 
     chart: str
     namespace: str
     objects: tuple[Object, ...]
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ def read(
             gitops.chart_of(application),
             application["spec"]["destination"]["namespace"],
             tuple(gitops.rendered(release, application, changed.get(release, {}))),
+            gitops.all_values(application, changed.get(release, {})),
         )
         for release, application in gitops.applications(name).items()
     }

@@ -40,14 +40,19 @@ def rendered(name: str, application: Object, change: Mapping[str, Any]) -> list[
     Raises:
         Refused: Helm rendered nothing.
     """
-    helm = application["spec"]["source"].get("helm", {})
-    values: dict[str, Any] = {}
-    lay(values, helm.get("valuesObject", {}))
-    for parameter in helm.get("parameters", []):
-        lay(values, _nested(parameter["name"], parameter["value"]))
-    lay(values, change)
-    layers = [Path(file).stem for file in helm.get("valueFiles", [])]
-    return render(chart_of(application), *layers, change=values, release=name)
+    own = _own_values(application, change)
+    layers = [Path(file).stem for file in _helm(application).get("valueFiles", [])]
+    return render(chart_of(application), *layers, change=own, release=name)
+
+
+def all_values(application: Object, change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of an Application's release: the chart's, its layers, its own; `change`."""
+    folder = CHARTS[chart_of(application)]
+    found: dict[str, Any] = {}
+    for file in ["values.yaml", *_helm(application).get("valueFiles", [])]:
+        lay(found, yaml.safe_load((folder / file).read_text(encoding="utf-8")))
+    lay(found, _own_values(application, change))
+    return found
 
 
 def lay(under: dict[str, Any], over: Mapping[str, Any]) -> None:
@@ -57,6 +62,21 @@ def lay(under: dict[str, Any], over: Mapping[str, Any]) -> None:
             lay(under[key], value)
         else:
             under[key] = copy.deepcopy(value)
+
+
+def _helm(application: Object) -> Object:
+    found: Object = application["spec"]["source"].get("helm", {})
+    return found
+
+
+def _own_values(application: Object, change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an Application says itself, over its layers: an object, parameters, `change`."""
+    values: dict[str, Any] = {}
+    lay(values, _helm(application).get("valuesObject", {}))
+    for parameter in _helm(application).get("parameters", []):
+        lay(values, _nested(parameter["name"], parameter["value"]))
+    lay(values, change)
+    return values
 
 
 def _nested(name: str, text: str) -> dict[str, Any]:

@@ -1,14 +1,19 @@
-"""What must hold between what Argo CD installs and the machines that Terraform asks EC2 for."""
+"""What must hold between what Argo CD installs and what Terraform asks AWS for: machines, disks."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from charts import only
 from environments import Environment, Pod
 from machines import MACHINES
+from terraform_code import PLATFORM, source
 
+_MODULE = PLATFORM / "modules/platform"
+# What an autoscaler of each kind calls the fewest replicas.
+_MINIMUMS = {"HorizontalPodAutoscaler": "minReplicas", "ScaledObject": "minReplicaCount"}
 _SPOT_TAINT, _GPU_TAINT = "faultload.io/spot", "nvidia.com/gpu"
 
 
@@ -114,10 +119,47 @@ def _replicas_min(pod: Pod) -> int:
     kind, _, workload = pod.where.split()[0].partition("/")
     for one in pod.release.objects:
         target = one.get("spec", {}).get("scaleTargetRef", {}).get("name")
-        if one["kind"] == "HorizontalPodAutoscaler" and target == workload:
-            return int(one["spec"]["minReplicas"])
+        if one["kind"] in _MINIMUMS and target == workload:
+            return int(one["spec"][_MINIMUMS[one["kind"]]])
     found = only(list(pod.release.objects), kind, workload)
     return int(found["spec"].get("replicas", 1))
+
+
+def weights(environment: Environment) -> Iterator[str]:
+    """Engines that all start at once have read their weights in time, without the disk's burst.
+
+    Twice: `fetch-model` checks them within its deadline, vLLM loads them within its start.
+    """
+    lustre = environment.platform["lustre"]
+    if not lustre["enabled"]:
+        return
+    mb_per_s = _of_lustre(lustre, "capacity_gib") / 1024
+    mb_per_s *= _of_lustre(lustre, "throughput_mbs_per_tib")
+    read_gib = {
+        name: release.values["source"]["sizeGiB"] * _replicas_min(pod)
+        for name, release in environment.of_chart("vllm").items()
+        for pod in environment.pods()
+        if pod.name == name and release.values["source"]["kind"] == "volume"
+    }
+    wanted_s = sum(read_gib.values()) * 2**30 / 1e6 / mb_per_s
+    for name in read_gib:
+        values = environment.releases[name].values
+        given_s = {
+            "source.fetch.deadlineSeconds": values["source"]["fetch"]["deadlineSeconds"],
+            "startup.budgetSeconds": values["startup"]["budgetSeconds"],
+        }
+        for key, seconds in given_s.items():
+            if seconds < wanted_s:
+                yield (
+                    f"{name}: {key} is {seconds}: {sum(read_gib.values())} GiB of all engines at"
+                    f" {mb_per_s:.0f} MB/s take {wanted_s:.0f} s"
+                )
+
+
+def _of_lustre(given: Mapping[str, Any], key: str) -> float:
+    """Return what an environment says of its file system, or what modules/platform has for it."""
+    (default,) = re.findall(rf"{key}\s+= optional\(number, (\d+)\)", source(_MODULE))
+    return float(given.get(key, default))
 
 
 def victims(environment: Environment) -> Iterator[str]:

@@ -213,6 +213,12 @@ _MISTAKES: list[tuple[str, Rule, dict[str, dict[str, Any]], str]] = [
     ),
     ("staging", rules.groups, {"faultload": {"groups": ["everybody"]}}, "binds {'everybody'}"),
     (
+        "staging",
+        rules.weights,
+        {"chat-reasoning": {"source": {"sizeGiB": 140}}},
+        r"chat-fast: startup.budgetSeconds is 600: 296 GiB .* at 293 MB/s take 1085 s",
+    ),
+    (
         "prod",
         rules.samples,
         {"observability": {"prometheus": {"remoteWrite": {"url": "", "region": ""}}}},
@@ -250,6 +256,11 @@ def test_smaller_machines_are_seen() -> None:
     staging = read("staging").platform["gpu_groups"]
     alone = {name: {**group, "size": 0} for name, group in staging.items()}
     assert "0 SPOT" in next(rules.victims(read("staging", platform={"gpu_groups": alone})))
+    slow = read("staging", platform={"lustre": {"enabled": True}})
+    assert any(
+        re.search(r"chat-reasoning: startup.budgetSeconds is 900: .* at 146 MB/s", text)
+        for text in rules.weights(slow)
+    )
     elsewhere = read("prod", platform={"cidr": "10.50.0.0/16"})
     assert any("10.50.224.0/24" in text for text in rules.door(elsewhere))
 

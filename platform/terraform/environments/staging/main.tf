@@ -52,7 +52,8 @@ module "platform" {
   }
 
   karpenter = { enabled = true }
-  lustre    = { enabled = true }
+  # All replicas read their weights at the same time after an outage; 125 is too slow for that without the burst.
+  lustre = { enabled = true, throughput_mbs_per_tib = 250 }
   # A game day's load comes through the load balancer from one address, the NAT gateway's.
   waf                 = { enabled = true, requests_per_5min = 60000 }
   managed_prometheus  = false
