@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 
 import pytest
+import yaml
 from charts import containers
 from command_lines import commands, mistakes
 from environments import made_by_others, read
-from platform_tools import ROOT
-from terraform_code import ENVIRONMENTS
+from platform_tools import ROOT, need
+from terraform_code import ENVIRONMENTS, PLATFORM, parse
 
 _PAGE = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
 _ORDER = _PAGE.partition("### In this order")[2].partition("\n### ")[0]
+_DOWN = _PAGE.partition("### Taking it down")[2].partition("\n### ")[0]
+_TIMEOUT_S = 60
 
 
 @pytest.mark.parametrize("line", commands(_PAGE))
@@ -75,11 +80,93 @@ def test_order_begins_with_what_the_rest_needs() -> None:
         "platform/gitops/roots/staging.yaml",
         "/v1/models",
         "--from=cronjob/faultload-game-day",
+        # Reports are copied once all are there: this waits until the upload has ended.
+        "logs -f job/first -c upload",
+        'aws s3 sync "s3://$(terraform -chdir=terraform output -raw report_bucket)',
         "report.html",
     ]
-    places = [_ORDER.find(step) for step in steps]
+    _follow(_ORDER, steps)
+
+
+def test_upload_is_waited_for_by_its_name() -> None:
+    """The game day's pod has the container whose log tells that reports are in the bucket."""
+    (name,) = re.findall(r"logs -f job/first -c (up\w+)", _ORDER)
+    (game_day,) = (
+        pod for pod in read("staging").pods() if pod.where == "CronJob/faultload-game-day"
+    )
+    (upload,) = (one for one in containers(game_day.template) if one["name"] == name)
+    assert any(word.startswith("s3://") for word in upload["command"])
+
+
+def test_what_terraform_did_not_make_goes_first() -> None:
+    """Machines and disks that pods asked for outlive their controllers, and hold the VPC."""
+    steps = [
+        # The root makes Applications; these, and budgets with them, would come back.
+        "delete application $ENV",
+        "-n argocd delete applications --all",
+        "delete nodepools --all",
+        "wait --for=delete nodeclaims --all",
+        # Whoever ends machines and writes logs to a disk: only now.
+        "apply -var install_operators=false",
+        "-n observability delete pvc --all",
+        "wait --for=delete pv --all",
+        "-chdir=terraform destroy",
+        "environments/$ENV destroy",
+        "describe-instances",
+    ]
+    _follow(_DOWN, steps)
+    waits = [line for line in commands(_DOWN) if "kubectl" in line and "--all" in line]
+    assert [line for line in waits if "--timeout=" not in line] == []
+
+
+def test_every_disk_of_ours_is_taken_down() -> None:
+    """Claims are deleted in each namespace where something of ours has one."""
+    claims = {"PersistentVolumeClaim", "StatefulSet", "Prometheus", "Alertmanager"}
+    held = {
+        release.namespace
+        for name in ("dev", "staging", "prod")
+        for release in read(name).releases.values()
+        for one in release.objects
+        if one["kind"] in claims
+        and (one["kind"] == "PersistentVolumeClaim" or "volumeClaimTemplate" in str(one["spec"]))
+    }
+    assert held == {"inference", "observability"}
+    assert held <= set(re.findall(r"kubectl -n (\w+) delete pvc --all", _DOWN))
+
+
+def _follow(text: str, steps: list[str]) -> None:
+    """Fail unless a page has these steps, in this order."""
+    places = [text.find(step) for step in steps]
     assert -1 not in places, steps[places.index(-1)]
     assert places == sorted(places)
+
+
+def test_no_release_of_the_page_takes_another_ones_objects() -> None:
+    """Helm refuses the second of two installs, in one namespace, that make the same object."""
+    seen: dict[tuple[str, str, str], str] = {}
+    lines = [line for line in commands(_PAGE) if line.startswith("helm install chat-")]
+    for words in map(shlex.split, lines):
+        done = subprocess.run(
+            [need("helm"), "template", *words[2:], "--kube-version=1.35.0"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+            cwd=ROOT,
+        )
+        assert done.returncode == 0, done.stderr
+        for one in filter(None, yaml.safe_load_all(done.stdout)):
+            meta = one["metadata"]
+            key = (one["kind"], meta.get("namespace", ""), meta["name"])
+            assert seen.setdefault(key, words[2]) == words[2], key
+    assert set(seen.values()) == {"chat-fast", "chat-reasoning"}
+
+
+def test_groups_are_enlarged_before_they_are_given_a_minimum() -> None:
+    """Terraform leaves a group's size alone, and EKS refuses a minimum above it."""
+    for module in ("gpu-nodes", "cluster"):
+        assert "scaling_config[0].desired_size" in parse(PLATFORM / "modules" / module).text
+    assert "aws eks update-nodegroup-config --cluster-name inference-$ENV" in _PAGE
 
 
 def test_every_image_is_built_as_it_is_pulled() -> None:
