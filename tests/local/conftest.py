@@ -16,6 +16,9 @@ from faultload.faults import FaultSession
 from faultload.record import InjectionJournal
 from faultload.targets import LocalTarget
 
+PATIENCE = 10.0
+"""Of users in runs that are about something else than how long they wait."""
+
 
 @pytest.fixture(autouse=True)
 def _documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -27,7 +30,8 @@ def _documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     """Return a project whose runs are short; nothing of it may be left afterwards."""
-    made = make_project(tmp_path, {"warmup_s": 2, "baseline_s": 5, "hold_s": 4, "recovery_s": 5})
+    phases = {"warmup_s": 2, "baseline_s": 5, "hold_s": 4, "recovery_s": 5}
+    made = make_project(tmp_path, phases, patience=PATIENCE)
     yield made
     for pid in processes_mentioning(str(made.path)):
         os.kill(pid, signal.SIGKILL)
@@ -42,6 +46,7 @@ def left_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     made = make_project(
         tmp_path_factory.mktemp("left-up"),
         {"warmup_s": 1, "baseline_s": 4, "hold_s": 5, "recovery_s": 3},
+        patience=PATIENCE,
     )
     done = made.faultload("platform", "up", "--load", "--set", "cold_start_s=1")
     assert done.returncode == 0, done.stderr

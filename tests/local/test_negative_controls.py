@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,8 +34,10 @@ def test_fault_aimed_at_nothing_is_invalid(project: Project) -> None:
 
 
 @pytest.mark.full
-def test_engine_slow_from_the_start_is_invalid(project: Project) -> None:
+def test_engine_slow_from_the_start_is_invalid(tmp_path: Path) -> None:
     """A platform that misses its objectives before any fault: invalid, and nothing is injected."""
+    project = make_project(tmp_path, {"warmup_s": 2, "baseline_s": 5, "hold_s": 4})
+
     done = project.faultload(
         "run", "engine/replica-loss", "--set", "tiers.fast.engine.slow_factor=12"
     )
