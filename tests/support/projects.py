@@ -128,7 +128,12 @@ def make_project(path: Path, phases: Mapping[str, float], *, patience: float = 1
     (path / "slos").mkdir()
     for slo in (ROOT / "slos").iterdir():
         text = slo.read_text(encoding="utf-8")
-        text = re.sub(r"(?<=t_s <= )[0-9.]+", lambda found: f"{float(found[0]) * patience:g}", text)
+        # The limit of an SLO, and the bucket that its annotation counts on the server.
+        text = re.sub(
+            r"(?<=t_s <= )[0-9.]+|(?<=le=\")[0-9.]+",
+            lambda found: f"{float(found[0]) * patience:g}",
+            text,
+        )
         (path / "slos" / slo.name).write_text(text, encoding="utf-8")
     (path / "targets").mkdir()
     target = yaml.safe_load((ROOT / "targets" / "local.yaml").read_text(encoding="utf-8"))
