@@ -171,11 +171,11 @@ def test_stop_condition_ends_a_run_and_its_harm(left_up: Project) -> None:
     wait_for(lambda: everyone_is_ready(left_up), 30, "every replica to be ready")
     experiment = left_up.experiment("watched", hang_and_watch)
 
-    done = left_up.faultload("run", experiment)
+    done = left_up.run_on_time(experiment)
 
     run = left_up.run_directory()
     verdict = json.loads((run / "verdict.json").read_text())
-    assert done.returncode == ExitCode.FAIL, done.stderr
+    assert done.returncode == ExitCode.FAIL, done.stdout + done.stderr
     assert (verdict["verdict"], verdict["outcome"]) == ("fail", "aborted")
     assert verdict["reason"].startswith("A stop condition ended the run: query replicas-ready")
     (event,) = [one for one in left_up.events() if one["kind"] == "stop_condition"]

@@ -87,7 +87,8 @@ def test_prometheus_that_is_down_is_never_a_pass(project: Project) -> None:
         (monitoring,) = platform.workloads("prometheus", None)
         platform.set_scale(monitoring.name, monitoring.uid, 0, Mark("a-token", 0.0))
         platform.close()
-        done = project.faultload("run", "engine/replica-loss")
+        again = ("--reruns", "2")
+        done = project.faultload("run", "engine/replica-loss", *again, timeout_s=400)
     finally:
         project.faultload("platform", "down")
 

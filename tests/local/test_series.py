@@ -41,7 +41,7 @@ def split_the_sea(document: dict[str, Any]) -> None:
 def short(tmp_path: Path) -> Project:
     """Return a project of three experiments that take seconds."""
     phases = {"warmup_s": 1, "baseline_s": 4, "hold_s": 1, "recovery_s": 2}
-    project = make_project(tmp_path, phases)
+    project = make_project(tmp_path, phases, patience=10.0)
     (tmp_path / "experiments" / "engine" / "replica-loss.yaml").unlink()
     project.experiment("a-wide-one", take_two)
     project.experiment("hang", hang_one)
@@ -51,7 +51,7 @@ def short(tmp_path: Path) -> Project:
 
 def test_series_runs_least_harm_first_and_sums_up(short: Project) -> None:
     """The skip is named, the others ran one after the other on a whole platform; files for all."""
-    done = short.faultload("run", "engine", *QUICK, "--json")
+    done = short.faultload("run", "engine", *QUICK, "--reruns", "2", "--json", timeout_s=400)
 
     found = json.loads(done.stdout)
     assert [one["experiment"].removeprefix("engine/") for one in found] == [
