@@ -36,16 +36,16 @@ def gate(project: Project, *words: str) -> tuple[int, dict[str, Any]]:
     """Run a gate of two local platforms; return its exit code and what it says.
 
     Two more are run where a client was late twice, as on a machine that others share: such a gate
-    has no verdict that could be wrong.
+    has no verdict that could be wrong. Three such gates skip the test.
     """
     sides = ["--baseline", "local", "--candidate", "local"]
     for _ in range(3):
         done = project.faultload("gate", *sides, *_SMALL, *words, timeout_s=_LIMIT_S)
         assert done.stdout, done.stderr
         said: dict[str, Any] = json.loads(done.stdout)
-        if "ms late (p99" not in said["reason"]:
-            break
-    return done.returncode, said
+        if "the client was" not in said["reason"]:
+            return done.returncode, said
+    pytest.skip(f"our load client was late in three gates: {said['reason']}")
 
 
 @pytest.mark.full
