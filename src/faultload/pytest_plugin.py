@@ -94,6 +94,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="repeat a run that our load client spoilt, at most so often",
     )
+    group.addoption(
+        "--chaos-skip-spoilt",
+        action="store_true",
+        help="skip an experiment whose every run our load client spoilt; else it is invalid",
+    )
     for name, metavar, text in (
         (
             _CONFIRM,
@@ -318,6 +323,8 @@ class ExperimentItem(pytest.Item):
             page = os.path.relpath(result.directory.path / "report.html")
             again = f"chaos: {plan.experiment.name} ran again: {result.spoilt} ({page})"
             self.config.stash.setdefault(_RERUN, []).append(redacted(again))
+        if result.spoilt and option("--chaos-skip-spoilt"):
+            pytest.skip(redacted(f"not measured: {result.spoilt}"))
         if result.defect is not None:
             raise result.defect
         if isinstance(result.error, Interrupted):

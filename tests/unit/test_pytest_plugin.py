@@ -253,6 +253,24 @@ def test_item_that_our_own_client_spoilt_is_repeated_and_that_is_said(
     assert junit.read_text(encoding="utf-8").count('name="earlier_run"') == int(allowed)
 
 
+def test_item_that_could_not_be_measured_may_be_a_skip_and_is_no_pass(
+    session: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it is asked for: the others decide, and where none was measured nothing was shown."""
+    late = ["Requests left 90 ms late.", "Requests left 80 ms late."]
+    words = ["--chaos-reruns", "1", "--chaos-skip-spoilt"]
+
+    code, seen = session(*words, "-rs", late=late)
+
+    assert (code, len(seen.ran)) == (0, len(NAMES) + 1)
+    outcomes = sorted(outcome for outcome, _ in seen.reports.values())
+    assert outcomes == ["passed", "passed", "passed", "skipped"]
+    assert "not measured: Requests left 80 ms late." in capsys.readouterr().out
+
+    code, _ = session("--chaos-select", "hang", *words, late=late)
+    assert code == ExitCode.MISSING
+
+
 @pytest.mark.parametrize("many", ["-1", "6"])
 def test_reruns_have_a_bound(
     session: Callable[..., Any], capsys: pytest.CaptureFixture[str], many: str
