@@ -1,4 +1,4 @@
-"""Whole runs on real local platforms. Platforms take seconds to start: one is shared."""
+"""Whole runs on real local platforms."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from pathlib import Path
 
 import pytest
 from documented import only_documented
-from live import QUICK, Live, is_whole, live
-from projects import Project, make_project, processes_mentioning, wait_for
-
-from faultload.faults import FaultSession
-from faultload.record import InjectionJournal
-from faultload.targets import LocalTarget
+from projects import Project, make_project, processes_mentioning
 
 PATIENCE = 10.0
 """Of users in runs that are about something else than how long they wait."""
@@ -53,29 +48,3 @@ def left_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     yield made
     made.faultload("platform", "down")
     made.is_clean()
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """Start one platform with a load for all tests of single faults."""
-    with live(tmp_path_factory.mktemp("live"), QUICK) as started:
-        yield started
-
-
-@pytest.fixture
-def watched(shared: Live) -> Live:
-    """Return it once every tier has what it is to have."""
-    wait_for(lambda: is_whole(shared.target), 30, "two ready replicas in each tier")
-    return shared
-
-
-@pytest.fixture
-def platform(watched: Live) -> LocalTarget:
-    """Return the target alone."""
-    return watched.target
-
-
-@pytest.fixture
-def session(platform: LocalTarget, tmp_path: Path) -> FaultSession:
-    """Return a hold on it with an empty journal."""
-    return FaultSession(platform, InjectionJournal(tmp_path / "injections.jsonl"))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from projects import make_project
 
+from faultload.errors import ExitCode
 from faultload.record import InjectionStep, RunDirectory, read_live_rows, read_requests
 
 pytestmark = pytest.mark.local
@@ -39,11 +40,10 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, dict[
         *timing,
         "--set",
         "cold_start_s=2",
-        "--reruns",
-        "2",
-        timeout_s=360,
     )
-    assert done.returncode in (0, 1, 2), done.stderr + done.stdout
+    # A late client makes the run invalid and its tail untrue: neither the median nor who was cut.
+    is_judged = done.returncode in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE)
+    assert is_judged or project.was_late(), done.stderr + done.stdout
     project.is_clean()
     return RunDirectory.open(project.run_directory()), project.verdict()
 

@@ -61,6 +61,7 @@ def fast(platform: Any) -> dict[str, Any]:
     return platform.state()["tiers"][0]
 
 
+@pytest.mark.full
 def test_a_queue_makes_the_tier_grow_and_calm_lets_it_shrink(
     platform: Any, crowd: Callable[[], None]
 ) -> None:

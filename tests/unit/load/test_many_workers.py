@@ -171,7 +171,9 @@ def test_failures_and_streams_show_in_locusts_page_and_csv(serve: Any, tmp_path:
         assert {row["Error"] for row in csv.DictReader(file)} == {"cut"}
 
 
-@pytest.mark.parametrize("is_up", [True, False], ids=["played", "refused"])
+@pytest.mark.parametrize(
+    "is_up", [True, pytest.param(False, marks=pytest.mark.full)], ids=["played", "refused"]
+)
 def test_a_worker_of_another_machine_leaves_nothing_behind(
     server: StreamingServer,
     worker_of: Callable[[str], subprocess.Popen[bytes]],
@@ -199,6 +201,7 @@ def test_a_worker_of_another_machine_leaves_nothing_behind(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.full
 def test_locust_by_hand_shows_streams_in_its_own_files(
     server: StreamingServer, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def peak_mib(pid: int) -> float:
 
 
 @pytest.mark.local
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_a_thousand_streams_in_one_worker_fit_into_250_mib(tmp_path: Path) -> None:
     """Peak resident memory of the worker: interpreter, Locust, trace and 1,000 open streams."""

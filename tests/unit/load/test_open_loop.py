@@ -117,6 +117,7 @@ def test_constant_arrivals_are_constant(server: StreamingServer, tmp_path: Path)
     assert summary.health[0].streams_max >= 2
 
 
+@pytest.mark.full
 def test_poisson_arrivals_as_released_are_poisson(server: StreamingServer, tmp_path: Path) -> None:
     """Releasing keeps the law of the arrivals: gaps exponential, times uniform (KS)."""
     _, rows = released(server.url, tmp_path, 3.0, kind="poisson", rate_rps=60)

@@ -1,0 +1,1 @@
+"""A package, for the platform that its tests share ends with it (`scope="package"`)."""
