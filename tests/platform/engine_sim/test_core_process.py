@@ -9,18 +9,20 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
 
-from inference_platform.engine_sim.core_process import TITLE
+from inference_platform.engine_sim.core import Core
+from inference_platform.engine_sim.core_process import TITLE, _Loop
 
 BOUND_S = 10.0
 DEAD_TEXT = "The server had an error while processing your request."
@@ -192,6 +194,27 @@ def test_a_core_that_is_told_to_end_ends_as_if_it_had_failed(split: Callable[...
     assert last_events(lines)[-1] == b"data: [DONE]"
     assert engine.process.wait(5) == 0
     assert "[shutdown] EngineCore: trigger received signal=SIGTERM" in engine.log()
+
+
+def test_a_signal_that_comes_during_a_step_is_told_of_before_the_end(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The alarm is looked for between steps: one that comes later ends the core, and is said."""
+    ours, theirs = socket.socketpair()
+    loop = _Loop(theirs, drain_s=0.0)
+
+    class Busy:
+        next_at, unfinished = 0.0, 1
+
+        def advance(self, now: float) -> None:
+            del now
+            loop._on_sigterm(signal.SIGTERM, None)  # as the interpreter would, here
+
+    with ours, theirs:
+        assert loop._serve(cast("Core", Busy())) == 0
+
+    said = "".join(capfd.readouterr())
+    assert "[shutdown] EngineCore: trigger received signal=SIGTERM" in said
 
 
 # One row a recording of `sigterm.jsonl`: flags, signal, tokens asked for and the step they take

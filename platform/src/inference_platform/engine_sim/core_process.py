@@ -216,8 +216,8 @@ class _Loop:
             os.write(self._bell, b"!")
 
     def _serve(self, core: Core) -> int:
-        cutter, sock, alarm = _Cutter(), self._sock, self._alarm
-        sources: list[socket.socket | int] = [sock, alarm]
+        cutter, sock = _Cutter(), self._sock
+        sources: list[socket.socket | int] = [sock, self._alarm]
         while True:
             due = core.next_at
             if self._end_at is not None:
@@ -230,19 +230,23 @@ class _Loop:
                     return 0
                 for message in cutter.feed(data):
                     core.handle(message)
-            if alarm in ready:
-                sources.remove(alarm)
-                self._tell_of_drain(core)
             report = core.advance(time.monotonic())
             if report is not None:
                 sock.sendall(_frame(tuple(report)))
                 if report.died_of is not None:
                     log_death(report.died_of)
                     return 1
-            if self._end_at is not None and (
-                not core.unfinished or time.monotonic() >= self._end_at
-            ):
+            if self._may_end(core, sources):
                 return 0
+
+    def _may_end(self, core: Core, sources: list[socket.socket | int]) -> bool:
+        """Whether SIGTERM came and nothing is left to wait for; say once that it came."""
+        if self._end_at is None:
+            return False
+        if self._alarm in sources:  # whether it rang or not: the signal may be newer than the wait
+            sources.remove(self._alarm)
+            self._tell_of_drain(core)
+        return not core.unfinished or time.monotonic() >= self._end_at
 
     def _tell_of_drain(self, core: Core) -> None:
         mode, timeout = "drain" if self._drain_s else "abort", f"timeout={self._drain_s:g}s"
