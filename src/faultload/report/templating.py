@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -46,6 +47,7 @@ def code(text: str) -> Verbatim:
     return Verbatim(f"{fence}{pad}{line}{pad}{fence}")
 
 
+@cache  # it keeps the templates, which take half as long to compile as a page takes to render
 def html_environment() -> Environment:
     """Return the environment of the page: every value is escaped, a missing one says so."""
     environment = Environment(
@@ -60,6 +62,7 @@ def html_environment() -> Environment:
     return environment
 
 
+@cache
 def markdown_environment() -> Environment:
     """Return the environment of Markdown files: values are escaped for Markdown, not for HTML."""
     environment = Environment(  # noqa: S701  # `_shown_in_markdown` escapes every value

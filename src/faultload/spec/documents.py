@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -95,7 +97,7 @@ def read_yaml(path: Path, text: str) -> list[Any]:
         SpecError: it is not YAML, or more than anybody would write.
     """
     try:
-        return [document for document in _documents(text) if document is not None]
+        return deepcopy(_read(text))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -105,6 +107,11 @@ def read_yaml(path: Path, text: str) -> list[Any]:
         raise SpecError(path, where, f"not valid YAML: {problem}") from None
     except RecursionError:
         raise SpecError(path, "", "not valid YAML: nested too deeply") from None
+
+
+@lru_cache(maxsize=128)  # a series of experiments reads the same SLOs, scenarios and target again
+def _read(text: str) -> list[Any]:
+    return [document for document in _documents(text) if document is not None]
 
 
 def _documents(text: str) -> Iterator[Any]:

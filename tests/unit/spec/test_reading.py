@@ -49,6 +49,15 @@ def test_bad_file_is_one_line(tmp_path: Path, text: str | bytes, says: str) -> N
     assert caught.value.exit_code is ExitCode.USAGE
 
 
+def test_what_a_reader_changes_is_its_own(tmp_path: Path) -> None:
+    """A text that was read is known: whoever reads it again, from any file, gets what it says."""
+    path = _file(tmp_path, "a: {b: [1, 2]}\n")
+
+    read_document(path)["a"]["b"].append(3)
+
+    assert read_document(path) == {"a": {"b": [1, 2]}}
+
+
 def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
     """A file name with a slip of the finger is told what is there."""
     (tmp_path / "chat-steady.yaml").write_text("a: 1\n", encoding="utf-8")
