@@ -19,7 +19,9 @@ fi
 (
   cd platform/chat
   # npm writes the second when it has installed what the first says.
-  if [ package-lock.json -nt node_modules/.package-lock.json ]; then npm ci --ignore-scripts; fi
+  if [ package-lock.json -nt node_modules/.package-lock.json ]; then
+    npm install --no-save --ignore-scripts
+  fi
   npm test
   npm run build
 )

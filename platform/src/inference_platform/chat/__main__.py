@@ -71,7 +71,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     if not (options.page / "index.html").is_file():
         raise _UsageError(
             f"--page {options.page}: expected a folder with index.html, found none: "
-            "run `npm ci && npm run build` in platform/chat, and give its folder dist"
+            "run `npm install --no-save && npm run build` in platform/chat, and give its dist"
         )
     try:
         http_address(options.router)
