@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 from documented import only_documented
-from projects import Project, make_project, processes_mentioning
-
-PATIENCE = 10.0
-"""Of users in runs that are about something else than how long they wait."""
+from projects import PATIENCE, Project, make_project, processes_mentioning
 
 
 @pytest.fixture(autouse=True)

@@ -278,8 +278,7 @@ def test_redis_that_goes_away_under_a_fault_ends_nothing(whole: Project) -> None
             code, words = end_of(process)
 
     verdict = is_sealed(whole)
-    is_judged = code in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE)
-    assert is_judged or whole.was_late(), words
+    assert whole.is_judged(code), words
     entries = RunDirectory.open(whole.run_directory()).injections.entries()
     assert entries[-1].step is InjectionStep.VERIFIED_REVERTED, verdict
 

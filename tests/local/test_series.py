@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree.ElementTree import parse
 
 import pytest
-from projects import Project, make_project, wait_for
+from projects import PATIENCE, Project, make_project, wait_for
 
 from faultload.errors import ExitCode
 
@@ -41,7 +41,7 @@ def split_the_sea(document: dict[str, Any]) -> None:
 def short(tmp_path: Path) -> Project:
     """Return a project of three experiments that take seconds."""
     phases = {"warmup_s": 1, "baseline_s": 4, "hold_s": 1, "recovery_s": 2}
-    project = make_project(tmp_path, phases, patience=10.0)
+    project = make_project(tmp_path, phases, patience=PATIENCE)
     (tmp_path / "experiments" / "engine" / "replica-loss.yaml").unlink()
     project.experiment("a-wide-one", take_two)
     project.experiment("hang", hang_one)

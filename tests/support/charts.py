@@ -6,6 +6,7 @@ refusal("vllm", change={"drain": {"preStopSeconds": 0}})   # what Helm says no w
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import subprocess
@@ -52,6 +53,24 @@ def every_case() -> list[tuple[str, tuple[str, ...]]]:
     ]
 
 
+def values_of(chart: str, *layers: str, change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all values of a release: the chart's, some of its `values/` over them, `change`."""
+    found: dict[str, Any] = {}
+    for name in ("values", *(f"values/{layer}" for layer in layers)):
+        lay(found, yaml.safe_load((CHARTS[chart] / f"{name}.yaml").read_text(encoding="utf-8")))
+    lay(found, change)
+    return found
+
+
+def lay(under: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Lay one tree of values over another, which is changed."""
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(under.get(key), dict):
+            lay(under[key], value)
+        else:
+            under[key] = copy.deepcopy(value)
+
+
 def render(
     chart: str, *layers: str, change: Mapping[str, Any] | None = None, release: str | None = None
 ) -> list[Object]:
@@ -93,12 +112,7 @@ def _templated(chart: str, layers: tuple[str, ...], change: str, release: str | 
 
 def _release(chart: str, layers: tuple[str, ...], change: Mapping[str, Any]) -> str:
     """Return what a release is called where nobody says it: as its chart, or for its tier."""
-    if chart != "vllm":
-        return chart
-    folder = CHARTS[chart]
-    files = [folder / "values.yaml", *(folder / f"values/{name}.yaml" for name in layers)]
-    said = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
-    return f"chat-{[one['tier'] for one in [*said, change] if 'tier' in one][-1]}"
+    return f"chat-{values_of(chart, *layers, change=change)['tier']}" if chart == "vllm" else chart
 
 
 def _arguments(chart: str, layers: tuple[str, ...]) -> list[str]:

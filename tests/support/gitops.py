@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from charts import CHARTS, Object, render
+from charts import CHARTS, Object, lay, render, values_of
 from platform_tools import ROOT
 
 FOLDER = ROOT / "platform/gitops"
@@ -41,32 +40,22 @@ def rendered(name: str, application: Object, change: Mapping[str, Any]) -> list[
         Refused: Helm rendered nothing.
     """
     own = _own_values(application, change)
-    layers = [Path(file).stem for file in _helm(application).get("valueFiles", [])]
-    return render(chart_of(application), *layers, change=own, release=name)
+    return render(chart_of(application), *_layers(application), change=own, release=name)
 
 
 def all_values(application: Object, change: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of an Application's release: the chart's, its layers, its own; `change`."""
-    folder = CHARTS[chart_of(application)]
-    found: dict[str, Any] = {}
-    for file in ["values.yaml", *_helm(application).get("valueFiles", [])]:
-        lay(found, yaml.safe_load((folder / file).read_text(encoding="utf-8")))
-    lay(found, _own_values(application, change))
-    return found
-
-
-def lay(under: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Lay one tree of values over another, which is changed."""
-    for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(under.get(key), dict):
-            lay(under[key], value)
-        else:
-            under[key] = copy.deepcopy(value)
+    own = _own_values(application, change)
+    return values_of(chart_of(application), *_layers(application), change=own)
 
 
 def _helm(application: Object) -> Object:
     found: Object = application["spec"]["source"].get("helm", {})
     return found
+
+
+def _layers(application: Object) -> list[str]:
+    return [Path(file).stem for file in _helm(application).get("valueFiles", [])]
 
 
 def _own_values(application: Object, change: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,14 @@ from typing import Any
 
 import yaml
 
+from faultload.errors import ExitCode
 from faultload.judge import LOAD_CLIENT
 from faultload.spec import LocalTargetSpec, load_target
 from faultload.targets import LocalTarget
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 10.0
+"""Of users in runs that are about something else than how long they wait."""
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
@@ -110,6 +113,11 @@ class Project:
         """
         findings = self.verdict()["judgement"]["findings"]
         return any(finding["subject"] == LOAD_CLIENT for finding in findings)
+
+    def is_judged(self, code: int) -> bool:
+        """Tell whether a run that ended with a code has a verdict, or would but for late sends."""
+        judged = (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE)
+        return code in judged or self.was_late()
 
     def run_directory(self) -> Path:
         """Return the newest run's directory."""

@@ -68,8 +68,10 @@ def test_a_load_end_to_end(url: str, load: Callable[..., LoadGenerator], tmp_pat
     assert {row["status"] for row in rows} == {"ok"}
     assert {row["output_tokens"] for row in rows} == {4}
     assert all(row["connection_reused"] for row in rows)  # the pool was warm before the start
-    ttft_s = statistics.median(row["first_token_s"] - row["due_s"] for row in rows)
-    assert ttft_s == pytest.approx(TTFT_S, rel=0.2)  # of a machine that other tests use, too
+    ttfts_s = [row["first_token_s"] - row["due_s"] for row in rows]
+    # The least, as the machine may be late, and the median of one that other tests use, too.
+    assert min(ttfts_s) == pytest.approx(TTFT_S, rel=0.05)
+    assert statistics.median(ttfts_s) == pytest.approx(TTFT_S, rel=0.2)
 
     generator._processes["locust-1"].kill()
     wait_until(lambda: not generator.alive(), "the killed worker's end")
