@@ -87,8 +87,7 @@ def test_prometheus_that_is_down_is_never_a_pass(project: Project) -> None:
         (monitoring,) = platform.workloads("prometheus", None)
         platform.set_scale(monitoring.name, monitoring.uid, 0, Mark("a-token", 0.0))
         platform.close()
-        again = ("--reruns", "2")
-        done = project.faultload("run", "engine/replica-loss", *again, timeout_s=400)
+        done = project.run_on_time("engine/replica-loss")
     finally:
         project.faultload("platform", "down")
 
@@ -104,11 +103,9 @@ def test_platform_without_a_spare_replica_fails(tmp_path_factory: pytest.TempPat
         tmp_path_factory.mktemp("no-spare"), {"warmup_s": 2, "baseline_s": 8, "recovery_s": 5}
     )
 
-    done = project.faultload(
-        *("run", "engine/replica-loss"),
+    done = project.run_on_time(
+        "engine/replica-loss",
         *("--set", "tiers.fast.replicas=1", "--set", "tiers.reasoning.replicas=1"),
-        *("--reruns", "2"),
-        timeout_s=400,
     )
 
     assert done.returncode == ExitCode.FAIL, done.stdout + done.stderr
@@ -231,10 +228,7 @@ def test_engines_that_drop_their_streams_are_seen(project: Project) -> None:
         for word in ("--set", f"tiers.{tier}.{key}=0")
     ]
 
-    again = ("--reruns", "2")
-    done = project.faultload(
-        "run", name, *impatient, "--set", "cold_start_s=5", *again, timeout_s=400
-    )
+    done = project.run_on_time(name, *impatient, "--set", "cold_start_s=5")
 
     assert done.returncode == ExitCode.FAIL, done.stdout + done.stderr
     expectations = {e["name"]: e for e in project.verdict()["judgement"]["expectations"]}

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree.ElementTree import parse
 
 import pytest
-from projects import PATIENCE, Project, make_project, wait_for
+from projects import PATIENCE, Project, is_late, make_project, wait_for
 
 from faultload.errors import ExitCode
 
@@ -65,7 +65,8 @@ def test_series_runs_least_harm_first_and_sums_up(short: Project) -> None:
     assert all(one["judgement"]["fault_window_s"] for one in ran), done.stderr
     # The second was measured on a platform that had healed: its own steady state held.
     assert all(one["outcome"] == "completed" for one in ran)
-    assert done.returncode in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE)
+    was_late = any(is_late(one["judgement"]) for one in ran)
+    assert was_late or done.returncode in (ExitCode.PASS, ExitCode.FAIL, ExitCode.INCONCLUSIVE)
     (page,) = (short.path / "reports").glob("summary-*.html")
     for one in ran:
         assert f'href="{one["run_id"]}/report.html"' in page.read_text(encoding="utf-8")

@@ -6,12 +6,15 @@ import datetime as dt
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
 from control_plane import ControlPlane, write_kubeconfig
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 
 WAIT_S = 60.0
 TOKEN_S_MIN = 600  # the shortest that TokenRequest gives
@@ -23,6 +26,7 @@ NOT_READY = "node.kubernetes.io/not-ready"
 _T = TypeVar("_T")
 _POD_NUMBERS = itertools.count(2)
 _NODE_NUMBERS = itertools.count(2)
+_OVERTAKEN = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 Rule = Mapping[str, Sequence[str]]
 
@@ -211,6 +215,16 @@ def make_ready(admin: client.ApiClient, pod: client.V1Pod, *, restarts: int = 0)
     )
 
 
+@contextmanager
+def unless_overtaken() -> Iterator[None]:
+    """Leave a pod that went, or changed, between a look and this act: the next look sees it."""
+    try:
+        yield
+    except ApiException as error:
+        if error.status not in _OVERTAKEN:
+            raise
+
+
 def make_waiting(
     admin: client.ApiClient, pod: client.V1Pod, reason: str, message: str
 ) -> client.V1Pod:
@@ -311,7 +325,8 @@ def make_deployment(
     def settled() -> client.V1Deployment | None:
         for pod in list_pods(admin, namespace, labels):
             if pod.spec.node_name and not pod.status.container_statuses:
-                make_ready(admin, pod)
+                with unless_overtaken():  # by a Kubelet
+                    make_ready(admin, pod)
         seen = apps.read_namespaced_deployment(name, namespace)
         return seen if seen.status.available_replicas == replicas else None
 

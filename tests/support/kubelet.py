@@ -9,18 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
-from kube_objects import make_ready, make_waiting
+from kube_objects import make_ready, make_waiting, unless_overtaken
 from kubernetes import client
-from kubernetes.client.exceptions import ApiException
 
 _LOOK_S = 0.05
 _STOP_TIMEOUT_S = 30.0
-# The pod went, or changed, between our look and our act: the next look sees what it is now.
-_OVERTAKEN = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 
 class Kubelet:
@@ -84,7 +80,7 @@ class Kubelet:
             self._error = error
 
     def _attend(self, pod: client.V1Pod) -> None:
-        try:
+        with unless_overtaken():
             if pod.metadata.deletion_timestamp:
                 self._end(pod)
             elif pod.status.container_statuses:
@@ -93,9 +89,6 @@ class Kubelet:
                 make_waiting(self._admin, pod, *flaw)
             elif self._starts(pod):
                 make_ready(self._admin, pod)
-        except ApiException as error:
-            if error.status not in _OVERTAKEN:
-                raise
 
     def _end(self, pod: client.V1Pod) -> None:
         grace_s = pod.metadata.deletion_grace_period_seconds or 0

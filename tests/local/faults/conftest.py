@@ -13,11 +13,14 @@ from faultload.faults import FaultSession
 from faultload.record import InjectionJournal
 from faultload.targets import LocalTarget
 
+# One that a test made the platform launch would stay for the next ones, with replicas on it.
+_TWO_MACHINES = ("pools.spot-l4.nodes_max=0", "pools.on-demand-l4.nodes_max=0")
+
 
 @pytest.fixture(scope="package")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Start one platform with a load for all tests in this folder."""
-    with live(tmp_path_factory.mktemp("live"), QUICK) as started:
+    with live(tmp_path_factory.mktemp("live"), (*QUICK, *_TWO_MACHINES)) as started:
         yield started
 
 
