@@ -98,19 +98,19 @@ def test_prometheus_that_is_down_is_never_a_pass(project: Project) -> None:
 
 
 def test_platform_without_a_spare_replica_fails(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The demo's claim is false where a tier has one replica: fail, with the reason."""
+    """The demo's claim is false where a tier has one replica: fail, and how to see it again."""
     project = make_project(
         tmp_path_factory.mktemp("no-spare"), {"warmup_s": 2, "baseline_s": 8, "recovery_s": 5}
     )
 
-    done = project.run_on_time(
-        "engine/replica-loss",
-        *("--set", "tiers.fast.replicas=1", "--set", "tiers.reasoning.replicas=1"),
-    )
+    worse = ["--set", "tiers.fast.replicas=1", "--set", "tiers.reasoning.replicas=1"]
+    done = project.run_on_time("engine/replica-loss", *worse)
 
     assert done.returncode == ExitCode.FAIL, done.stdout + done.stderr
     expectations = {e["name"]: e for e in project.verdict()["judgement"]["expectations"]}
     assert expectations["recovery_s_max"]["verdict"] == "fail"
+    repeat = RunDirectory.open(project.run_directory()).manifest().repeat
+    assert repeat.endswith(f"--seed 1 {' '.join(worse)}")
     project.is_clean()
 
 

@@ -23,7 +23,7 @@ from faultload.run.consent import UNSAID, Consent
 from faultload.run.dry import dry_run
 from faultload.run.guards import admit
 from faultload.run.harm import harm_of
-from faultload.run.plan import LOAD_OPTIONS, RunPlan, prepare
+from faultload.run.plan import RunPlan, options_again, prepare
 from faultload.run.platform import attach_or_start
 from faultload.run.progress import Progress, Silent, make_progress
 from faultload.run.room import check_room
@@ -78,6 +78,7 @@ def steps_of(catalogue: Catalogue, chosen: Chosen, options: Options) -> list[Ste
             seed=options.seed,
             reports=reports,
             load=options.load,
+            overrides=options.overrides,
         )
         for step in day.steps
     )
@@ -210,11 +211,7 @@ def _sum_up(
     words += ["--target", chosen.day.target, "--order", Order.GIVEN.value]
     words += ["--seed", str(options.seed)] if options.seed is not None else []
     words += ["--reruns", str(options.reruns)] if options.reruns else []
-    words += given.words() if given else []
-    for override in options.overrides:
-        words += ["--set", override]
-    for key, value in (options.load or {}).items():
-        words += [LOAD_OPTIONS[key], str(value)]
+    words += options_again(given, options.load, options.overrides)
     summary = Summary(
         entries=series.entries,
         exit_code=_code(series),

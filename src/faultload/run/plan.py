@@ -122,6 +122,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     seed: int | None = None,
     reports: Path | None = None,
     load: Mapping[str, str | int] | None = None,
+    overrides: Sequence[str] = (),
 ) -> RunPlan:
     """Read and validate everything a run needs (step 1 of the flow).
 
@@ -132,6 +133,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         seed: None: the scenario's own.
         reports: None: `reports/` of the catalogue.
         load: keys of the target file's `load` that are to be others; None: none.
+        overrides: `key=value` that the local platform's configuration is given; for `repeat` alone.
 
     Raises:
         UsageError: a file, a key or a name is wrong; says which and what to do.
@@ -159,6 +161,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         return own if override is None else override
 
     use_seed = scenario.seed if seed is None else seed
+    repeat = ["faultload", "run", experiment, "--target", target, "--seed", str(use_seed)]
     plan = RunPlan(
         asked=experiment,
         experiment=chosen,
@@ -175,7 +178,7 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
         recovery_s=length(lengths.recovery_s, block.phases.recovery_s),
         limits=limits_of(target_spec, use_seed, _radius(chosen)),
         reports=reports or catalogue.root / "reports",
-        repeat=_repeat(experiment, target, use_seed, load or {}, catalogue.given),
+        repeat=shlex.join(repeat + options_again(catalogue.given, load, overrides)),
         faults=faults,
         ca=ca,
         stop=agreed_stops(chosen, target_spec, target_path, slos),
@@ -185,18 +188,16 @@ def prepare(  # noqa: PLR0913  # what the command line may say of a run
     return plan
 
 
-def _repeat(
-    experiment: str,
-    target: str,
-    seed: int,
-    load: Mapping[str, str | int],
-    given: GivenBlock | None,
-) -> str:
-    words = ["faultload", "run", experiment, "--target", target, "--seed", str(seed)]
-    words += given.words() if given else []
-    for key, value in load.items():
+def options_again(
+    given: GivenBlock | None, load: Mapping[str, str | int] | None, overrides: Sequence[str]
+) -> list[str]:
+    """Return the words of `faultload run` that say again what no file says."""
+    words = given.words() if given else []
+    for override in overrides:
+        words += ["--set", override]
+    for key, value in (load or {}).items():
         words += [LOAD_OPTIONS[key], str(value)]
-    return shlex.join(words)
+    return words
 
 
 def _meet_secrets(experiment: Experiment, target: TargetSpec) -> None:

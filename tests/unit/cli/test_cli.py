@@ -148,16 +148,23 @@ def test_a_recording_that_cannot_be_played_is_found_before_anything_starts(
 
 
 def test_load_options_override_the_target_file_and_are_repeated(project: Path) -> None:
-    """`--workers` and `--load-listen` win over `load`, keep its other keys, and are in `repeat`."""
+    """`--workers` and `--load-listen` win over `load`, keep its other keys, and are in `repeat`.
+
+    So is `--set`.
+    """
     target = project / "targets" / "local.yaml"
     target.write_text(
         target.read_text(encoding="utf-8") + "load: {workers: 2, api_key_env: PATH}\n",
         encoding="utf-8",
     )
     catalogue, options = Catalogue(project), {"workers": 3, "listen": "127.0.0.1:5557"}
-    plan = prepare(catalogue, "engine/replica-loss", "local", load=options)
+    worse = ["tiers.fast.replicas=1", "tiers.reasoning.replicas=1"]
+    plan = prepare(catalogue, "engine/replica-loss", "local", load=options, overrides=worse)
     assert plan.target.load == LoadWorkers(workers=3, listen="127.0.0.1:5557", api_key_env="PATH")
-    assert plan.repeat.endswith("--seed 1 --workers 3 --load-listen 127.0.0.1:5557")
+    assert plan.repeat.endswith(
+        "--seed 1 --set tiers.fast.replicas=1 --set tiers.reasoning.replicas=1"
+        " --workers 3 --load-listen 127.0.0.1:5557"
+    )
     own = prepare(catalogue, "engine/replica-loss", "local")
     assert own.target.load.workers == 2
     assert "--workers" not in own.repeat
