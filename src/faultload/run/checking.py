@@ -62,6 +62,13 @@ def check_rollbacks(experiment: Experiment) -> None:
             f"expected an action with module: {_OURS} and func: revert_all, found none; add it, or"
             " `chaos run` would leave the harm in force",
         )
+    strategy = experiment.raw.get("runtime", {}).get("rollbacks", {}).get("strategy")
+    if strategy in ("never", "deviated"):
+        raise SpecError(
+            experiment.path,
+            "runtime.rollbacks.strategy",
+            f"expected always, found {strategy}: `chaos run` would leave the harm in force",
+        )
 
 
 def check_function(experiment: Experiment, at: str, provider: Mapping[str, Any]) -> None:
