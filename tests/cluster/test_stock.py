@@ -101,6 +101,8 @@ def test_a_stock_experiment_runs_under_our_load_and_verdict(
     assert (would["fault"], len(would["victims"])) == ("terminate_pods", 1), dry.stderr
     certified = done.returncode in (ExitCode.PASS, ExitCode.INCONCLUSIVE)
     assert certified or project.was_late(), done.stdout + done.stderr
+    if not project.was_late():
+        assert project.verdict()["verdict"] in ("pass", "inconclusive")
     run = project.run_directory()
     steps = [
         json.loads(line) for line in (run / "record/injections.jsonl").read_text().splitlines()
